@@ -1,0 +1,97 @@
+# tinygen: `make demo` and `make test` need Python 3.11+ and a package index, nothing else.
+
+VENV ?= .venv
+# Options of the demo's training run, beside --data and --out.
+DEMO_OPTIONS ?=
+# make test TEST_EXTRAS=app,test,numba runs everything with the Numba kernels too.
+TEST_EXTRAS ?= app,test
+TEST_JOBS ?= 2
+# A requirement and, where needed, pip options for PyTorch's own index. "" leaves it out.
+TORCH ?= torch==2.13.0
+
+# Data sets beside the checkout, where there are any.
+TINYGEN_DATA ?= $(abspath $(wildcard ../shared/data))
+ifneq ($(TINYGEN_DATA),)
+export TINYGEN_DATA
+endif
+
+comma := ,
+BIN := $(VENV)/bin
+# -qq: errors only.
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+# One stamp per set of extras: .venv/.stamp-app-test stands for `pip install -e .[app,test]`.
+stamp = $(VENV)/.stamp-$(subst $(comma),-,$(1))
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:  # two pips in one environment
+.PHONY: help demo test examples bench gpu clean distclean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(call stamp,app)  ## train a small VAE on digits and draw samples into runs/demo/samples.png
+	@$(BIN)/tinygen train vae --data digits --out runs/demo $(DEMO_OPTIONS)
+	@test -s runs/demo/samples.png || { echo "make demo: no runs/demo/samples.png" >&2; exit 1; }
+	@echo "Samples drawn by the trained model: $(CURDIR)/runs/demo/samples.png"
+
+# Every step runs, so that one report shows all that is wrong; the full test run comes last, so
+# that the output ends with its summary. The short run before it pins the NumPy definitions, which
+# the full run leaves out of sight where Numba is installed.
+test: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## ruff, mypy and every test
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' \
+	    || echo "PyTorch not available: conformance tests will be skipped"
+	@status=0; \
+	step() { echo; echo "== $$*"; "$$@" || status=1; }; \
+	step $(BIN)/python -m ruff check .; \
+	step $(BIN)/python -m mypy; \
+	step env TINYGEN_KERNELS=numpy $(BIN)/python -m pytest -q -n $(TEST_JOBS) tests/engine; \
+	step $(BIN)/python -m pytest -n $(TEST_JOBS); \
+	exit $$status
+
+examples: $(call stamp,$(TEST_EXTRAS))  ## run every example until its loss has fallen (slow)
+	@$(BIN)/python -m pytest -m learning --durations=0 --timeout=1800
+
+bench: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## measure against the installed peers
+	@$(BIN)/python -m benchmarks
+
+gpu: $(VENV)/.stamp-torch $(call stamp,app,test,cuda)  ## the GPU tests, then the benchmarks
+	@$(BIN)/python -c 'import cupy, sys; sys.exit(not cupy.cuda.is_available())' \
+	    || { echo "make gpu: CuPy finds no CUDA device on this machine" >&2; exit 1; }
+	@$(BIN)/python -m pytest -m gpu
+	@$(BIN)/python -m benchmarks
+
+clean:  ## remove builds and caches (keeps .venv and runs/)
+	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks
+	find . -path './$(VENV)' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and remove .venv
+	rm -rf '$(VENV)'
+
+# The first interpreter that runs and is new enough; PYTHON=... goes before all others. Where venv
+# fails half-way (Debian without python3-venv), the next make has to start over.
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "Creating $(VENV) with $$("$$python" --version)"; \
+	        "$$python" -m venv '$(VENV)' || { rm -f '$@'; exit 1; }; \
+	        exit 0; \
+	    fi; \
+	done; \
+	echo "tinygen needs Python 3.11 or newer, and none was found on PATH." >&2; \
+	echo "Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
+	exit 1
+
+# PyTorch is what results are compared with; tinygen never needs it.
+$(VENV)/.stamp-torch: | $(BIN)/python
+	@if [ -n '$(TORCH)' ]; then \
+	    echo "Installing $(TORCH)"; \
+	    $(PIP_INSTALL) $(TORCH) \
+	        || echo "PyTorch could not be installed; to try again: rm $@ && make test"; \
+	fi
+	@touch '$@'
+
+# PyTorch first: what it asks of the shared dependencies is then seen by this install.
+$(VENV)/.stamp-%: setup.cfg pyproject.toml | $(BIN)/python
+	@echo "Installing tinygen[$(subst -,$(comma),$*)] into $(VENV)"
+	@$(PIP_INSTALL) --editable '.[$(subst -,$(comma),$*)]'
+	@touch '$@'

@@ -1,0 +1,202 @@
+"""Where arrays live: array type -> NumPy or CuPy, device names, number types, random streams.
+
+Nothing else in tinygen asks whether an array is a NumPy or a CuPy one: it asks this file.
+A device is a string, ``"cpu"`` or ``"cuda:0"``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "DTYPES", "Generator", "array_module", "as_array", "canonical_device", "canonical_dtype",
+    "device_of", "is_array", "module_of_type", "to_device", "unavailable_reason",
+]
+
+Array = Any  # numpy.ndarray or cupy.ndarray: both follow the same interface
+Device = str
+
+# The number types that tinygen computes with, under the names that NumPy gives them.
+DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64",
+          "uint8", "uint16", "uint32", "uint64", "bool")
+
+_MODULES: dict[type, ModuleType] = {np.ndarray: np}
+
+
+def module_of_type(kind: type) -> ModuleType:
+    """The array module (numpy or cupy) that owns the array type `kind`."""
+    xp = _MODULES.get(kind)
+    if xp is None:
+        owner = kind.__module__.partition(".")[0]
+        if owner != "cupy":
+            raise TypeError(f"{kind.__module__}.{kind.__qualname__} is no array type that tinygen "
+                            "knows; pass a Tensor, a NumPy array, a number or a list of numbers")
+        xp = _MODULES[kind] = sys.modules["cupy"]
+    return xp
+
+
+def array_module(array: Array) -> ModuleType:
+    """The module whose functions act on `array`."""
+    return module_of_type(type(array))
+
+
+def is_array(x: Any) -> bool:
+    """True for NumPy and CuPy arrays, false for tensors, numbers and lists."""
+    return isinstance(x, np.ndarray) or type(x).__module__.partition(".")[0] == "cupy"
+
+
+def unavailable_reason() -> str | None:
+    """Why there is no ``cuda`` device here, or None where there is one."""
+    if importlib.util.find_spec("cupy") is None:
+        return "CuPy is not installed (pip install 'tinygen[cuda]')"
+    try:
+        cupy = importlib.import_module("cupy")
+        if cupy.cuda.is_available():
+            return None
+    except Exception as error:  # a broken driver can fail in any way; the reason is reported
+        return f"CuPy does not work here: {error}"
+    return "CuPy is installed, but no NVIDIA driver or device was found"
+
+
+def canonical_device(device: Any) -> Device:
+    """``None`` and ``"cpu"`` give ``"cpu"``; ``"cuda"`` gives ``"cuda:0"``; others raise.
+
+    Raises:
+        ValueError: the name is not a device name.
+        RuntimeError: a GPU is asked for and cannot be had; the message says what is missing.
+    """
+    if device is None or device == "cpu":
+        return "cpu"
+    name, _, index = str(device).partition(":")
+    if name in ("cuda", "gpu") and (not index or index.isdigit()):
+        reason = unavailable_reason()
+        if reason:
+            raise RuntimeError(f"device {device!r} cannot be used: {reason}")
+        return f"cuda:{index or 0}"
+    raise ValueError(f"unknown device {device!r}: use 'cpu', 'cuda' or 'cuda:N'")
+
+
+def device_of(array: Array) -> Device:
+    """The name of the device that holds `array`."""
+    return "cpu" if isinstance(array, np.ndarray) else f"cuda:{array.device.id}"
+
+
+def to_device(array: Array, device: Device) -> Array:
+    """`array` on `device`; the same object when it is there already."""
+    if device_of(array) == device:
+        return array
+    if device == "cpu":
+        return array.get()
+    cupy = importlib.import_module("cupy")
+    with cupy.cuda.Device(int(device.partition(":")[2])):
+        return cupy.asarray(array)
+
+
+def canonical_dtype(dtype: Any) -> np.dtype:
+    """A `numpy.dtype` from a name, a NumPy type, or Python's float, int and bool.
+
+    Python's ``float`` means float32, the engine's default; ``int`` means int64.
+    """
+    if dtype is float:
+        return np.dtype(np.float32)
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in DTYPES:
+        raise TypeError(f"dtype {dtype!r} is not supported; use one of {', '.join(DTYPES)}")
+    return found
+
+
+def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Array:
+    """A bare array from an array, a number or nested lists of numbers.
+
+    Arrays keep their dtype; Python floats become float32 and Python ints int64.
+    """
+    target = None if dtype is None else canonical_dtype(dtype)
+    if is_array(data):
+        array = data
+    else:
+        array = _from_python(data)
+    if array.dtype.name not in DTYPES:
+        if target is None or array.dtype.kind not in "biuf":
+            raise TypeError(f"cannot make a tensor from data of dtype {array.dtype}; "
+                            f"use one of {', '.join(DTYPES)}")
+    if target is not None and array.dtype != target:
+        array, copy = array.astype(target), False
+    if device is not None:
+        moved = to_device(array, canonical_device(device))
+        array, copy = moved, copy and moved is array
+    return array.copy() if copy else array
+
+
+def _from_python(data: Any) -> np.ndarray:
+    try:
+        array = np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"cannot make a tensor from nested lists of unequal length: {error}") from None
+    if array.dtype == np.float64 and not isinstance(data, np.generic):
+        array = array.astype(np.float32)  # Python floats carry no precision of their own
+    if array.dtype == object:
+        raise TypeError(f"cannot make a tensor from {type(data).__name__} {data!r:.60}: "
+                        "numbers, arrays and nested lists of numbers fit")
+    return array
+
+
+class Generator:
+    """A seedable stream of random numbers on one device, whose state can be saved.
+
+    The stream is NumPy's PCG64 on the CPU. Two generators with the same seed draw the same
+    numbers on the same machine; `state`/`set_state` continue a stream exactly where it was.
+    """
+
+    def __init__(self, seed: int | None = None, device: Any = "cpu"):
+        self.device = canonical_device(device)
+        self.manual_seed(seed if seed is not None else int.from_bytes(os.urandom(7), "little"))
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Restart the stream from `seed`, a non-negative integer."""
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
+        self.seed = int(seed)
+        if self.device == "cpu":
+            self.stream: Any = np.random.Generator(np.random.PCG64(self.seed))
+        else:
+            cupy = importlib.import_module("cupy")
+            self.stream = cupy.random.Generator(cupy.random.Philox4x3210(self.seed))
+        return self
+
+    def state(self) -> dict[str, Any]:
+        """The whole state, as a JSON-serialisable dictionary."""
+        if self.device != "cpu":
+            raise NotImplementedError("the state of a CUDA generator cannot be read back yet; "
+                                      "draw on the CPU and move the result")
+        return {"seed": self.seed, "bits": self.stream.bit_generator.state}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from a `state()`."""
+        try:
+            stream = np.random.Generator(np.random.PCG64(0))
+            stream.bit_generator.state = state["bits"]
+            self.seed, self.stream = int(state["seed"]), stream
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not the state of a tinygen Generator: {error}") from None
+
+    get_state = state  # PyTorch's name
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"device": self.device, **self.state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.device = state["device"]
+        self.set_state(state)
+
+    def __repr__(self) -> str:
+        return f"Generator(seed={self.seed}, device={self.device!r})"

@@ -1,0 +1,127 @@
+"""Tensors from nothing: constants, ranges, and arrays that are shared rather than copied."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..tensor import Tensor
+from .shape import as_shape
+
+
+def _make(array: Any, device: Any, requires_grad: bool) -> Tensor:
+    out = Tensor.wrap(backend.to_device(array, backend.canonical_device(device)))
+    return out.requires_grad_() if requires_grad else out
+
+
+def _module(device: str) -> Any:
+    return np if device == "cpu" else importlib.import_module("cupy")
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None,
+         requires_grad: bool = False) -> Tensor:
+    """A tensor of `shape` that holds `fill_value` everywhere (a Python float gives float32)."""
+    value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    kind = backend.as_array(value).dtype if dtype is None else backend.canonical_dtype(dtype)
+    return _make(np.full(as_shape(shape), value, kind), device, requires_grad)
+
+
+def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros, float32 by default: `zeros((2, 3))` or `zeros(2, 3)`."""
+    kind = backend.canonical_dtype(dtype or np.float32)
+    return _make(np.zeros(as_shape(shape), kind), device, requires_grad)
+
+
+def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of ones, float32 by default: `ones((2, 3))` or `ones(2, 3)`."""
+    kind = backend.canonical_dtype(dtype or np.float32)
+    return _make(np.ones(as_shape(shape), kind), device, requires_grad)
+
+
+def empty(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor whose values are not set, float32 by default."""
+    kind = backend.canonical_dtype(dtype or np.float32)
+    return _make(np.empty(as_shape(shape), kind), device, requires_grad)
+
+
+def _like(fill: str, x: Any, dtype: Any, device: Any, requires_grad: bool, *value: Any) -> Tensor:
+    array = x.data if isinstance(x, Tensor) else np.asarray(x)
+    kind = array.dtype if dtype is None else backend.canonical_dtype(dtype)
+    where = backend.device_of(array) if device is None else backend.canonical_device(device)
+    made = getattr(_module(where), fill)(array.shape, *value, dtype=kind)
+    return _make(made, where, requires_grad)
+
+
+def zeros_like(x: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros with the shape, dtype and device of `x`."""
+    return _like("zeros", x, dtype, device, requires_grad)
+
+
+def ones_like(x: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones with the shape, dtype and device of `x`."""
+    return _like("ones", x, dtype, device, requires_grad)
+
+
+def empty_like(x: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Values that are not set, with the shape, dtype and device of `x`."""
+    return _like("empty", x, dtype, device, requires_grad)
+
+
+def full_like(x: Any, fill_value: Any, dtype: Any = None, device: Any = None,
+              requires_grad: bool = False) -> Tensor:
+    """`fill_value` everywhere, with the shape, dtype and device of `x`."""
+    return _like("full", x, dtype, device, requires_grad, fill_value)
+
+
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None,
+           device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Evenly spaced values in [start, stop): int64 for integers, else float32."""
+    if stop is None:
+        start, stop = 0, start
+    integral = all(isinstance(v, (int, np.integer)) for v in (start, stop, step))
+    kind = backend.canonical_dtype(dtype or (np.int64 if integral else np.float32))
+    return _make(np.arange(start, stop, step).astype(kind), device, requires_grad)
+
+
+def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: Any = None,
+             device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`num` evenly spaced values from `start` to `stop`, float32 by default."""
+    kind = backend.canonical_dtype(dtype or np.float32)
+    return _make(np.linspace(start, stop, num, endpoint=endpoint).astype(kind), device, requires_grad)
+
+
+def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
+        device: Any = None, requires_grad: bool = False) -> Tensor:
+    """The identity matrix: ones on diagonal `k`, zeros elsewhere."""
+    kind = backend.canonical_dtype(dtype or np.float32)
+    return _make(np.eye(n_rows, n_cols, k, dtype=kind), device, requires_grad)
+
+
+def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor that shares memory with an array where it can (PyTorch's `as_tensor`).
+
+    A Tensor is returned as it is when nothing has to change.
+    """
+    if isinstance(data, Tensor):
+        if copy:
+            data = data.clone()
+        return data.to(dtype=dtype, device=device) if dtype is not None or device else data
+    if isinstance(data, (list, tuple)):
+        return Tensor(data, dtype=dtype, device=device)
+    return Tensor.wrap(backend.as_array(data, dtype, device, copy=bool(copy)))
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares memory with a NumPy array."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"[from_numpy] a NumPy array is needed, got {type(array).__name__}")
+    return asarray(array)
+
+
+def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:
+    """Coordinate grids of 1-D tensors, as in NumPy."""
+    arrays = np.meshgrid(*(x.data if isinstance(x, Tensor) else x for x in xs), indexing=indexing)
+    return [Tensor.wrap(a) for a in arrays]

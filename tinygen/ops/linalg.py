@@ -1,0 +1,231 @@
+"""Products of matrices: matmul and what is made of it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..primitive import primitive
+from ..tensor import Tensor
+from .elementwise import add, multiply
+from .reduce import sum_p
+from .shape import permute_p, reshape_p
+
+
+def _mT(x: Any) -> Any:
+    return x.swapaxes(-1, -2)
+
+
+@primitive
+def matmul(xp, a, b):
+    """The matrix product over the last two axes; leading axes broadcast, vectors as in NumPy."""
+    return xp.matmul(a, b)
+matmul.vjp(
+    # dA = G B^T, dB = A^T G. A vector is a matrix whose extra axis was dropped: put it back.
+    lambda g, out, a, b: _matmul_vjp_a(g, a, b),
+    lambda g, out, a, b: _matmul_vjp_b(g, a, b),
+)
+
+
+def _matmul_vjp_a(g, a, b):
+    if b.ndim == 1:
+        return g * b if a.ndim == 1 else g[..., None] * b
+    if a.ndim == 1:                                    # (..., n) x (..., k, n) -> (..., k)
+        return matmul(b, g[..., None])[..., 0]
+    return matmul(g, _mT(b))
+
+
+def _matmul_vjp_b(g, a, b):
+    if a.ndim == 1:
+        return g * a if b.ndim == 1 else a[:, None] * g[..., None, :]
+    if b.ndim == 1:                                    # (..., m, k) x (..., m) -> (..., k)
+        return matmul(_mT(a), g[..., None])[..., 0]
+    if b.ndim == 2 and a.ndim > 2:                     # one big product instead of a sum of many
+        return matmul(a.reshape((-1, a.shape[-1])).T, g.reshape((-1, g.shape[-1])))
+    return matmul(_mT(a), g)
+
+
+@matmul.explains
+def _(a, b):
+    sa, sb = np.shape(getattr(a, "data", a)), np.shape(getattr(b, "data", b))
+    if not sa or not sb:
+        return "a 0-d tensor has no rows to multiply; use * for numbers"
+    inner_b = sb[-2] if len(sb) > 1 else sb[0]
+    if sa[-1] != inner_b:
+        return f"inner sizes {sa[-1]} and {inner_b} differ"
+    return f"batch axes {sa[:-2]} and {sb[:-2]} do not broadcast"
+
+
+def _linear_definition(x, weight, bias=None):
+    y = matmul(x, _mT(weight))
+    return y if bias is None else add(y, bias)
+
+
+@primitive(composite=_linear_definition)
+def linear(xp, x, weight, bias=None):
+    """x @ weight.T + bias, with weight (out, in): the layer's product in one node."""
+    y = xp.matmul(x, weight.T)
+    if bias is not None:
+        y += bias
+    return y
+
+
+@linear.vjp_joint
+def _(needs, g, y, x, weight, bias=None):
+    rows = g.reshape((-1, g.shape[-1]))                                   # (N, out)
+    return (matmul(g, weight) if needs[0] else None,
+            matmul(rows.T, x.reshape((-1, x.shape[-1]))) if needs[1] else None,
+            rows.sum(axis=0) if len(needs) > 2 and needs[2] else None)
+
+
+@linear.explains
+def _(x, weight, bias=None):
+    if len(weight.shape) != 2:
+        return f"weight must have two axes (out, in), got {tuple(weight.shape)}"
+    if not x.shape or x.shape[-1] != weight.shape[1]:
+        return (f"the last axis of x is {x.shape[-1] if x.shape else 'missing'}, "
+                f"weight (out, in) expects {weight.shape[1]}")
+    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
+        return f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}"
+    return None
+
+
+# -- einsum: every contraction is its own derivative's kind --------------------------------------------
+
+
+@primitive(name="einsum")
+def einsum_p(xp, *xs, spec):
+    """A sum of products over named axes; `spec` is explicit, like 'ij,jk->ik'."""
+    return xp.einsum(spec, *xs, optimize=True) if len(xs) > 1 else xp.einsum(spec, *xs)
+
+
+@einsum_p.vjp_each
+def _(i, g, out, *xs, spec):
+    """Contract g with the other operands; axes that x_i alone has, and repeats, come back after."""
+    terms, result = spec.split("->")
+    names = terms.split(",")
+    mine, others = names[i], names[:i] + names[i + 1:]
+    rest = xs[:i] + xs[i + 1:]
+    unique = "".join(dict.fromkeys(mine))
+    known = set(result).union(*others) if others else set(result)
+    reach = "".join(c for c in unique if c in known)
+    part = einsum_p(g, *rest, spec=f"{','.join([result, *others])}->{reach}")
+    size = dict(zip(mine, xs[i].shape, strict=True))
+    if reach != unique:                                # summed inside x_i: every element counts
+        shape = tuple(size[c] if c in reach else 1 for c in unique)
+        part = part.reshape(shape) * _ones(part, tuple(size[c] for c in unique))
+    if unique == mine:
+        return part
+    fresh = _all_different(mine)                       # 'ii->': only the diagonal was read
+    return einsum_p(part, _diagonal_mask(part, mine, size), spec=f"{unique},{fresh}->{fresh}")
+
+
+def _ones(like: Any, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ones(shape, like.dtype)
+
+
+def _all_different(mine: str) -> str:
+    """The axes of an operand with fresh letters for repeated ones: 'iij' gives 'iAj'."""
+    spare = iter(c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                 if c not in mine)
+    return "".join(next(spare) if c in mine[:i] else c for i, c in enumerate(mine))
+
+
+def _diagonal_mask(like: Any, mine: str, size: dict[str, int]) -> np.ndarray:
+    """1 where all axes with the same letter have the same index, in the axes of `mine`."""
+    shape = tuple(size[c] for c in mine)
+    index = np.indices(shape, sparse=True)
+    mask = np.ones(shape, bool)
+    for a, c in enumerate(mine):
+        mask &= index[a] == index[mine.index(c)]
+    return mask.astype(like.dtype)
+
+
+def einsum(spec: str, *xs: Any) -> Tensor:
+    """A sum of products over named axes: `einsum('bij,bjk->bik', a, b)`.
+
+    Implicit output, repeated letters and `...` work as in NumPy.
+
+    >>> import tinygen as tg
+    >>> tg.einsum("ii->", tg.eye(3)).item()
+    3.0
+    """
+    if len(xs) == 1 and isinstance(xs[0], (list, tuple)):
+        xs = tuple(xs[0])
+    return einsum_p(*xs, spec=_explicit(spec.replace(" ", ""), xs))
+
+
+def _explicit(spec: str, xs: Sequence[Any]) -> str:
+    terms, arrow, result = spec.partition("->")
+    names = terms.split(",")
+    if len(names) != len(xs):
+        raise ValueError(f"[einsum] {spec!r} names {len(names)} operands, {len(xs)} were given")
+    if "..." in spec:
+        names, result = _without_dots(spec, names, xs, arrow, result)
+    for i, (name, x) in enumerate(zip(names, xs, strict=True)):
+        if len(name) != len(np.shape(getattr(x, "data", x))):
+            raise ValueError(f"[einsum] operand {i} is {name!r} in {spec!r}, but has shape "
+                             f"{tuple(np.shape(getattr(x, 'data', x)))}")
+    if not arrow:
+        joined = "".join(names)
+        dots = [c for c in result if c]
+        result = "".join(dots) + "".join(sorted(c for c in set(joined)
+                                                if joined.count(c) == 1 and c not in dots))
+    return f"{','.join(names)}->{result}"
+
+
+def _without_dots(spec: str, names: list[str], xs: Sequence[Any], arrow: str,
+                  result: str) -> tuple[list[str], str]:
+    spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in spec]
+    widths = [len(np.shape(getattr(x, "data", x))) - len(n.replace("...", ""))
+              for n, x in zip(names, xs, strict=True)]
+    widest = "".join(spare[:max(w for n, w in zip(names, widths, strict=True) if "..." in n)])
+    full = [n.replace("...", widest[len(widest) - w:] if w > 0 else "")
+            for n, w in zip(names, widths, strict=True)]
+    if arrow:
+        return full, result.replace("...", widest)
+    return full, widest
+
+
+def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
+    """Sum over pairs of axes: the last `axes` of a with the first of b, or two lists of axes."""
+    a, b = (x if isinstance(x, Tensor) else Tensor(x) for x in (a, b))
+    if isinstance(axes, (int, np.integer)):
+        n = int(axes)
+        ours, theirs = tuple(range(a.ndim - n, a.ndim)), tuple(range(n))
+    else:
+        ours, theirs = (tuple(operator.index(i) for i in (p if hasattr(p, "__iter__") else (p,)))
+                        for p in axes)
+        ours, theirs = tuple(i % a.ndim for i in ours), tuple(i % b.ndim for i in theirs)
+    if len(ours) != len(theirs) or any(a.shape[i] != b.shape[j]
+                                       for i, j in zip(ours, theirs, strict=False)):
+        raise ValueError(f"[tensordot] a: {a.shape}, b: {b.shape}: axes {ours} of a and {theirs} "
+                         "of b must pair up with equal lengths")
+    left = tuple(i for i in range(a.ndim) if i not in ours)
+    right = tuple(i for i in range(b.ndim) if i not in theirs)
+    inner = int(np.prod([a.shape[i] for i in ours], dtype=int))
+    rows = tuple(a.shape[i] for i in left)
+    cols = tuple(b.shape[i] for i in right)
+    flat_a = reshape_p(permute_p(a, axes=left + ours), shape=(int(np.prod(rows, dtype=int)), inner))
+    flat_b = reshape_p(permute_p(b, axes=theirs + right), shape=(inner, int(np.prod(cols, dtype=int))))
+    return reshape_p(matmul(flat_a, flat_b), shape=rows + cols)
+
+
+def outer(a: Any, b: Any) -> Tensor:
+    """All products a_i * b_j of two vectors: (m,), (n,) -> (m, n)."""
+    return multiply(reshape_p(a, shape=(-1, 1)), reshape_p(b, shape=(1, -1)))
+
+
+def dot(a: Any, b: Any) -> Tensor:
+    """The sum of products of two vectors; matrices as in NumPy's `matmul`."""
+    return matmul(a, b)
+
+
+def trace(x: Any) -> Tensor:
+    """The sum of the diagonal of the last two axes."""
+    n = min(x.shape[-2:])
+    index = np.arange(n)
+    return sum_p(x[..., index, index], axis=-1, keepdims=False)

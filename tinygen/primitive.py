@@ -1,0 +1,311 @@
+"""Primitives and the dispatch table: how every operation of the engine is defined and called.
+
+An op is one plain function on bare arrays plus its derivative rules, written beside it::
+
+    @primitive(elementwise=True)
+    def square(xp, x):                            # xp is numpy or cupy, x a bare array
+        return x * x
+    square.vjp(lambda g, y, x: 2 * g * x)         # one rule per input
+
+Calling `square(tensor)` runs the function on the tensor's array, wraps the result and, in
+recording mode, links it to its inputs. **One rule, three readings**: the text of a rule is the same
+
+* *raw*: `backward()` gives it bare arrays; a primitive called on bare arrays gives one back;
+* *lifted*: under ``create_graph=True`` it is given Tensors, and records itself;
+* *captured*: while a tape records (jit), it is given Tensors and its calls land on the tape.
+
+A fused primitive may have one joint rule for speed, written for bare arrays, if it names a
+`composite`: the same function made of simple primitives, which stands in for it when a gradient
+of a gradient is asked for.
+
+A *kernel* replaces the function of a primitive for one array type and may decline a call by
+returning `NotImplemented`. This file alone knows that kernels exist.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import backend
+from .errors import explain
+from .tensor import Tensor, _next
+
+__all__ = ["KERNELS", "PRIMITIVES", "Primitive", "kernel", "local", "primitive"]
+
+# What a call does, per thread: bits of `local.mode`.
+RECORD = 1   # link results to their inputs, so that gradients can be taken
+RAW = 2      # bare arrays in, bare arrays out: a derivative rule is being read
+TAPE = 4     # append every call to `local.tape`
+
+
+class _Local(threading.local):
+    mode: int = RECORD
+    tape: Any = None
+
+
+local = _Local()
+
+PRIMITIVES: dict[str, Primitive] = {}
+KERNELS: dict[tuple[str, type], Callable[..., Any]] = {}
+
+_F64 = np.dtype(np.float64)
+_F32 = np.dtype(np.float32)
+_new = object.__new__
+_none: dict[str, Any] = {}
+
+
+class Primitive:
+    """An operation: `fn(xp, *arrays, **attrs)`, its derivative rules and its kernels.
+
+    Positional arguments are arrays, keyword arguments are static. Made by `@primitive`.
+    """
+
+    def __init__(self, fn: Callable[..., Any], name: str | None = None, *,
+                 elementwise: bool = False, composite: Callable[..., Any] | None = None,
+                 outputs: int = 1, differentiable: int | None = None):
+        self.fn = fn
+        self.name = name or fn.__name__
+        self.__name__ = self.name
+        self.__doc__ = fn.__doc__
+        parameters = list(inspect.signature(fn).parameters.values())[1:]
+        self.__signature__ = inspect.Signature(parameters)
+        self.arg_names = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.elementwise = elementwise
+        self.composite = composite
+        self.outputs = outputs
+        self.differentiable = outputs if differentiable is None else differentiable
+        self.impl: dict[type, Callable[..., Any]] = {}   # array type -> what runs
+        self.rules: tuple[Callable[..., Any] | None, ...] = ()
+        self.variadic_rule: Callable[..., Any] | None = None
+        self.joint: Primitive | None = None
+        self.reason: Callable[..., str | None] | None = None
+
+    # -- calling ----------------------------------------------------------------------------
+
+    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        arrays = []
+        lifted = tracked = False
+        for x in inputs:
+            if isinstance(x, Tensor):
+                arrays.append(x.data)
+                lifted = True
+                if x.requires_grad:
+                    tracked = True
+            else:
+                arrays.append(x)
+        try:
+            impl = self.impl.get(type(arrays[0])) if arrays else None
+            if impl is None:
+                impl = self._choose(arrays, attrs)
+            y = impl(*arrays, **attrs)
+        except Exception as error:
+            raise explain(self, error, inputs, attrs) from None
+        mode = local.mode
+        if not lifted and mode & RAW:
+            return y
+        if self.outputs > 1:
+            return self._wrap_many(y, inputs, attrs, tracked and mode & RECORD)
+        if isinstance(y, np.generic):
+            y = np.asarray(y)
+        if y.dtype is _F64:
+            y = _no_upcast(y, arrays)
+        out = _new(Tensor)
+        out.data = y
+        out.grad = out.hooks = None
+        if tracked and mode & RECORD and y.dtype.kind == "f":
+            out.requires_grad = True
+            out.op = self
+            out.inputs = inputs
+            out.attrs = attrs
+        else:
+            out.requires_grad = False
+            out.op = None
+            out.inputs = ()
+            out.attrs = _none
+        out.seq = _next()
+        if mode & TAPE:
+            local.tape.record(self, inputs, attrs, (out,))
+        return out
+
+    def _wrap_many(self, ys: tuple[Any, ...], inputs: tuple[Any, ...], attrs: dict[str, Any],
+                   tracked: int | bool) -> tuple[Tensor | None, ...]:
+        """Several outputs: one hidden node that holds them all, and a tensor that picks each."""
+        node = Tensor.wrap(ys)
+        if tracked:
+            node.requires_grad, node.op, node.inputs, node.attrs = True, self, inputs, attrs
+        outs = []
+        for i, y in enumerate(ys):
+            out = None if y is None else pick_output(node, np.asarray(y) if np.isscalar(y) else y, i)
+            outs.append(out)
+        if local.mode & TAPE:
+            local.tape.record(self, inputs, attrs, tuple(outs))
+        return tuple(outs)
+
+    def _choose(self, arrays: list[Any], attrs: dict[str, Any]) -> Callable[..., Any]:
+        """The implementation for these arguments; slow, and remembered per array type."""
+        for x in arrays:
+            if backend.is_array(x):
+                kind = np.ndarray if isinstance(x, np.ndarray) else type(x)
+                if kind not in self.impl:
+                    self.impl[kind] = self._resolve(kind)
+                return self.impl[kind]
+        generator = attrs.get("generator")
+        if generator is not None and generator.device != "cpu":
+            return partial(self.fn, importlib.import_module("cupy"))
+        for i, x in enumerate(arrays):  # numbers and lists only
+            if x is not None:
+                arrays[i] = backend.as_array(x)
+        return partial(self.fn, np)
+
+    def _resolve(self, kind: type) -> Callable[..., Any]:
+        plain = partial(self.fn, backend.module_of_type(kind))
+        _load_kernels(kind)
+        native = KERNELS.get((self.name, kind))
+        if native is None:
+            return plain
+
+        def run(*arrays: Any, **attrs: Any) -> Any:
+            y = native(*arrays, **attrs)
+            return plain(*arrays, **attrs) if y is NotImplemented else y
+        return run
+
+    # -- derivative rules ---------------------------------------------------------------------
+
+    def vjp(self, *rules: Callable[..., Any] | None) -> None:
+        """Give one rule per input: `rule(g, y, *inputs, **attrs)` is the input's gradient.
+
+        `g` is the gradient of the output `y`. None, or a missing rule, marks an input through
+        which no gradient flows. The walker sums a rule's result down to the input's shape.
+        """
+        self.rules = rules
+
+    def vjp_each(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Give one rule for any number of inputs: `rule(i, g, y, *inputs, **attrs)`."""
+        self.variadic_rule = rule
+        return rule
+
+    def vjp_joint(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Give one rule for all inputs: `rule(needs, g, y, *inputs, **attrs)` -> gradients.
+
+        It may use bare-array tricks, is read raw or captured only, and needs a `composite`.
+        `needs` says for each input whether its gradient is wanted; None may be returned for
+        the others. With several outputs `g` and `y` are tuples (`g` of the differentiable ones).
+        The rule is a primitive of its own, `NAME_vjp`, so that kernels and tapes know it.
+        """
+        if self.composite is None:
+            raise TypeError(f"[{self.name}] a joint rule is first order only: name a composite "
+                            "(@primitive(composite=...)) for gradients of gradients")
+        n, m, many = self.differentiable, self.outputs, self.outputs > 1
+
+        def backward(xp: Any, *args: Any, needs: tuple[bool, ...], **attrs: Any) -> tuple[Any, ...]:
+            g, y = (args[:n], args[n:n + m]) if many else (args[0], args[1])
+            return rule(needs, g, y, *args[n + m:], **attrs)
+
+        backward.__doc__ = f"Gradients of {self.name} with respect to its inputs."
+        self.joint = Primitive(backward, f"{self.name}_vjp", outputs=99)
+        self.joint.arg_names = ("g", "y", *self.arg_names)
+        return rule
+
+    def explains(self, reason: Callable[..., str | None]) -> Callable[..., str | None]:
+        """Give `reason(*inputs, **attrs)`, which says in words what does not fit (or None)."""
+        self.reason = reason
+        return reason
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}{self.__signature__}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return PRIMITIVES.__getitem__, (self.name,)
+
+
+def primitive(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function on arrays a primitive: `@primitive` or `@primitive(elementwise=True)`.
+
+    Options: `name` (default: the function's), `elementwise` (each output element depends on one
+    element of each broadcast input), `composite` (see the module's text), `outputs` and
+    `differentiable` (how many arrays come out, and how many of them carry gradients).
+    """
+    if fn is None:
+        return partial(primitive, **options)
+    made = Primitive(fn, **options)
+    if made.name in PRIMITIVES:
+        raise ValueError(f"a primitive named {made.name!r} exists already")
+    PRIMITIVES[made.name] = made
+    return made
+
+
+def kernel(name: str, kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a native function for primitive `name` on arrays of type `kind`.
+
+    It takes the same arguments as the primitive without `xp`, and returns `NotImplemented` to
+    decline a call; the primitive's own function runs then.
+    """
+    def register(fn: Callable[..., Any]) -> Callable[..., Any]:
+        KERNELS[name, kind] = fn
+        forget_implementations()
+        return fn
+    return register
+
+
+def forget_implementations() -> None:
+    """Empty every primitive's `impl`, so that the next call chooses again."""
+    for p in PRIMITIVES.values():
+        p.impl.clear()
+        if p.joint is not None:
+            p.joint.impl.clear()
+
+
+_loaded: set[type] = set()
+
+
+def _load_kernels(kind: type) -> None:
+    """Import the kernels for an array type, once; `TINYGEN_KERNELS=numpy` keeps them out."""
+    if kind in _loaded:
+        return
+    _loaded.add(kind)
+    if os.environ.get("TINYGEN_KERNELS", "").lower() == "numpy":
+        return
+    where = "cpu" if kind is np.ndarray else "gpu"
+    name = f"{__package__}.kernels.{where}"
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not name.startswith(error.name or "?"):
+            raise  # a kernel file exists and is broken: hiding it would only make things slow
+
+
+@primitive
+def pick(xp, y, *, index):
+    """One of several outputs. The walker gathers their gradients; no rule is needed."""
+    return y[index]
+
+
+def pick_output(node: Tensor, array: Any, index: int) -> Tensor:
+    """The tensor that stands for output `index` of a node with several outputs."""
+    out = Tensor.wrap(array)
+    if node.requires_grad and index < node.op.differentiable:
+        out.requires_grad, out.op, out.inputs, out.attrs = True, pick, (node,), {"index": index}
+    return out
+
+
+def _no_upcast(y: Any, arrays: list[Any]) -> Any:
+    """Float64 that no input asked for (an integer met a float32, or was divided) goes back."""
+    widest = None
+    for x in arrays:
+        if isinstance(x, np.generic) or not hasattr(x, "dtype"):
+            continue
+        if x.dtype is _F64:
+            return y
+        if x.dtype.kind == "f" and (widest is None or x.dtype.itemsize > widest.itemsize):
+            widest = x.dtype
+    if not arrays:
+        return y
+    return y.astype(widest or _F32)

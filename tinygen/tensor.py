@@ -1,0 +1,339 @@
+"""Tensor: the data, and the link to what made it.
+
+A Tensor is at once a value (`data`, a bare NumPy or CuPy array) and a node of the graph that
+autograd walks: `op` made it from `inputs` with the static arguments `attrs`. `seq` counts
+creations, so a larger `seq` is always younger: sorting by it is a topological order, and an
+input that is younger than the node that used it has been changed since.
+
+The operators and methods (`+`, `sum`, `reshape`, ...) are given to this class by `ops/methods.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import backend
+
+__all__ = ["Tensor"]
+
+_seq = count(1)
+_next = _seq.__next__
+
+
+class Tensor:
+    """An n-dimensional array that remembers how it was computed.
+
+    Args:
+        data: an array (its dtype is kept), a number or nested lists (floats become float32);
+            the values are copied. `tinygen.asarray` shares memory instead.
+        requires_grad: whether `backward()` shall leave a gradient in `.grad`.
+        dtype: the number type, e.g. ``"float64"`` or ``np.float64``.
+        device: ``"cpu"`` (default) or ``"cuda"``.
+
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    Tensor([2., 4., 6.], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "attrs", "data", "grad", "hooks", "inputs", "op", "requires_grad",
+                 "seq")
+
+    __array_ufunc__ = None  # so that `ndarray * Tensor` reaches Tensor.__rmul__
+    __array_priority__ = 1000
+
+    data: Any
+    grad: Tensor | None
+    requires_grad: bool
+    op: Any
+    inputs: tuple[Any, ...]
+    attrs: dict[str, Any]
+    seq: int
+    hooks: list[Any] | None
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None,
+                 device: Any = None):
+        if isinstance(data, Tensor):
+            data = data.data
+        elif isinstance(data, (list, tuple)):
+            data = _unwrap_nested(data)
+        self._fill(backend.as_array(data, dtype, device, copy=True))
+        if requires_grad:
+            self.requires_grad_()
+
+    def _fill(self, array: Any) -> None:
+        self.data = array
+        self.grad = None
+        self.requires_grad = False
+        self.op = None
+        self.inputs = ()
+        self.attrs = {}
+        self.hooks = None
+        self.seq = _next()
+
+    @classmethod
+    def wrap(cls, array: Any) -> Tensor:
+        """A tensor around a bare array, without a copy and without a check."""
+        out = object.__new__(cls)
+        out._fill(array)
+        return out
+
+    # -- what it is -----------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.data.ndim
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The number type, a `numpy.dtype`."""
+        return self.data.dtype
+
+    @property
+    def size(self) -> int:
+        """The number of elements (PyTorch's `numel()`)."""
+        return self.data.size
+
+    @property
+    def device(self) -> str:
+        """The device that holds the data: ``"cpu"`` or ``"cuda:N"``."""
+        return backend.device_of(self.data)
+
+    @property
+    def is_leaf(self) -> bool:
+        """True if no recorded operation made this tensor."""
+        return self.op is None
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the data in bytes."""
+        return self.data.nbytes
+
+    # -- out of the graph, off the device ---------------------------------------------------
+
+    def numpy(self) -> np.ndarray:
+        """The data as a NumPy array (shared memory on the CPU, a copy from a GPU).
+
+        Raises:
+            RuntimeError: the tensor requires grad; writing into it would corrupt the graph.
+        """
+        if self.requires_grad:
+            raise RuntimeError("numpy() was called on a tensor that requires grad; "
+                               "use .detach().numpy()")
+        return backend.to_device(self.data, "cpu")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.device != "cpu":
+            raise TypeError(f"a tensor on {self.device} is not converted to NumPy silently; "
+                            "use .to('cpu').numpy()")
+        if copy is False and dtype is not None and np.dtype(dtype) != self.data.dtype:
+            raise ValueError(f"a {self.data.dtype} tensor cannot become {np.dtype(dtype)} "
+                             "without a copy")
+        array = self.data if dtype is None else self.data.astype(dtype, copy=False)
+        return array.copy() if copy else array
+
+    def item(self) -> Any:
+        """The value of a one-element tensor as a Python number."""
+        if self.data.size != 1:
+            raise ValueError(f"item() needs exactly one element; this tensor has shape "
+                             f"{self.shape} ({self.data.size} elements)")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """The values as nested Python lists (a number for a 0-d tensor)."""
+        return backend.to_device(self.data, "cpu").tolist()
+
+    def detach(self) -> Tensor:
+        """The same data, cut from the graph; memory is shared."""
+        return Tensor.wrap(self.data)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad` in place and return self; only floating point tensors can."""
+        if requires_grad and self.data.dtype.kind != "f":
+            raise TypeError(f"only floating point tensors can require gradients; this one is "
+                            f"{self.data.dtype} {self.shape}")
+        if not requires_grad and self.op is not None:
+            raise RuntimeError("requires_grad_(False) works on leaf tensors only; "
+                               "use .detach() to cut a computed tensor from its graph")
+        self.requires_grad = requires_grad
+        return self
+
+    # -- changed in place ---------------------------------------------------------------------
+
+    def touch(self) -> Tensor:
+        """Say that the data was changed in place: a graph that used the old values is stale."""
+        self.seq = _next()
+        return self
+
+    def assign_(self, value: Any) -> Tensor:
+        """Overwrite the values in place (shape, dtype and device stay); returns self.
+
+        A graph that used the old values refuses to run backward afterwards.
+        """
+        source = value.data if isinstance(value, Tensor) else value
+        shape = np.shape(source) if not backend.is_array(source) else source.shape
+        if shape != self.data.shape and shape != ():
+            raise ValueError(f"[assign_] value has shape {tuple(shape)}, the tensor {self.shape}")
+        if self.op is not None:
+            raise RuntimeError("[assign_] this tensor was computed by "
+                               f"{self.op.name}; only leaf tensors can be assigned to")
+        if backend.is_array(source) and backend.device_of(source) != self.device:
+            source = backend.to_device(source, self.device)
+        self.data[...] = source
+        return self.touch()
+
+    copy_ = assign_  # PyTorch's name
+
+    # -- hooks ----------------------------------------------------------------------------------
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call `hook(gradient)` when this tensor's gradient is known; returns a remover.
+
+        A tensor that the hook returns replaces the gradient.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("a hook was registered on a tensor that does not require grad")
+        hooks = self.hooks = self.hooks if self.hooks is not None else []
+        hooks.append(hook)
+
+        def remove() -> None:
+            if hook in hooks:
+                hooks.remove(hook)
+        remove.remove = remove  # type: ignore[attr-defined]  # PyTorch's handle.remove()
+        return remove
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this computed tensor in `.grad`, as leaves do."""
+        if not self.requires_grad:
+            raise RuntimeError("retain_grad() was called on a tensor that does not require grad")
+        if self.op is not None:
+            self.hooks = self.hooks if self.hooks is not None else []
+            if RETAIN not in self.hooks:
+                self.hooks.append(RETAIN)
+
+    # -- Python protocols -------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        body = np.array2string(backend.to_device(self.data, "cpu"), separator=", ",
+                               prefix="Tensor(", threshold=100, edgeitems=3, precision=4)
+        extra = "" if self.device == "cpu" else f", device={self.device!r}"
+        if self.op is not None:
+            extra += f", op={self.op.name}"
+        elif self.requires_grad:
+            extra += ", requires_grad=True"
+        shape = f", shape={self.shape}" if self.data.size == 0 or self.data.size > 100 else ""
+        return f"{type(self).__name__}({body}, dtype={self.dtype.name}{shape}{extra})"
+
+    def __len__(self) -> int:
+        if not self.data.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return self.data.shape[0]
+
+    def __bool__(self) -> bool:
+        if self.data.size != 1:
+            raise ValueError(f"the truth value of a tensor of shape {self.shape} is ambiguous; "
+                             "use .any() or .all()")
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.data.dtype.kind not in "iu":
+            raise TypeError(f"a {self.data.dtype} tensor cannot be used as an index")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.data.size == 1 else repr(self)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __copy__(self) -> Tensor:
+        out = object.__new__(type(self))
+        for name in _STATE:
+            setattr(out, name, getattr(self, name))
+        out.hooks = None
+        return out
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        grad = None if self.grad is None else self.grad.data.copy()
+        out = _rebuild(type(self), self.data.copy(), self.requires_grad, grad)
+        memo[id(self)] = out
+        return out
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        grad = None if self.grad is None else self.grad.data
+        return _rebuild, (type(self), self.data, self.requires_grad, grad)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"Tensor has no attribute {name!r}{_hint(name)}")
+
+    if TYPE_CHECKING:  # given by ops/methods.py and autograd.py
+        backward: Callable[..., None]
+        __add__: Callable[[Any], Tensor]
+        __radd__: Callable[[Any], Tensor]
+        __sub__: Callable[[Any], Tensor]
+        __rsub__: Callable[[Any], Tensor]
+        __mul__: Callable[[Any], Tensor]
+        __rmul__: Callable[[Any], Tensor]
+        __truediv__: Callable[[Any], Tensor]
+        __rtruediv__: Callable[[Any], Tensor]
+        __pow__: Callable[[Any], Tensor]
+        __rpow__: Callable[[Any], Tensor]
+        __matmul__: Callable[[Any], Tensor]
+        __rmatmul__: Callable[[Any], Tensor]
+        __neg__: Callable[[], Tensor]
+        __getitem__: Callable[[Any], Tensor]
+        __iter__: Callable[[], Iterator[Tensor]]
+        sum: Callable[..., Tensor]
+        mean: Callable[..., Tensor]
+        max: Callable[..., Tensor]
+        min: Callable[..., Tensor]
+        argmax: Callable[..., Tensor]
+        reshape: Callable[..., Tensor]
+        transpose: Callable[..., Tensor]
+        astype: Callable[..., Tensor]
+        to: Callable[..., Tensor]
+        T: Tensor
+
+
+RETAIN = "retain"  # an entry of `hooks` that keeps the gradient of a computed tensor
+_STATE = ("attrs", "data", "grad", "inputs", "op", "requires_grad", "seq")
+
+
+def _rebuild(cls: type, data: Any, requires_grad: bool, grad: Any) -> Tensor:
+    out = cls.wrap(data)  # type: ignore[attr-defined]
+    out.requires_grad = requires_grad
+    out.grad = None if grad is None else Tensor.wrap(grad)
+    return out
+
+
+def _unwrap_nested(data: Any) -> Any:
+    if isinstance(data, Tensor):
+        if data.data.ndim:
+            raise TypeError("a tensor cannot be made from a list of tensors; use tinygen.stack")
+        return data.item()
+    if isinstance(data, (list, tuple)):
+        return [_unwrap_nested(x) for x in data]
+    return data
+
+
+def _hint(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, dir(Tensor), n=1, cutoff=0.75)
+    return f"; did you mean {close[0]!r}?" if close else ""
