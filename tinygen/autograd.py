@@ -126,6 +126,9 @@ def grad_of(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: b
                  if isinstance(g, np.generic) else g) for g in grads)
 
 
+grad = grad_of  # `tinygen.autograd.grad`, where PyTorch users look for it
+
+
 def walk(outputs: list[Tensor], seeds: list[Any], targets: list[Tensor] | None,
          create_graph: bool, retain_graph: bool) -> list[Any]:
     """Gradients of `outputs`, weighted by `seeds`: into `.grad` of leaves, or for `targets`.

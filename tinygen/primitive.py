@@ -207,7 +207,11 @@ class Primitive:
 
         def backward(xp: Any, *args: Any, needs: tuple[bool, ...], **attrs: Any) -> tuple[Any, ...]:
             g, y = (args[:n], args[n:n + m]) if many else (args[0], args[1])
-            return rule(needs, g, y, *args[n + m:], **attrs)
+            before, local.mode = local.mode, RAW
+            try:
+                return rule(needs, g, y, *args[n + m:], **attrs)
+            finally:
+                local.mode = before
 
         backward.__doc__ = f"Gradients of {self.name} with respect to its inputs."
         self.joint = Primitive(backward, f"{self.name}_vjp", outputs=99)

@@ -1,0 +1,136 @@
+"""The tape: record the primitive calls of a function once, and run them again on new inputs.
+
+While a tape records, derivative rules are given tensors (their third reading), so that a
+captured function may hold a whole backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import backend
+from ..autograd import no_grad
+from ..primitive import TAPE, Primitive, local
+from ..tensor import Tensor
+from ..transforms import flatten, unflatten
+
+__all__ = ["Program", "Row", "capture"]
+
+
+class Row:
+    """One call: a primitive, where its inputs come from, its static arguments, its outputs.
+
+    An input is a slot number, or ``("constant", value)``.
+    """
+
+    __slots__ = ("attrs", "inputs", "op", "outputs")
+
+    def __init__(self, op: Primitive, inputs: list[Any], attrs: dict[str, Any],
+                 outputs: list[int | None]):
+        self.op, self.inputs, self.attrs, self.outputs = op, inputs, attrs, outputs
+
+    def __repr__(self) -> str:
+        def name(x: Any) -> str:
+            return f"%{x}" if isinstance(x, int) else "const"
+        outs = ", ".join("_" if o is None else f"%{o}" for o in self.outputs)
+        return f"{outs} = {self.op.name}({', '.join(map(name, self.inputs))})"
+
+
+class Tape:
+    """What dispatch appends to. Values are known by their array: `detach()` keeps a value's slot."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.slots: dict[int, int] = {}
+        self.alive: list[Any] = []          # recorded arrays must not be freed: ids would repeat
+        self.outside: list[tuple[Tensor, int]] = []
+
+    def slot(self, array: Any) -> int:
+        """The slot of an array, a new one if it has none."""
+        number = self.slots.get(id(array))
+        if number is None:
+            number = self.slots[id(array)] = len(self.alive)
+            self.alive.append(array)
+        return number
+
+    def record(self, op: Primitive, inputs: tuple[Any, ...], attrs: dict[str, Any],
+               outs: tuple[Tensor | None, ...]) -> None:
+        """Append one call (dispatch does this while capturing)."""
+        self.rows.append(Row(op, [self._source(x) for x in inputs], attrs,
+                             [None if y is None else self.slot(y.data) for y in outs]))
+
+    def _source(self, x: Any) -> Any:
+        array = x.data if isinstance(x, Tensor) else x
+        if not backend.is_array(array):
+            return ("constant", x)
+        if id(array) in self.slots:
+            return self.slots[id(array)]
+        self.alive.append(array)
+        if isinstance(x, Tensor):
+            self.outside.append((x, x.seq))
+        return ("constant", x)
+
+
+class Program:
+    """A captured function: `replay(*tensors)` computes it again, on new inputs."""
+
+    def __init__(self, rows: list[Row], inputs: list[int], signature: list[tuple[Any, ...]],
+                 outputs: list[Any], structure: Any):
+        self.rows, self.inputs, self.signature = rows, inputs, signature
+        self.outputs, self.structure = outputs, structure
+
+    def replay(self, *args: Any) -> Any:
+        """The function's results for new inputs of the same shapes, dtypes and devices."""
+        tensors = _tensors(args)
+        signature = [_kind(x) for x in tensors]
+        if signature != self.signature:
+            raise ValueError(f"[replay] captured for {self.signature}, called with {signature}")
+        values: dict[int, Any] = dict(zip(self.inputs, tensors, strict=True))
+        with no_grad():
+            for row in self.rows:
+                read = [values[x] if isinstance(x, int) else x[1] for x in row.inputs]
+                made = row.op(*read, **row.attrs)
+                made = made if isinstance(made, tuple) else (made,)
+                for slot, y in zip(row.outputs, made, strict=True):
+                    if slot is not None:
+                        values[slot] = y
+        return unflatten(self.structure, (values[y] if isinstance(y, int) else y[1]
+                                          for y in self.outputs))
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.rows))
+
+
+def capture(function: Callable[..., Any], *args: Any) -> Program:
+    """Run `function(*args)` once and record its primitive calls, backward passes included.
+
+    Raises:
+        RuntimeError: a tensor that the function read was changed in place meanwhile (replaying
+            would miss the change), or a capture is running in this thread already.
+    """
+    if local.mode & TAPE:
+        raise RuntimeError("[capture] a capture is running in this thread already")
+    tape, before = Tape(), (local.mode, local.tape)
+    tensors = _tensors(args)
+    slots = [tape.slot(x.data) for x in tensors]
+    local.mode, local.tape = local.mode | TAPE, tape
+    try:
+        result = function(*args)
+    finally:
+        local.mode, local.tape = before
+    for x, seq in tape.outside:
+        if x.seq != seq:
+            raise RuntimeError(f"[capture] a {x.dtype} {x.shape} tensor that the function read was "
+                               "changed in place while it was captured; return new tensors instead")
+    outputs = [tape.slots[id(y.data)] if isinstance(y, Tensor) and id(y.data) in tape.slots
+               else ("constant", y) for y in flatten(result)]
+    return Program(tape.rows, slots, [_kind(x) for x in tensors], outputs, result)
+
+
+def _tensors(args: Any) -> list[Tensor]:
+    return [x for x in flatten(args) if isinstance(x, Tensor)]
+
+
+def _kind(x: Tensor) -> tuple[Any, ...]:
+    return (x.dtype.name, x.shape, x.device)
