@@ -6,6 +6,7 @@ on the hot path knows of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -55,7 +56,9 @@ def _bad(x: Any) -> str | None:
     if isinstance(array, tuple):
         return next((b for b in map(_bad, array) if b), None)
     if isinstance(array, float):
-        return "NaN" if array != array else "Inf" if array in (float("inf"), -float("inf")) else None
+        if math.isfinite(array):
+            return None
+        return "NaN" if math.isnan(array) else "Inf"
     if not backend.is_array(array) or array.dtype.kind != "f":
         return None
     xp = backend.array_module(array)
@@ -95,11 +98,12 @@ def _range(x: Any) -> str:
     return f" in [{array.min():.4g}, {array.max():.4g}]"
 
 
-def check_gradient(op: Primitive, index: int, g: Any, node: Tensor) -> None:
+def check_gradient(op: Primitive, x: Tensor, g: Any, node: Tensor) -> None:
     """Raise if the gradient that `op`'s rule gave for an input is not finite."""
     kind = _bad(g)
     if not kind:
         return
+    index = next(i for i, other in enumerate(node.inputs) if other is x)
     name = op.arg_names[index] if index < len(op.arg_names) else f"input {index}"
     line = _lines.get(node.seq)
     raise AnomalyError(f"[{op.name}] backward made the first {kind}, in the gradient of {name} "

@@ -8,8 +8,9 @@ any length work, and it frees the graph as it passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ContextDecorator, contextmanager
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from .tensor import RETAIN, Tensor
 __all__ = ["backward", "enable_grad", "grad_of", "is_grad_enabled", "no_grad", "set_grad_enabled"]
 
 
-# -- grad mode, per thread ------------------------------------------------------------------------
+# -- grad mode, per thread ----------------------------------------------------------------------
 
 
 class set_grad_enabled(ContextDecorator):
@@ -70,11 +71,11 @@ def _mode(mode: int) -> Iterator[None]:
         local.mode = before
 
 
-# -- the walk -----------------------------------------------------------------------------------------
+# -- the walk -----------------------------------------------------------------------------------
 
 
 def backward(self: Tensor, gradient: Any = None, retain_graph: bool | None = None,
-             create_graph: bool = False, inputs: Sequence[Tensor] | None = None) -> None:
+             create_graph: bool = False, inputs: Any = None) -> None:
     """Add the gradient of this tensor with respect to every leaf to the leaf's `.grad`.
 
     Args:
@@ -92,7 +93,7 @@ def backward(self: Tensor, gradient: Any = None, retain_graph: bool | None = Non
     if inputs is None:
         walk([self], [gradient], None, create_graph, retain)
         return
-    targets = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    targets: list[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     grads = walk([self], [gradient], targets, create_graph, retain)
     for tensor, g in zip(targets, grads, strict=True):
         if g is not None:
@@ -139,7 +140,8 @@ def walk(outputs: list[Tensor], seeds: list[Any], targets: list[Tensor] | None,
     lift = bool(create_graph or taping)
     grads: dict[int, Any] = {}
     for out, seed in zip(outputs, seeds, strict=True):
-        _add(grads, out, _seed(out, seed, lift))
+        g = _seed(out, seed, lift)
+        grads[id(out)] = grads[id(out)] + g if id(out) in grads else g
     order, useful = _oldest_first(outputs, targets)
     wanted = None if targets is None else {id(t) for t in targets}
     found: dict[int, Any] = {}
@@ -180,7 +182,8 @@ def _seed(out: Tensor, seed: Any, lift: bool) -> Any:
     elif not isinstance(seed, Tensor):
         seed = backend.as_array(seed, out.dtype)
     if tuple(seed.shape) != out.shape:
-        raise ValueError(f"[backward] gradient has shape {tuple(seed.shape)}, the tensor {out.shape}")
+        raise ValueError(f"[backward] gradient has shape {tuple(seed.shape)}, the tensor has "
+                         f"{out.shape}")
     if lift:
         return seed if isinstance(seed, Tensor) else Tensor.wrap(seed)
     return seed.data if isinstance(seed, Tensor) else seed
@@ -211,64 +214,79 @@ def _oldest_first(outputs: list[Tensor], targets: list[Tensor] | None,
     return kept, useful
 
 
-def _by_seq(t: Tensor) -> int:
-    return t.seq
+_by_seq = attrgetter("seq")
 
 
 def _propagate(node: Tensor, op: Primitive, g: Any, grads: dict[int, Any], lift: bool,
                create_graph: bool, useful: set[int] | None) -> None:
     """Ask the rule of `node` for the gradients of its inputs, and add them to `grads`."""
-    inputs, attrs = node.inputs, node.attrs
     if op is pick:
-        slot = grads.setdefault(id(inputs[0]), [None] * inputs[0].op.differentiable)
-        i = attrs["index"]
-        slot[i] = g if slot[i] is None else slot[i] + g
+        _gather_output(node, g, grads)
         return
     if op is _freed:
         raise RuntimeError("[backward] the graph behind this tensor was freed by an earlier "
                            "backward; pass retain_graph=True to the first call")
-    for i, x in enumerate(inputs):
-        if isinstance(x, Tensor) and x.seq > node.seq:
-            raise _stale(op, i, x)
-    needs = tuple([isinstance(x, Tensor) and x.requires_grad
-                   and (useful is None or id(x) in useful) for x in inputs])
-    if lift:
-        y: Any = node
-        args = inputs
-    else:
-        y = node.data
-        args = tuple([x.data if isinstance(x, Tensor) else x for x in inputs])
+    inputs, attrs, seq = node.inputs, node.attrs, node.seq
+    args: Any = inputs if lift else []
+    needs = []
+    for x in inputs:
+        if isinstance(x, Tensor):
+            if x.seq > seq:
+                raise _stale(op, [z is x for z in inputs].index(True), x)
+            needs.append(x.requires_grad and (useful is None or id(x) in useful))
+            if not lift:
+                args.append(x.data)
+        else:
+            needs.append(False)
+            if not lift:
+                args.append(x)
+    y = node if lift else node.data
     if op.outputs > 1:
         g, y = _fill_missing(node, g, lift), _outputs(node, lift)
-    for i, gi in enumerate(_input_grads(op, needs, g, y, args, attrs, create_graph)):
-        if gi is None or not needs[i]:
-            continue
-        x = inputs[i]
-        if gi.shape != x.data.shape:
-            gi = unbroadcast(gi, x.data.shape)
-        if gi.dtype is not x.data.dtype and gi.dtype != x.data.dtype:
-            gi = gi.astype(x.data.dtype)
-        if anomaly.active:
-            anomaly.check_gradient(op, i, gi, node)
-        _add(grads, x, gi)
+    if op.rules:
+        for x, needed, rule in zip(inputs, needs, op.rules, strict=False):
+            if needed and rule is not None:
+                _receive(grads, op, node, x, rule(g, y, *args, **attrs))
+        return
+    for x, needed, gi in zip(inputs, needs, _all_gradients(op, tuple(needs), g, y, args, attrs,
+                                                           create_graph), strict=False):
+        if needed and gi is not None:
+            _receive(grads, op, node, x, gi)
 
 
-def _input_grads(op: Primitive, needs: tuple[bool, ...], g: Any, y: Any, args: tuple[Any, ...],
-                 attrs: dict[str, Any], create_graph: bool) -> Iterator[Any]:
+def _receive(grads: dict[int, Any], op: Primitive, node: Tensor, x: Tensor, g: Any) -> None:
+    """Add the gradient that a rule gave for input `x`, in the shape and dtype of `x`."""
+    data = x.data
+    if g.shape != data.shape:
+        g = unbroadcast(g, data.shape)
+    if g.dtype is not data.dtype and g.dtype != data.dtype:
+        g = g.astype(data.dtype)
+    if anomaly.active:
+        anomaly.check_gradient(op, x, g, node)
+    key = id(x)
+    before = grads.get(key)
+    grads[key] = g if before is None else before + g  # never +=: the same g may serve twice
+
+
+def _gather_output(node: Tensor, g: Any, grads: dict[int, Any]) -> None:
+    """Note the gradient of one output of an op that has several."""
+    parent, i = node.inputs[0], node.attrs["index"]
+    slots = grads.setdefault(id(parent), [None] * parent.op.differentiable)
+    slots[i] = g if slots[i] is None else slots[i] + g
+
+
+def _all_gradients(op: Primitive, needs: tuple[bool, ...], g: Any, y: Any, args: Any,
+                   attrs: dict[str, Any], create_graph: bool) -> Any:
+    """Gradients from a joint rule, or from one rule for any number of inputs."""
     if op.joint is not None:
         if create_graph:
-            yield from _through_composite(op, needs, g, args, attrs)
-        else:
-            many = op.outputs > 1
-            flat = (*g, *y, *args) if many else (g, y, *args)
-            yield from op.joint(*flat, needs=needs, **attrs)
-        return
-    if op.variadic_rule is not None:
-        for i, needed in enumerate(needs):
-            yield op.variadic_rule(i, g, y, *args, **attrs) if needed else None
-        return
-    for needed, rule in zip(needs, op.rules, strict=False):
-        yield rule(g, y, *args, **attrs) if needed and rule is not None else None
+            return _through_composite(op, needs, g, args, attrs)
+        flat = (*g, *y, *args) if op.outputs > 1 else (g, y, *args)
+        return op.joint(*flat, needs=needs, **attrs)
+    rule = op.variadic_rule
+    if rule is None:
+        return ()
+    return [rule(i, g, y, *args, **attrs) if needed else None for i, needed in enumerate(needs)]
 
 
 def _through_composite(op: Primitive, needs: tuple[bool, ...], g: Any, args: tuple[Any, ...],
@@ -313,12 +331,6 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     if extra:
         g = g.reshape(shape)
     return g if g.shape == shape else ops.broadcast_to(g, shape)
-
-
-def _add(grads: dict[int, Any], x: Tensor, g: Any) -> None:
-    key = id(x)
-    before = grads.get(key)
-    grads[key] = g if before is None else before + g  # never +=: the same g may serve twice
 
 
 def _accumulate_leaf(leaf: Tensor, g: Any, owned: set[int]) -> None:

@@ -141,7 +141,8 @@ def _from_python(data: Any) -> np.ndarray:
     try:
         array = np.asarray(data)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"cannot make a tensor from nested lists of unequal length: {error}") from None
+        raise ValueError("cannot make a tensor from nested lists of unequal length: "
+                         f"{error}") from None
     if array.dtype == np.float64 and not isinstance(data, np.generic):
         array = array.astype(np.float32)  # Python floats carry no precision of their own
     if array.dtype == object:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import ops, random
+from . import random
 from .autograd import _oldest_first, enable_grad, is_grad_enabled, walk
-from .primitive import RAW, TAPE, Primitive, local
+from .primitive import RAW, TAPE, Primitive, local, pick_output
 from .tensor import Tensor, _next
 from .transforms import flatten, unflatten
 
@@ -41,7 +41,6 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     op = _Segment(function, args, kwargs, outside, draws, len(outs))
     node = Tensor.wrap(tuple(y.data for y in outs))
     node.requires_grad, node.op, node.inputs = True, op, inputs
-    from .primitive import pick_output
     picked = (pick_output(node, y.data, i) for i, y in enumerate(outs))
     return unflatten(result, (p if y.requires_grad else y.detach()
                               for p, y in zip(picked, outs, strict=True)))
@@ -89,7 +88,8 @@ class _Segment(Primitive):
     def __call__(self, *flat: Any, needs: tuple[bool, ...], **_: Any) -> list[Any]:
         """First order: recompute on cut inputs, then an inner walk with its own graph."""
         function, args, kwargs, outside, draws = self.call
-        gs = [Tensor.wrap(g) if not isinstance(g, Tensor) else g for g in flat[:self.differentiable]]
+        gs = [g if isinstance(g, Tensor) else Tensor.wrap(g)
+              for g in flat[:self.differentiable]]
         cut = _cut(args)
         lift = bool(local.mode & TAPE)
         with enable_grad():
@@ -136,5 +136,3 @@ def _not_called(xp: Any, *inputs: Any) -> None:
     """A checkpointed call is made by `checkpoint`, never through dispatch."""
     raise TypeError("[checkpoint] call tinygen.checkpoint(function, *args)")
 
-
-_ = ops

@@ -141,10 +141,10 @@ class Primitive:
         node = Tensor.wrap(ys)
         if tracked:
             node.requires_grad, node.op, node.inputs, node.attrs = True, self, inputs, attrs
-        outs = []
+        outs: list[Tensor | None] = []
         for i, y in enumerate(ys):
-            out = None if y is None else pick_output(node, np.asarray(y) if np.isscalar(y) else y, i)
-            outs.append(out)
+            array = np.asarray(y) if isinstance(y, np.generic) else y
+            outs.append(None if y is None else pick_output(node, array, i))
         if local.mode & TAPE:
             local.tape.record(self, inputs, attrs, tuple(outs))
         return tuple(outs)

@@ -48,7 +48,7 @@ def set_state(state: dict[str, Any]) -> None:
     default_generator().set_state(state)
 
 
-# -- the draws -------------------------------------------------------------------------------------
+# -- the draws ----------------------------------------------------------------------------------
 
 
 @primitive(name="random_normal")

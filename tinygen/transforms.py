@@ -19,7 +19,7 @@ from .tensor import Tensor
 __all__ = ["grad", "hessian", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 
-# -- nested arguments --------------------------------------------------------------------------------
+# -- nested arguments ---------------------------------------------------------------------------
 
 
 def flatten(tree: Any) -> list[Any]:
@@ -74,7 +74,10 @@ class _Call:
         if has_aux and not (isinstance(result, tuple) and len(result) == 2):
             raise TypeError(f"[{transform}] has_aux=True needs a function that returns "
                             "(output, aux)")
-        self.output, self.aux = result if has_aux else (result, None)
+        self.aux: Any = None
+        self.output: Any = result
+        if has_aux:
+            self.output, self.aux = result
 
     def differentiable(self, create_graph: bool | None) -> bool:
         """Whether the gradients must be recorded: another leaf than our inputs may want them."""
@@ -84,7 +87,8 @@ class _Call:
             return False
         ours = {id(x) for x in self.inputs}
         outs = [y for y in flatten(self.output) if isinstance(y, Tensor) and y.requires_grad]
-        return any(node.op is None and id(node) not in ours for node in _oldest_first(outs, None)[0])
+        return any(node.op is None and id(node) not in ours
+                   for node in _oldest_first(outs, None)[0])
 
     def pack(self, grads: list[Any]) -> Any:
         """Gradients in the structure of the arguments, zeros where nothing depends on them."""
@@ -96,7 +100,7 @@ class _Call:
         return trees[0] if self.single else tuple(trees)
 
 
-# -- reverse mode -----------------------------------------------------------------------------------------
+# -- reverse mode -------------------------------------------------------------------------------
 
 
 def value_and_grad(fun: Callable[..., Any], argnums: int | Sequence[int] = 0,
@@ -175,7 +179,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[
     return (y, pull, call.aux) if has_aux else (y, pull)
 
 
-# -- forward mode -------------------------------------------------------------------------------------------
+# -- forward mode -------------------------------------------------------------------------------
 
 
 def jvp(fun: Callable[..., Any], primals: Sequence[Any],
@@ -221,7 +225,7 @@ def _push(outs: list[Tensor], inputs: list[Tensor], directions: list[Tensor],
             for g, z in zip(found, zero, strict=True)]
 
 
-# -- whole matrices of derivatives ---------------------------------------------------------------------------
+# -- whole matrices of derivatives --------------------------------------------------------------
 
 
 def jacobian(fun: Callable[..., Any], argnums: Any = 0,

@@ -38,7 +38,7 @@ class Row:
 
 
 class Tape:
-    """What dispatch appends to. Values are known by their array: `detach()` keeps a value's slot."""
+    """What dispatch appends to. A value is known by its array: `detach()` keeps its slot."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []

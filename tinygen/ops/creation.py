@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,19 +29,22 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None,
     return _make(np.full(as_shape(shape), value, kind), device, requires_grad)
 
 
-def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(*shape: Any, dtype: Any = None, device: Any = None,
+          requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, float32 by default: `zeros((2, 3))` or `zeros(2, 3)`."""
     kind = backend.canonical_dtype(dtype or np.float32)
     return _make(np.zeros(as_shape(shape), kind), device, requires_grad)
 
 
-def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(*shape: Any, dtype: Any = None, device: Any = None,
+         requires_grad: bool = False) -> Tensor:
     """A tensor of ones, float32 by default: `ones((2, 3))` or `ones(2, 3)`."""
     kind = backend.canonical_dtype(dtype or np.float32)
     return _make(np.ones(as_shape(shape), kind), device, requires_grad)
 
 
-def empty(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(*shape: Any, dtype: Any = None, device: Any = None,
+          requires_grad: bool = False) -> Tensor:
     """A tensor whose values are not set, float32 by default."""
     kind = backend.canonical_dtype(dtype or np.float32)
     return _make(np.empty(as_shape(shape), kind), device, requires_grad)
@@ -55,17 +58,20 @@ def _like(fill: str, x: Any, dtype: Any, device: Any, requires_grad: bool, *valu
     return _make(made, where, requires_grad)
 
 
-def zeros_like(x: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(x: Any, dtype: Any = None, device: Any = None,
+               requires_grad: bool = False) -> Tensor:
     """Zeros with the shape, dtype and device of `x`."""
     return _like("zeros", x, dtype, device, requires_grad)
 
 
-def ones_like(x: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(x: Any, dtype: Any = None, device: Any = None,
+              requires_grad: bool = False) -> Tensor:
     """Ones with the shape, dtype and device of `x`."""
     return _like("ones", x, dtype, device, requires_grad)
 
 
-def empty_like(x: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty_like(x: Any, dtype: Any = None, device: Any = None,
+               requires_grad: bool = False) -> Tensor:
     """Values that are not set, with the shape, dtype and device of `x`."""
     return _like("empty", x, dtype, device, requires_grad)
 
@@ -90,7 +96,8 @@ def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dt
              device: Any = None, requires_grad: bool = False) -> Tensor:
     """`num` evenly spaced values from `start` to `stop`, float32 by default."""
     kind = backend.canonical_dtype(dtype or np.float32)
-    return _make(np.linspace(start, stop, num, endpoint=endpoint).astype(kind), device, requires_grad)
+    values = np.linspace(start, stop, num, endpoint=endpoint).astype(kind)
+    return _make(values, device, requires_grad)
 
 
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
@@ -121,7 +128,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return asarray(array)
 
 
-def meshgrid(*xs: Any, indexing: str = "xy") -> list[Tensor]:
+def meshgrid(*xs: Any, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
     """Coordinate grids of 1-D tensors, as in NumPy."""
-    arrays = np.meshgrid(*(x.data if isinstance(x, Tensor) else x for x in xs), indexing=indexing)
+    arrays = np.meshgrid(*[x.data if isinstance(x, Tensor) else x for x in xs], indexing=indexing)
     return [Tensor.wrap(a) for a in arrays]

@@ -7,10 +7,11 @@ Rules may return a gradient in the broadcast shape: the walker sums it down. Con
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ..primitive import primitive
 
-# -- arithmetic -------------------------------------------------------------------------------
+# -- arithmetic ---------------------------------------------------------------------------------
 
 
 @primitive(elementwise=True)
@@ -106,7 +107,7 @@ def sign(xp, x):
     return xp.sign(x)
 
 
-# -- rounding: the derivative is zero almost everywhere ------------------------------------------
+# -- rounding: the derivative is zero almost everywhere -----------------------------------------
 
 
 @primitive(elementwise=True)
@@ -133,7 +134,7 @@ def round_(xp, x, *, decimals=0):
     return xp.round(x, decimals)
 
 
-# -- exponentials and roots ------------------------------------------------------------------------
+# -- exponentials and roots ---------------------------------------------------------------------
 
 
 @primitive(elementwise=True)
@@ -199,7 +200,7 @@ def rsqrt(xp, x):
 rsqrt.vjp(lambda g, out, x: -0.5 * g * out * out * out)
 
 
-# -- trigonometric and hyperbolic functions, and their inverses ---------------------------------------
+# -- trigonometric and hyperbolic functions, and their inverses ---------------------------------
 
 
 @primitive(elementwise=True)
@@ -294,7 +295,7 @@ def atanh(xp, x):
 atanh.vjp(lambda g, out, x: g / (1 - x * x))
 
 
-# -- choosing ---------------------------------------------------------------------------------------
+# -- choosing -----------------------------------------------------------------------------------
 
 
 @primitive(elementwise=True)
@@ -351,35 +352,35 @@ def _inside(x, low, high):
 clip_p.vjp(lambda g, out, x, low, high: where(_inside(x, low, high), g, 0))
 
 
-# -- comparison and logic: integer or boolean results carry no gradient -------------------------------
+# -- comparison and logic: integer or boolean results carry no gradient -------------------------
 
 
-def _comparison(name: str, text: str):
+def _comparison(name: str, text: str) -> Any:
     def fn(xp, x, y):
         return getattr(xp, name)(x, y)
     fn.__name__, fn.__doc__ = name, text
     return primitive(fn, elementwise=True)
 
 
-equal = _comparison("equal", "True where x == y.")
-not_equal = _comparison("not_equal", "True where x != y.")
-less = _comparison("less", "True where x < y.")
-less_equal = _comparison("less_equal", "True where x <= y.")
-greater = _comparison("greater", "True where x > y.")
-greater_equal = _comparison("greater_equal", "True where x >= y.")
-logical_and = _comparison("logical_and", "True where x and y are true.")
-logical_or = _comparison("logical_or", "True where x or y is true.")
-logical_xor = _comparison("logical_xor", "True where exactly one of x and y is true.")
+equal: Any = _comparison("equal", "True where x == y.")
+not_equal: Any = _comparison("not_equal", "True where x != y.")
+less: Any = _comparison("less", "True where x < y.")
+less_equal: Any = _comparison("less_equal", "True where x <= y.")
+greater: Any = _comparison("greater", "True where x > y.")
+greater_equal: Any = _comparison("greater_equal", "True where x >= y.")
+logical_and: Any = _comparison("logical_and", "True where x and y are true.")
+logical_or: Any = _comparison("logical_or", "True where x or y is true.")
+logical_xor: Any = _comparison("logical_xor", "True where exactly one of x and y is true.")
 
 
-def _predicate(name: str, text: str):
+def _predicate(name: str, text: str) -> Any:
     def fn(xp, x):
         return getattr(xp, name)(x)
     fn.__name__, fn.__doc__ = name, text
     return primitive(fn, elementwise=True)
 
 
-logical_not = _predicate("logical_not", "True where x is false.")
-isnan = _predicate("isnan", "True where x is not a number.")
-isinf = _predicate("isinf", "True where x is infinite.")
-isfinite = _predicate("isfinite", "True where x is neither infinite nor NaN.")
+logical_not: Any = _predicate("logical_not", "True where x is false.")
+isnan: Any = _predicate("isnan", "True where x is not a number.")
+isinf: Any = _predicate("isinf", "True where x is infinite.")
+isfinite: Any = _predicate("isfinite", "True where x is neither infinite nor NaN.")

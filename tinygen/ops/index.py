@@ -58,7 +58,7 @@ def _index_array(item: Any) -> Any:
     return array
 
 
-# -- x[index] and x[index] = v ------------------------------------------------------------------------
+# -- x[index] and x[index] = v ------------------------------------------------------------------
 
 
 @primitive(name="getitem")
@@ -164,7 +164,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     x.requires_grad, x.seq = new.requires_grad, new.seq
 
 
-# -- gathers along one axis -----------------------------------------------------------------------------
+# -- gathers along one axis ---------------------------------------------------------------------
 
 
 @primitive(name="take_along_axis")
@@ -220,7 +220,7 @@ def scatter_add(x: Any, indices: Any, source: Any, axis: int = 0) -> Tensor:
     return x + scatter_along_p(source, indices, axis=axis, shape=tuple(x.shape))
 
 
-# -- sorting ------------------------------------------------------------------------------------------------
+# -- sorting ------------------------------------------------------------------------------------
 
 
 @primitive(name="argsort")

@@ -93,7 +93,7 @@ def _(x, weight, bias=None):
     return None
 
 
-# -- einsum: every contraction is its own derivative's kind --------------------------------------------
+# -- einsum: every contraction is its own derivative's kind -------------------------------------
 
 
 @primitive(name="einsum")
@@ -209,8 +209,9 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     inner = int(np.prod([a.shape[i] for i in ours], dtype=int))
     rows = tuple(a.shape[i] for i in left)
     cols = tuple(b.shape[i] for i in right)
-    flat_a = reshape_p(permute_p(a, axes=left + ours), shape=(int(np.prod(rows, dtype=int)), inner))
-    flat_b = reshape_p(permute_p(b, axes=theirs + right), shape=(inner, int(np.prod(cols, dtype=int))))
+    m, n = (int(np.prod(sizes, dtype=int)) for sizes in (rows, cols))
+    flat_a = reshape_p(permute_p(a, axes=left + ours), shape=(m, inner))
+    flat_b = reshape_p(permute_p(b, axes=theirs + right), shape=(inner, n))
     return reshape_p(matmul(flat_a, flat_b), shape=rows + cols)
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from .. import backend
 from ..primitive import RECORD, local, primitive
 from ..tensor import Tensor
 from . import activation, elementwise, index, linalg, reduce, shape
 
-# -- operators -----------------------------------------------------------------------------------
+# -- operators ----------------------------------------------------------------------------------
 
 _BINARY = {"add": elementwise.add, "sub": elementwise.subtract, "mul": elementwise.multiply,
            "truediv": elementwise.divide, "floordiv": elementwise.floor_divide,
@@ -85,7 +84,7 @@ def _iter(self):
     return (self[i] for i in range(self.shape[0]))
 
 
-# -- methods with a signature of their own --------------------------------------------------------
+# -- methods with a signature of their own ------------------------------------------------------
 
 
 def _reshape(self, *newshape):
@@ -208,7 +207,8 @@ _METHODS: list[tuple[Any, str]] = [
     (shape.squeeze, "squeeze"), (shape.expand_dims, "expand_dims unsqueeze"),
     (shape.flatten, "flatten"), (shape.swapaxes, "swapaxes"), (shape.moveaxis, "moveaxis"),
     (shape.split, "split"), (shape.broadcast_to, "broadcast_to"), (_expand, "expand"),
-    (shape.flip, "flip"), (shape.roll, "roll"), (_tile, "tile"), (shape.repeat, "repeat repeat_interleave"),
+    (shape.flip, "flip"), (shape.roll, "roll"), (_tile, "tile"),
+    (shape.repeat, "repeat repeat_interleave"),
     (shape.tril, "tril"), (shape.triu, "triu"), (shape.astype, "astype"), (to, "to"),
     (index.take, "take"), (index.take_along_axis, "take_along_axis"), (index.sort, "sort"),
     (index.argsort, "argsort"), (index.topk, "topk"), (index.nonzero, "nonzero"),

@@ -22,7 +22,7 @@ from .shape import (
 Axis = int | Sequence[int] | None
 
 
-def _axes(axis: Axis) -> Any:
+def _axes(axis: Any) -> Any:
     """Lists and NumPy integers as the tuples and ints that static arguments need."""
     if axis is None or isinstance(axis, int):
         return axis
@@ -43,7 +43,7 @@ def _spread(g: Any, x: Any, axis: Any) -> Any:
     return broadcast_to(restore_axes(g, x.ndim, axis), x.shape)
 
 
-# -- sum and mean ---------------------------------------------------------------------------------
+# -- sum and mean -------------------------------------------------------------------------------
 
 
 @primitive(name="sum")
@@ -100,7 +100,7 @@ def std(x: Any, axis: Axis = None, correction: float = 0, keepdims: bool = False
     return ew.sqrt(var(x, axis, correction, keepdims, ddof))
 
 
-# -- extremes -------------------------------------------------------------------------------------------
+# -- extremes -----------------------------------------------------------------------------------
 
 
 def _share(g: Any, out: Any, x: Any, axis: Any) -> Any:
@@ -156,7 +156,7 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     return argmin_p(x, axis=_axes(axis), keepdims=keepdims)
 
 
-# -- logic ------------------------------------------------------------------------------------------------
+# -- logic --------------------------------------------------------------------------------------
 
 
 @primitive(name="any")
@@ -181,7 +181,7 @@ def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return all_p(x, axis=_axes(axis), keepdims=keepdims)
 
 
-# -- products and logarithmic sums -----------------------------------------------------------------------------
+# -- products and logarithmic sums --------------------------------------------------------------
 
 
 @primitive(name="prod")
@@ -233,7 +233,7 @@ def cumprod(x: Any, axis: int = 0) -> Tensor:
 
 @primitive(name="logsumexp")
 def logsumexp_p(xp, x, *, axis=None, keepdims=False):
-    """log(sum(exp(x))), shifted by the maximum so that it neither overflows nor loses small terms."""
+    """log(sum(exp(x))), shifted by the maximum: no overflow, no lost small terms."""
     top = x.max(axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
     total = xp.log(xp.exp(x - top).sum(axis=axis, keepdims=True)) + top

@@ -33,7 +33,7 @@ def restore_axes(g: Any, ndim: int, axis: Any) -> Any:
     return g.reshape(tuple(1 if i in axes else next(kept) for i in range(ndim)))
 
 
-# -- dtype -------------------------------------------------------------------------------------------
+# -- dtype --------------------------------------------------------------------------------------
 
 
 @primitive(name="astype", elementwise=True)
@@ -51,7 +51,7 @@ def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
     return astype_p(x, dtype=target)
 
 
-# -- shape -----------------------------------------------------------------------------------------------
+# -- shape --------------------------------------------------------------------------------------
 
 
 @primitive(name="reshape")
@@ -115,8 +115,12 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def permute_p(xp, x, *, axes):
     """The axes in another order."""
     return x.transpose(axes)
-permute_p.vjp(lambda g, out, x, axes:
-              g.transpose(tuple(sorted(range(len(axes)), key=[a % len(axes) for a in axes].__getitem__))))
+permute_p.vjp(lambda g, out, x, axes: g.transpose(_inverse(axes)))
+
+
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    positive = [a % len(axes) for a in axes]
+    return tuple(sorted(range(len(axes)), key=positive.__getitem__))
 
 
 def permute_dims(x: Any, axes: Sequence[int]) -> Tensor:
@@ -170,7 +174,7 @@ def broadcast_arrays(*xs: Any) -> list[Tensor]:
     return [broadcast_p(x, shape=shape) for x in xs]
 
 
-# -- joining and splitting -----------------------------------------------------------------------------------
+# -- joining and splitting ----------------------------------------------------------------------
 
 
 @primitive(name="concat")
@@ -245,7 +249,7 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     return [x[(*before, slice(a, b))] for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
-# -- repeating, reversing, rolling ------------------------------------------------------------------------------
+# -- repeating, reversing, rolling --------------------------------------------------------------
 
 
 @primitive(name="flip")
@@ -310,7 +314,7 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Ten
                      shape=x.shape[:axis] + (x.shape[axis] * int(repeats),) + x.shape[axis + 1:])
 
 
-# -- triangles --------------------------------------------------------------------------------------------------
+# -- triangles ----------------------------------------------------------------------------------
 
 
 @primitive(name="tril")
@@ -337,7 +341,7 @@ def triu(x: Any, k: int = 0) -> Tensor:
     return triu_p(x, k=operator.index(k))
 
 
-# -- helpers ----------------------------------------------------------------------------------------------------
+# -- helpers ------------------------------------------------------------------------------------
 
 
 def normalize_axis(axis: int, ndim: int, op: str) -> int:
