@@ -267,23 +267,32 @@ def forget_implementations() -> None:
             p.joint.impl.clear()
 
 
-_loaded: set[type] = set()
+_loaded: dict[type, str] = {}   # array type -> what came of loading its kernels, in words
+
+
+def kernel_status(kind: type = np.ndarray) -> str:
+    """What came of loading the kernels for an array type, in words (`tinygen info` shows it)."""
+    _load_kernels(kind)
+    return _loaded[kind]
 
 
 def _load_kernels(kind: type) -> None:
     """Import the kernels for an array type, once; `TINYGEN_KERNELS=numpy` keeps them out."""
     if kind in _loaded:
         return
-    _loaded.add(kind)
     if os.environ.get("TINYGEN_KERNELS", "").lower() == "numpy":
+        _loaded[kind] = "off (TINYGEN_KERNELS=numpy)"
         return
-    where = "cpu" if kind is np.ndarray else "gpu"
-    name = f"{__package__}.kernels.{where}"
+    _loaded[kind] = "loading"    # a kernel file may call primitives while it is imported
     try:
-        importlib.import_module(name)
+        importlib.import_module(f"{__package__}.kernels.{'cpu' if kind is np.ndarray else 'gpu'}")
     except ModuleNotFoundError as error:
-        if not name.startswith(error.name or "?"):
-            raise  # a kernel file exists and is broken: hiding it would only make things slow
+        where = "a bare checkout needs `pip install -e .`" if "kernels" in str(error.name) else (
+            f"{error.name} is not installed")
+        _loaded[kind] = f"none ({where})"
+        return
+    count = sum(1 for _, k in KERNELS if k is kind)
+    _loaded[kind] = f"{count} registered" if count else "none registered"
 
 
 @primitive
