@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from . import backend
 from .errors import describe, user_line
 from .primitive import RAW, Primitive, local
@@ -55,7 +57,7 @@ def _bad(x: Any) -> str | None:
     array = x.data if isinstance(x, Tensor) else x
     if isinstance(array, tuple):
         return next((b for b in map(_bad, array) if b), None)
-    if isinstance(array, float):
+    if isinstance(array, (float, np.floating)):   # arithmetic on 0-d arrays gives NumPy scalars
         if math.isfinite(array):
             return None
         return "NaN" if math.isnan(array) else "Inf"

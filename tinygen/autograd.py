@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ContextDecorator, contextmanager
+from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from . import anomaly, backend, ops
-from .primitive import RAW, RECORD, TAPE, Primitive, local, pick, pick_output
+from .primitive import RAW, RECORD, TAPE, Primitive, _none, local, pick, pick_output
 from .tensor import RETAIN, Tensor
 
 __all__ = ["backward", "enable_grad", "grad_of", "is_grad_enabled", "no_grad", "set_grad_enabled"]
@@ -123,8 +124,7 @@ def grad_of(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: b
         if g is None and not allow_unused:
             raise RuntimeError(f"[grad] the outputs do not depend on input {i}; "
                                "pass allow_unused=True to get None for it")
-    return tuple(g if g is None or isinstance(g, Tensor) else Tensor.wrap(np.asarray(g)
-                 if isinstance(g, np.generic) else g) for g in grads)
+    return tuple(g if g is None or isinstance(g, Tensor) else _wrap(g) for g in grads)
 
 
 grad = grad_of  # `tinygen.autograd.grad`, where PyTorch users look for it
@@ -136,36 +136,36 @@ def walk(outputs: list[Tensor], seeds: list[Any], targets: list[Tensor] | None,
 
     Rules are read raw (bare arrays) unless the graph of the gradient is wanted or a tape records.
     """
-    taping = local.mode & TAPE
+    before = local.mode
+    taping = before & TAPE
     lift = bool(create_graph or taping)
-    grads: dict[int, Any] = {}
+    todo = _Walk(lift, create_graph, None if targets is None else _useful(outputs, targets))
     for out, seed in zip(outputs, seeds, strict=True):
-        g = _seed(out, seed, lift)
-        grads[id(out)] = grads[id(out)] + g if id(out) in grads else g
-    order, useful = _oldest_first(outputs, targets)
-    wanted = None if targets is None else {id(t) for t in targets}
-    found: dict[int, Any] = {}
-    owned = {id(g) for g in grads.values()}   # arrays that have an owner outside this walk
-    user_mode = local.mode & ~RAW
-    with _mode((RECORD if create_graph else 0) | taping if lift else RAW):
-        while order:
-            node = order.pop()
-            g = grads.pop(id(node), None)
-            if g is None:
-                continue
+        todo.start(out, _seed(out, seed, lift))
+    owned = {id(g) for g in todo.grads.values()}   # arrays that have an owner outside this walk
+    found: dict[int, Any] | None = None if targets is None else {id(t): None for t in targets}
+    local.mode = ((RECORD if create_graph else 0) | taping) if lift else RAW
+    try:
+        while todo.waiting:
+            node = heappop(todo.waiting)[1]
+            g = todo.grads.pop(id(node))
             if node.hooks:
-                g = _run_hooks(node, g, user_mode)
-            if wanted is not None and id(node) in wanted:
+                g = _run_hooks(node, g, before & ~RAW)
+            if found is not None and id(node) in found:
                 found[id(node)] = g
+                if not any(id(x) in todo.useful for x in node.inputs):  # type: ignore[operator]
+                    continue    # what lies behind was not asked for, and is not freed
             op = node.op
             if op is None:
-                if wanted is None:
+                if found is None:
                     _accumulate_leaf(node, g, owned)
                 continue
-            _propagate(node, op, g, grads, lift, create_graph, useful)
+            todo.propagate(node, op, g)
             if not retain_graph:
-                node.op, node.inputs, node.attrs = _freed, (), {}
-    return [] if targets is None else [found.get(id(t)) for t in targets]
+                node.op, node.inputs, node.attrs = _freed, (), _none
+    finally:
+        local.mode = before
+    return [] if found is None else [found[id(t)] for t in targets or ()]
 
 
 def _seed(out: Tensor, seed: Any, lift: bool) -> Any:
@@ -189,12 +189,17 @@ def _seed(out: Tensor, seed: Any, lift: bool) -> Any:
     return seed.data if isinstance(seed, Tensor) else seed
 
 
-def _oldest_first(outputs: list[Tensor], targets: list[Tensor] | None,
-                  ) -> tuple[list[Tensor], set[int] | None]:
-    """The nodes between outputs and leaves, sorted by creation.
+def _useful(outputs: list[Tensor], targets: list[Tensor]) -> set[int]:
+    """The ids of the tensors that lie on a path from an output to a target."""
+    useful = {id(t) for t in targets}
+    for node in _oldest_first(outputs):   # inputs come before what uses them
+        if any(id(x) in useful for x in node.inputs):
+            useful.add(id(node))
+    return useful
 
-    With targets: only those on a path to one, and the set of their ids.
-    """
+
+def _oldest_first(outputs: list[Tensor]) -> list[Tensor]:
+    """The tensors between outputs and leaves that require grad, sorted by creation."""
     seen = {id(t): t for t in outputs}
     stack = list(outputs)
     while stack:
@@ -202,77 +207,97 @@ def _oldest_first(outputs: list[Tensor], targets: list[Tensor] | None,
             if isinstance(x, Tensor) and x.requires_grad and id(x) not in seen:
                 seen[id(x)] = x
                 stack.append(x)
-    order = sorted(seen.values(), key=_by_seq)
-    if targets is None:
-        return order, None
-    useful = {id(t) for t in targets}   # keep what lies on a path to a target
-    kept = []
-    for node in order:
-        if id(node) in useful or any(id(x) in useful for x in node.inputs):
-            useful.add(id(node))
-            kept.append(node)
-    return kept, useful
+    return sorted(seen.values(), key=attrgetter("seq"))
 
 
-_by_seq = attrgetter("seq")
+class _Walk:
+    """The tensors that have a gradient and wait for their turn, youngest first.
 
+    What uses a tensor is younger than the tensor, so its gradient is complete when its turn comes.
+    """
 
-def _propagate(node: Tensor, op: Primitive, g: Any, grads: dict[int, Any], lift: bool,
-               create_graph: bool, useful: set[int] | None) -> None:
-    """Ask the rule of `node` for the gradients of its inputs, and add them to `grads`."""
-    if op is pick:
-        _gather_output(node, g, grads)
-        return
-    if op is _freed:
-        raise RuntimeError("[backward] the graph behind this tensor was freed by an earlier "
-                           "backward; pass retain_graph=True to the first call")
-    inputs, attrs, seq = node.inputs, node.attrs, node.seq
-    args: Any = inputs if lift else []
-    needs = []
-    for x in inputs:
-        if isinstance(x, Tensor):
-            if x.seq > seq:
-                raise _stale(op, [z is x for z in inputs].index(True), x)
-            needs.append(x.requires_grad and (useful is None or id(x) in useful))
-            if not lift:
-                args.append(x.data)
+    __slots__ = ("create_graph", "grads", "lift", "useful", "waiting")
+
+    def __init__(self, lift: bool, create_graph: bool, useful: set[int] | None):
+        self.grads: dict[int, Any] = {}                 # by the tensor's id
+        self.waiting: list[tuple[int, Tensor]] = []     # a heap of (-seq, tensor)
+        self.lift = lift
+        self.create_graph = create_graph
+        self.useful = useful    # ids of the tensors that matter; None: all
+
+    def start(self, out: Tensor, g: Any) -> None:
+        """Give an output of the walk its weight."""
+        if self.useful is None or id(out) in self.useful:
+            self._add(out, g)
+
+    def _add(self, x: Tensor, g: Any) -> None:
+        key, grads = id(x), self.grads
+        if key in grads:
+            grads[key] = grads[key] + g   # never +=: the same g may serve twice
         else:
-            needs.append(False)
-            if not lift:
+            grads[key] = g
+            heappush(self.waiting, (-x.seq, x))
+
+    def propagate(self, node: Tensor, op: Primitive, g: Any) -> None:
+        """Ask the rule of `node` for the gradients of its inputs, and note them."""
+        inputs, attrs, seq, useful = node.inputs, node.attrs, node.seq, self.useful
+        args: Any = []
+        for x in inputs:
+            if isinstance(x, Tensor):
+                if x.seq > seq:
+                    raise _stale(op, [z is x for z in inputs].index(True), x)
+                args.append(x.data)
+            else:
                 args.append(x)
-    y = node if lift else node.data
-    if op.outputs > 1:
-        g, y = _fill_missing(node, g, lift), _outputs(node, lift)
-    if op.rules:
-        for x, needed, rule in zip(inputs, needs, op.rules, strict=False):
-            if needed and rule is not None:
-                _receive(grads, op, node, x, rule(g, y, *args, **attrs))
-        return
-    for x, needed, gi in zip(inputs, needs, _all_gradients(op, tuple(needs), g, y, args, attrs,
-                                                           create_graph), strict=False):
-        if needed and gi is not None:
-            _receive(grads, op, node, x, gi)
+        y: Any = node.data
+        if self.lift:
+            args, y = inputs, node
+        if op.outputs > 1:
+            g, y = _fill_missing(node, g, self.lift), _outputs(node, self.lift)
+        if not op.rules:
+            self._propagate_jointly(node, op, g, y, args)
+            return
+        for x, rule in zip(inputs, op.rules):
+            if (rule is not None and isinstance(x, Tensor) and x.requires_grad
+                    and (useful is None or id(x) in useful)):
+                gx = rule(g, y, *args, **attrs) if attrs else rule(g, y, *args)
+                self._receive(x, gx, op, node)
 
+    def _propagate_jointly(self, node: Tensor, op: Primitive, g: Any, y: Any, args: Any) -> None:
+        """The same for rules that give all gradients at once, and for nodes that have no rule."""
+        if op is _freed:
+            raise RuntimeError("[backward] the graph behind this tensor was freed by an earlier "
+                               "backward; pass retain_graph=True to the first call")
+        needs = tuple(isinstance(x, Tensor) and x.requires_grad
+                      and (self.useful is None or id(x) in self.useful) for x in node.inputs)
+        if op is pick:
+            if needs[0]:
+                self._gather(node, g)
+            return
+        found = _all_gradients(op, needs, g, y, args, node.attrs, self.create_graph)
+        for x, needed, gx in zip(node.inputs, needs, found):
+            if needed and gx is not None:
+                self._receive(x, gx, op, node)
 
-def _receive(grads: dict[int, Any], op: Primitive, node: Tensor, x: Tensor, g: Any) -> None:
-    """Add the gradient that a rule gave for input `x`, in the shape and dtype of `x`."""
-    data = x.data
-    if g.shape != data.shape:
-        g = unbroadcast(g, data.shape)
-    if g.dtype is not data.dtype and g.dtype != data.dtype:
-        g = g.astype(data.dtype)
-    if anomaly.active:
-        anomaly.check_gradient(op, x, g, node)
-    key = id(x)
-    before = grads.get(key)
-    grads[key] = g if before is None else before + g  # never +=: the same g may serve twice
+    def _receive(self, x: Tensor, g: Any, op: Primitive, node: Tensor) -> None:
+        """Note the gradient that a rule gave for input `x`, in the shape and dtype of `x`."""
+        data = x.data
+        if g.shape != data.shape:
+            g = unbroadcast(g, data.shape)
+        dtype = data.dtype
+        if g.dtype is not dtype and g.dtype != dtype:
+            g = g.astype(dtype)
+        if anomaly.active:
+            anomaly.check_gradient(op, x, g, node)
+        self._add(x, g)
 
-
-def _gather_output(node: Tensor, g: Any, grads: dict[int, Any]) -> None:
-    """Note the gradient of one output of an op that has several."""
-    parent, i = node.inputs[0], node.attrs["index"]
-    slots = grads.setdefault(id(parent), [None] * parent.op.differentiable)
-    slots[i] = g if slots[i] is None else slots[i] + g
+    def _gather(self, node: Tensor, g: Any) -> None:
+        """Note the gradient of one output of an op that has several."""
+        parent, i = node.inputs[0], node.attrs["index"]
+        if id(parent) not in self.grads:
+            self._add(parent, [None] * parent.op.differentiable)
+        slots = self.grads[id(parent)]
+        slots[i] = g if slots[i] is None else slots[i] + g
 
 
 def _all_gradients(op: Primitive, needs: tuple[bool, ...], g: Any, y: Any, args: Any,
@@ -336,7 +361,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 def _accumulate_leaf(leaf: Tensor, g: Any, owned: set[int]) -> None:
     """Put `g` into `leaf.grad`; the leaf gets an array of its own, so that it may be changed."""
     if leaf.grad is not None:
-        leaf.grad = leaf.grad + g if isinstance(g, Tensor) else Tensor.wrap(leaf.grad.data + g)
+        leaf.grad = leaf.grad + g if isinstance(g, Tensor) else _wrap(leaf.grad.data + g)
         return
     if isinstance(g, Tensor):
         leaf.grad = g if g.requires_grad or local.mode & TAPE else ops.positive(g)
@@ -349,10 +374,15 @@ def _accumulate_leaf(leaf: Tensor, g: Any, owned: set[int]) -> None:
     leaf.grad = Tensor.wrap(g)
 
 
+def _wrap(g: Any) -> Tensor:
+    """A bare gradient as a tensor; NumPy's arithmetic turns 0-d arrays into scalars."""
+    return Tensor.wrap(np.asarray(g) if isinstance(g, np.generic) else g)
+
+
 def _run_hooks(node: Tensor, g: Any, user_mode: int) -> Any:
     """Call the user's hooks with a Tensor, in the user's mode."""
     raw = not isinstance(g, Tensor)
-    given: Tensor = Tensor.wrap(np.asarray(g) if isinstance(g, np.generic) else g) if raw else g
+    given: Tensor = _wrap(g) if raw else g
     with _mode(user_mode):
         for hook in list(node.hooks or ()):
             if hook is RETAIN:

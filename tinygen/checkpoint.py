@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import random
-from .autograd import _oldest_first, enable_grad, is_grad_enabled, walk
+from .autograd import _oldest_first, _wrap, enable_grad, is_grad_enabled, walk
 from .primitive import RAW, TAPE, Primitive, local, pick_output
 from .tensor import Tensor, _next
 from .transforms import flatten, unflatten
@@ -81,21 +81,24 @@ class _Segment(Primitive):
         super().__init__(_not_called, "checkpoint", outputs=max(outputs, 2))
         self.differentiable = outputs
         self.call = (function, args, kwargs, outside, draws)
-        self.variadic_rule = None
-        self.joint = self  # the walker calls it as a joint rule
-        self.composite = self._again
+
+    # Properties, because an attribute that holds the object itself would be a reference cycle.
+    joint = property(lambda self: self, lambda self, _: None)         # the walker calls it
+    composite = property(lambda self: self._again, lambda self, _: None)
 
     def __call__(self, *flat: Any, needs: tuple[bool, ...], **_: Any) -> list[Any]:
         """First order: recompute on cut inputs, then an inner walk with its own graph."""
         function, args, kwargs, outside, draws = self.call
-        gs = [g if isinstance(g, Tensor) else Tensor.wrap(g)
-              for g in flat[:self.differentiable]]
-        cut = _cut(args)
+        gs = [g if isinstance(g, Tensor) else _wrap(g) for g in flat[:self.differentiable]]
+        cut, fresh = _cut((args, outside))
+        started = _next()
         lift = bool(local.mode & TAPE)
         with enable_grad():
             outs = self._replay(function, cut, kwargs, draws)
+            links = {id(x): leaf for x, leaf in zip(outside, fresh, strict=True)}
+            outs = _relink(outs, links, started)    # the inner walk must end at outside tensors
             pairs = [(y, g) for y, g in zip(outs, gs, strict=True) if y.requires_grad]
-            targets = [x for x in flatten(cut) if isinstance(x, Tensor)] + outside
+            targets = [x for x in flatten(cut) if isinstance(x, Tensor)] + fresh
             grads = walk([y for y, _ in pairs], [g for _, g in pairs], targets, False, False)
         raw = local.mode & RAW and not lift
         return [g.data if raw and isinstance(g, Tensor) else g for g in grads]
@@ -106,10 +109,11 @@ class _Segment(Primitive):
         slots = iter(inputs)
         mine = unflatten(args, iter([next(slots) if isinstance(x, Tensor) else x
                                      for x in flatten(args)]))
+        started = _next()
         outs = self._replay(function, mine, kwargs, draws)
         # what the function took from outside cannot be handed in: link the copies to it
         links = {id(x): copy for x, copy in zip(outside, slots, strict=True)}
-        return [_relink(y, links) for y in outs] if links else outs
+        return _relink(outs, links, started) if links else outs
 
     @staticmethod
     def _replay(function: Callable[..., Any], args: Any, kwargs: dict[str, Any],
@@ -122,14 +126,19 @@ class _Segment(Primitive):
             random.set_state(now)
 
 
-def _relink(y: Tensor, links: dict[int, Tensor]) -> Tensor:
-    """Make the recomputed graph read the copies in place of the outside tensors."""
-    for node in _oldest_first([y], None)[0]:
-        if any(id(x) in links for x in node.inputs) and id(node) not in links:
-            if any(node is copy for copy in links.values()):
-                continue
-            node.inputs = tuple(links.get(id(x), x) for x in node.inputs)
-    return y
+def _relink(outs: list[Tensor], links: dict[int, Tensor], started: int) -> list[Tensor]:
+    """Make what was recomputed since `started` read the copies in place of outside tensors."""
+    stack, seen = list(outs), set(map(id, outs))
+    while stack:
+        node = stack.pop()
+        if node.seq < started or not node.inputs:
+            continue
+        for x in node.inputs:
+            if isinstance(x, Tensor) and id(x) not in seen:
+                seen.add(id(x))
+                stack.append(x)
+        node.inputs = tuple(links.get(id(x), x) for x in node.inputs)
+    return [links.get(id(y), y) for y in outs]
 
 
 def _not_called(xp: Any, *inputs: Any) -> None:

@@ -58,6 +58,7 @@ KERNELS: dict[tuple[str, type], Callable[..., Any]] = {}
 
 _F64 = np.dtype(np.float64)
 _F32 = np.dtype(np.float32)
+_ndarray = np.ndarray
 _new = object.__new__
 _none: dict[str, Any] = {}
 
@@ -105,7 +106,7 @@ class Primitive:
             impl = self.impl.get(type(arrays[0])) if arrays else None
             if impl is None:
                 impl = self._choose(arrays, attrs)
-            y = impl(*arrays, **attrs)
+            y = impl(*arrays, **attrs) if attrs else impl(*arrays)
         except Exception as error:
             raise explain(self, error, inputs, attrs) from None
         mode = local.mode
@@ -113,14 +114,16 @@ class Primitive:
             return y
         if self.outputs > 1:
             return self._wrap_many(y, inputs, attrs, tracked and mode & RECORD)
-        if isinstance(y, np.generic):
+        if type(y) is not _ndarray and isinstance(y, np.generic):
             y = np.asarray(y)
-        if y.dtype is _F64:
+        dtype = y.dtype
+        if dtype is _F64 and attrs.get("dtype") is None:   # astype("float64") asks for it
             y = _no_upcast(y, arrays)
+            dtype = y.dtype
         out = _new(Tensor)
         out.data = y
         out.grad = out.hooks = None
-        if tracked and mode & RECORD and y.dtype.kind == "f":
+        if tracked and mode & RECORD and (dtype is _F32 or dtype.kind == "f"):
             out.requires_grad = True
             out.op = self
             out.inputs = inputs

@@ -267,6 +267,7 @@ class Tensor:
         for name in _STATE:
             setattr(out, name, getattr(self, name))
         out.hooks = None
+        out.seq = _next()   # seqs are unique: the walk orders by them
         return out
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
@@ -358,7 +359,7 @@ class Tensor:
 
 
 RETAIN = "retain"  # an entry of `hooks` that keeps the gradient of a computed tensor
-_STATE = ("attrs", "data", "grad", "inputs", "op", "requires_grad", "seq")
+_STATE = ("attrs", "data", "grad", "inputs", "op", "requires_grad")
 
 
 def _rebuild(cls: type, data: Any, requires_grad: bool, grad: Any) -> Tensor:

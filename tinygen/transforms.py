@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import backend, ops
-from .autograd import _oldest_first, enable_grad, grad_of, is_grad_enabled, walk
+from .autograd import _oldest_first, _wrap, enable_grad, grad_of, is_grad_enabled, walk
 from .tensor import Tensor
 
 __all__ = ["grad", "hessian", "jacobian", "jvp", "value_and_grad", "vjp"]
@@ -88,13 +88,13 @@ class _Call:
         ours = {id(x) for x in self.inputs}
         outs = [y for y in flatten(self.output) if isinstance(y, Tensor) and y.requires_grad]
         return any(node.op is None and id(node) not in ours
-                   for node in _oldest_first(outs, None)[0])
+                   for node in _oldest_first(outs))
 
     def pack(self, grads: list[Any]) -> Any:
         """Gradients in the structure of the arguments, zeros where nothing depends on them."""
         full = [Tensor.wrap(backend.array_module(x.data).zeros_like(x.data)) if g is None
                 else g if isinstance(g, Tensor)
-                else Tensor.wrap(np.asarray(g) if isinstance(g, np.generic) else g)
+                else _wrap(g)
                 for x, g in zip(self.inputs, grads, strict=True)]
         trees = unflatten(self.trees, iter(full))
         return trees[0] if self.single else tuple(trees)
@@ -221,7 +221,7 @@ def _push(outs: list[Tensor], inputs: list[Tensor], directions: list[Tensor],
     if total is None:
         return zero
     found = walk([total], [None], dummies, keep, keep)
-    return [z if g is None else g if isinstance(g, Tensor) else Tensor.wrap(g)
+    return [z if g is None else g if isinstance(g, Tensor) else _wrap(g)
             for g, z in zip(found, zero, strict=True)]
 
 

@@ -28,3 +28,11 @@ from .shape import (
     moveaxis, permute_dims, repeat, reshape, roll, split, squeeze, stack, swapaxes, tile,
     transpose, tril, triu,
 )
+from .conv import conv2d, conv_transpose2d
+from .loss import (
+    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber_loss, kl_div,
+    l1_loss, mse_loss, nll_loss, smooth_l1_loss,
+)
+from .norm import batch_norm, layer_norm, log_softmax, softmax
+from .padding import pad
+from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -44,8 +45,13 @@ def _matmul_vjp_b(g, a, b):
     if b.ndim == 1:                                    # (..., m, k) x (..., m) -> (..., k)
         return matmul(_mT(a), g[..., None])[..., 0]
     if b.ndim == 2 and a.ndim > 2:                     # one big product instead of a sum of many
-        return matmul(a.reshape((-1, a.shape[-1])).T, g.reshape((-1, g.shape[-1])))
+        return matmul(_rows(a).T, _rows(g))
     return matmul(_mT(a), g)
+
+
+def _rows(x):
+    """All leading axes joined into one: (..., n) -> (m, n), for n = 0 too."""
+    return x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 @matmul.explains
@@ -75,9 +81,9 @@ def linear(xp, x, weight, bias=None):
 
 @linear.vjp_joint
 def _(needs, g, y, x, weight, bias=None):
-    rows = g.reshape((-1, g.shape[-1]))                                   # (N, out)
+    rows = _rows(g)                                                       # (N, out)
     return (matmul(g, weight) if needs[0] else None,
-            matmul(rows.T, x.reshape((-1, x.shape[-1]))) if needs[1] else None,
+            matmul(rows.T, _rows(x)) if needs[1] else None,
             rows.sum(axis=0) if len(needs) > 2 and needs[2] else None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -238,8 +239,13 @@ def logsumexp_p(xp, x, *, axis=None, keepdims=False):
     top = xp.where(xp.isfinite(top), top, 0)
     total = xp.log(xp.exp(x - top).sum(axis=axis, keepdims=True)) + top
     return total if keepdims else total.squeeze(axis)
-logsumexp_p.vjp(lambda g, out, x, axis=None, keepdims=False:
-                restore_axes(g, x.ndim, axis) * ew.exp(x - restore_axes(out, x.ndim, axis)))
+
+
+@logsumexp_p.vjp
+def _(g, out, x, axis=None, keepdims=False):
+    """g * softmax(x); nothing where all x are -inf, instead of exp(-inf + inf)."""
+    out = restore_axes(ew.where(ew.equal(out, -math.inf), 0, out), x.ndim, axis)
+    return restore_axes(g, x.ndim, axis) * ew.exp(x - out)
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:

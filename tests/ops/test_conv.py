@@ -1,0 +1,170 @@
+"""conv2d and conv_transpose2d against PyTorch, and against their own definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import tinygen as tg
+from tinygen.autograd import grad_of
+
+from .against_torch import DTYPES, LAYOUTS, SEEDS, array, same, torch
+
+few = settings(max_examples=40, deadline=None)
+ints = st.integers
+
+
+@few
+@given(data=st.data(), dtype=DTYPES, layout=LAYOUTS, seed=SEEDS)
+def test_conv2d_agrees_with_torch(data, dtype, layout, seed):
+    draw = data.draw
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    n, c, o = draw(ints(1, 3)), groups * draw(ints(1, 4)), groups * draw(ints(1, 4))
+    kernel = draw(ints(1, 4)), draw(ints(1, 4))
+    how = {"stride": (draw(ints(1, 3)), draw(ints(1, 3))),
+           "padding": (draw(ints(0, 3)), draw(ints(0, 3))),
+           "dilation": (draw(ints(1, 2)), draw(ints(1, 2))), "groups": groups}
+    size = tuple(max(1, d * (k - 1) + 1 - 2 * p) + draw(ints(0, 6))
+                 for d, k, p in zip(how["dilation"], kernel, how["padding"]))
+    rng = np.random.default_rng(seed)
+    arrays = [array(rng, (n, c, *size), dtype, layout), array(rng, (o, c // groups, *kernel), dtype)]
+    if draw(st.booleans()):
+        arrays.append(array(rng, (o,), dtype))
+    same(lambda x, w, b=None: tg.conv2d(x, w, b, **how),
+         lambda x, w, b=None: torch.nn.functional.conv2d(x, w, b, **how), *arrays, seed=seed)
+
+
+@few
+@given(data=st.data(), dtype=DTYPES, layout=LAYOUTS, seed=SEEDS)
+def test_conv_transpose2d_agrees_with_torch(data, dtype, layout, seed):
+    draw = data.draw
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    n, c, o = draw(ints(1, 3)), groups * draw(ints(1, 4)), draw(ints(1, 4))
+    kernel = draw(ints(1, 4)), draw(ints(1, 4))
+    stride, dilation = (draw(ints(1, 3)), draw(ints(1, 3))), (draw(ints(1, 3)), draw(ints(1, 3)))
+    how = {"stride": stride, "dilation": dilation, "groups": groups,
+           "padding": (draw(ints(0, 3)), draw(ints(0, 3))),
+           "output_padding": tuple(draw(ints(0, max(s, d) - 1)) for s, d in zip(stride, dilation))}
+    size = draw(ints(1, 6)), draw(ints(1, 6))
+    for m, s, d, k, p, e in zip(size, stride, dilation, kernel, how["padding"],
+                                how["output_padding"]):
+        assume((m - 1) * s - 2 * p + d * (k - 1) + 1 + e > 0)
+    rng = np.random.default_rng(seed)
+    arrays = [array(rng, (n, c, *size), dtype, layout), array(rng, (c, o, *kernel), dtype)]
+    if draw(st.booleans()):
+        arrays.append(array(rng, (o * groups,), dtype))
+    same(lambda x, w, b=None: tg.conv_transpose2d(x, w, b, **how),
+         lambda x, w, b=None: torch.nn.functional.conv_transpose2d(x, w, b, **how),
+         *arrays, seed=seed)
+
+
+@pytest.mark.parametrize("shape, weight, stride, padding, groups", [
+    ((5, 3, 32, 32), (16, 3, 4, 4), 2, 1, 1),       # few channels: an image
+    ((5, 24, 16, 16), (48, 24, 4, 4), 2, 1, 1),     # DCGAN
+    ((3, 64, 28, 28), (64, 64, 3, 3), 1, 1, 1),     # more than one tile
+    ((4, 16, 12, 12), (32, 16, 1, 1), 1, 0, 1),     # 1x1
+    ((4, 16, 13, 13), (32, 16, 1, 1), 2, 0, 1),
+    ((4, 16, 12, 12), (16, 1, 3, 3), 1, 1, 16),     # depthwise
+    ((4, 16, 12, 12), (32, 1, 5, 5), 2, 2, 16),     # depthwise, two outputs per channel
+    ((4, 12, 9, 9), (24, 4, 3, 3), 1, 1, 3),
+    ((6, 40, 8, 8), (10, 40, 8, 8), 1, 0, 1),       # the kernel is the image
+])
+@pytest.mark.parametrize("layout", ["C", "channels-last"])
+def test_sizes_that_take_other_paths(shape, weight, stride, padding, groups, layout):
+    rng = np.random.default_rng(3)
+    x, w = array(rng, shape, "float32", layout), array(rng, weight, "float32")
+    b = array(rng, weight[:1], "float32")
+    how = {"stride": stride, "padding": padding, "groups": groups}
+    same(lambda *a: tg.conv2d(*a, **how),
+         lambda *a: torch.nn.functional.conv2d(*a, **how), x, w, b, tolerance=1e-4)
+    y = array(rng, tg.conv2d(x, w, **how).shape, "float32", layout)
+    b = array(rng, (shape[1],), "float32")
+    same(lambda *a: tg.conv_transpose2d(*a, **how),
+         lambda *a: torch.nn.functional.conv_transpose2d(*a, **how), y, w, b, tolerance=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding=.same:UserWarning")
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 5), (4, 1)])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_named_paddings(kernel, padding):
+    rng = np.random.default_rng(0)
+    x, w = array(rng, (2, 3, 7, 11), "float64"), array(rng, (4, 3, *kernel), "float64")
+    same(lambda *a: tg.conv2d(*a, padding=padding, dilation=(1, 2)),
+         lambda *a: torch.nn.functional.conv2d(*a, padding=padding, dilation=(1, 2)), x, w)
+
+
+def test_one_image_without_a_batch():
+    rng = np.random.default_rng(0)
+    x, w = array(rng, (3, 7, 8), "float64"), array(rng, (3, 4, 3, 3), "float64")
+    same(lambda x, w: tg.conv2d(x, w.swapaxes(0, 1)),
+         lambda x, w: torch.nn.functional.conv2d(x, w.transpose(0, 1)), x, w)
+    same(lambda *a: tg.conv_transpose2d(*a, stride=2),
+         lambda *a: torch.nn.functional.conv_transpose2d(*a, stride=2), x, w)
+
+
+def test_an_empty_batch_gives_zero_gradients():
+    x = tg.zeros((0, 3, 8, 8), requires_grad=True)
+    w = tg.ones((4, 3, 3, 3), requires_grad=True)
+    y = tg.conv2d(x, w, padding=1)
+    assert y.shape == (0, 4, 8, 8)
+    y.sum().backward()
+    assert x.grad.shape == x.shape and not w.grad.data.any()
+    assert tg.conv_transpose2d(x, tg.ones((3, 4, 3, 3)), stride=2).shape == (0, 4, 17, 17)
+
+
+def test_third_derivative():
+    """The gradient of a gradient penalty's gradient, along one direction, against differences."""
+    rng = np.random.default_rng(1)
+    x, w = (rng.standard_normal(s) for s in [(2, 2, 5, 5), (3, 2, 3, 3)])
+    direction = rng.standard_normal(w.shape)
+
+    def penalty_gradient(weight):
+        x_, w_ = tg.Tensor(x, requires_grad=True), tg.Tensor(weight, requires_grad=True)
+        y = tg.conv2d(x_, w_, stride=2, padding=1)
+        (g,) = grad_of((y * y * y).sum(), [x_], create_graph=True)
+        (dw,) = grad_of((g * g).sum(), [w_], create_graph=True)
+        return w_, (dw * dw).sum()
+
+    w_, value = penalty_gradient(w)
+    value.backward()
+    h = 1e-5
+    up, down = (penalty_gradient(w + s * h * direction)[1].item() for s in (1, -1))
+    assert float((w_.grad.data * direction).sum()) == pytest.approx((up - down) / (2 * h), rel=1e-6)
+
+
+def test_results_are_channels_last_and_stay_so():
+    x = tg.randn(4, 8, 10, 10)
+    y = tg.conv2d(x, tg.randn(16, 8, 3, 3), padding=1)
+    z = tg.conv_transpose2d(tg.relu(y), tg.randn(16, 6, 4, 4), stride=2, padding=1)
+    for t in (y, tg.relu(y), z):
+        assert t.data.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 2, 3, 3)),
+     ["conv2d", "(1, 3, 8, 8)", "(4, 2, 3, 3)", "takes 2", "has 3"]),
+    (lambda: tg.conv2d(tg.zeros(1, 3, 2, 8), tg.zeros(4, 3, 3, 3)), ["height 2", "spans 3"]),
+    (lambda: tg.conv2d(tg.zeros(3, 8), tg.zeros(4, 3, 3, 3)), ["x must be", "(3, 8)"]),
+    (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3)), ["weight must have 4 axes"]),
+    (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3, 3), tg.zeros(3)),
+     ["bias", "(3,)", "(4,)"]),
+    (lambda: tg.conv2d(tg.zeros(1, 4, 8, 8), tg.zeros(5, 2, 3, 3), groups=2), ["5", "2 groups"]),
+    (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3, 3), stride=0), ["stride", "0"]),
+    (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3, 3), padding=-1), ["padding"]),
+    (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3, 3), padding="full"), ["'full'"]),
+    (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3, 3), padding="same", stride=2),
+     ["'same'", "stride 1"]),
+    (lambda: tg.conv_transpose2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3, 3)),
+     ["conv_transpose2d", "takes 4", "has 3"]),
+    (lambda: tg.conv_transpose2d(tg.zeros(1, 3, 8, 8), tg.zeros(3, 4, 3, 3), output_padding=1),
+     ["output_padding", "(1, 1)", "stride"]),
+    (lambda: tg.conv_transpose2d(tg.zeros(1, 3, 1, 1), tg.zeros(3, 4, 2, 2), padding=1),
+     ["nothing is left"]),
+])
+def test_errors_name_the_argument_and_the_sizes(call, words):
+    with pytest.raises(ValueError) as error:
+        call()
+    for word in words:
+        assert word in str(error.value)

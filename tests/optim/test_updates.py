@@ -1,0 +1,420 @@
+"""Optimizers against PyTorch's, step by step, and what their update rules promise."""
+
+import copy
+import gc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygen as tg
+from tinygen.optim import SGD, Adam, AdamW, RMSprop, plan, update
+from tinygen.primitive import KERNELS, TAPE, forget_implementations, kernel, local
+
+SHAPES = [(3, 2), (4,), (), (5, 1, 2), (0, 3), (4100,), (3, 1400)]   # small ones are packed
+rates = st.sampled_from([0.0, 1e-3, 0.1])
+flags = st.booleans()
+
+
+@st.composite
+def sgd_options(draw):
+    momentum = draw(st.sampled_from([0.0, 0.5, 0.9]))
+    nesterov = draw(flags) if momentum else False
+    return dict(lr=draw(rates), momentum=momentum, nesterov=nesterov, weight_decay=draw(rates),
+                dampening=0.0 if nesterov else draw(st.sampled_from([0.0, 0.3])),
+                maximize=draw(flags))
+
+
+rmsprop_options = st.fixed_dictionaries(dict(
+    lr=rates, alpha=st.sampled_from([0.9, 0.99]), eps=st.sampled_from([1e-8, 1e-2]),
+    weight_decay=rates, momentum=st.sampled_from([0.0, 0.9]), centered=flags, maximize=flags))
+adam_options = st.fixed_dictionaries(dict(
+    lr=rates, betas=st.sampled_from([(0.9, 0.999), (0.0, 0.9), (0.5, 0.0)]),
+    eps=st.sampled_from([1e-8, 1e-2]), weight_decay=rates, amsgrad=flags, maximize=flags))
+KINDS = [(SGD, sgd_options()), (RMSprop, rmsprop_options), (Adam, adam_options),
+         (AdamW, adam_options)]
+kinds = pytest.mark.parametrize("cls, options", KINDS, ids=lambda x: getattr(x, "__name__", ""))
+
+
+def arrays(seed, shapes=SHAPES, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.standard_normal(s)).astype(dtype) for s in shapes]
+
+
+def leaves(values):
+    return [tg.Tensor(v, requires_grad=True) for v in values]
+
+
+def give(params, grads):
+    for p, g in zip(params, grads, strict=True):
+        p.grad = None if g is None else tg.Tensor(g)
+
+
+def walk(optimizer, params, seed, steps):
+    """Steps with random gradients of the parameters' dtype."""
+    for t in range(steps):
+        give(params, arrays(seed + t, [p.shape for p in params], params[0].dtype))
+        optimizer.step()
+
+
+def values(params):
+    return [p.data.copy() for p in params]
+
+
+def assert_same(ours, others):
+    for a, b in zip(ours, others, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+# -- the same numbers as PyTorch ------------------------------------------------------------------
+
+
+@kinds
+@settings(max_examples=12)
+@given(data=st.data(), seed=st.integers(0, 2**20))
+def test_fifty_steps_follow_pytorch(cls, options, data, seed):
+    """Two groups with options of their own; now and then a parameter has no gradient."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    first, second = data.draw(options, label="group 0"), data.draw(options, label="group 1")
+    start, rng = arrays(seed), np.random.default_rng(seed + 1)
+    ours = leaves(start)
+    theirs = [torch.tensor(v, requires_grad=True) for v in start]
+    optimizer = cls([{"params": ours[:4], **first}, {"params": ours[4:], **second}])
+    peer = getattr(torch.optim, cls.__name__)([{"params": theirs[:4], **first},
+                                               {"params": theirs[4:], **second}])
+    skips = data.draw(st.sampled_from([0.0, 0.2]), label="share of missing gradients")
+    for _ in range(50):
+        for p, q in zip(ours, theirs, strict=True):
+            if rng.random() < skips:
+                p.grad = q.grad = None
+            else:
+                g = np.asarray(rng.standard_normal(p.shape)) + 0.1 * p.data
+                p.grad, q.grad = tg.Tensor(g), torch.tensor(g)
+        optimizer.step()
+        peer.step()
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [
+    lambda o, ps: o.SGD(ps, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4),
+    lambda o, ps: o.RMSprop(ps, lr=0.01, momentum=0.5, centered=True),
+    lambda o, ps: o.Adam(ps, lr=0.01, amsgrad=True),
+    lambda o, ps: o.AdamW(ps, lr=0.01),
+], ids=["SGD", "RMSprop", "Adam", "AdamW"])
+def test_a_real_loss_in_float32(make):
+    """Least squares through backward(): float32 stays float32 and follows PyTorch's curve."""
+    torch = pytest.importorskip("torch")
+    x, target, w0 = arrays(0, [(64, 8), (64, 3), (3, 8)], np.float32)
+    w, v = tg.Tensor(w0, requires_grad=True), torch.tensor(w0, requires_grad=True)
+    optimizer, peer = make(tg.optim, [w]), make(torch.optim, [v])
+    for _ in range(60):
+        optimizer.zero_grad()
+        peer.zero_grad()
+        loss = ((tg.Tensor(x) @ w.T - tg.Tensor(target)) ** 2).mean()
+        other = ((torch.tensor(x) @ v.T - torch.tensor(target)) ** 2).mean()
+        loss.backward()
+        other.backward()
+        optimizer.step()
+        peer.step()
+        assert loss.item() == pytest.approx(other.item(), rel=1e-4)
+    assert w.dtype == np.float32
+    assert all(t.dtype == np.float32 for t in optimizer.state[w].values())
+
+
+def test_defaults_are_pytorchs():
+    torch = pytest.importorskip("torch")
+    for cls in (SGD, RMSprop, Adam, AdamW):
+        peer = getattr(torch.optim, cls.__name__)([torch.zeros(1)]).defaults
+        assert cls(leaves([np.zeros(1)])).defaults.items() <= peer.items()
+
+
+# -- packing and blocks change no bit --------------------------------------------------------------
+
+
+CHECKED = [lambda ps: SGD(ps, 0.1, momentum=0.9, dampening=0.1, weight_decay=0.01),
+           lambda ps: RMSprop(ps, centered=True, momentum=0.9, maximize=True),
+           lambda ps: Adam(ps, amsgrad=True, weight_decay=0.1), lambda ps: AdamW(ps)]
+
+
+@pytest.mark.parametrize("make", CHECKED)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_packed_blocked_and_plain_updates_agree_bit_for_bit(make, dtype, monkeypatch):
+    start = arrays(3, dtype=dtype)
+    ends = []
+    for pack_limit, block in ((plan.PACK_LIMIT, 1 << 20), (-1, 1 << 20), (100, 7)):
+        monkeypatch.setattr(plan, "PACK_LIMIT", pack_limit)
+        monkeypatch.setitem(update.BLOCK, "numpy", block)
+        params = leaves(start)
+        walk(make(params), params, 10, 5)
+        ends.append(values(params))
+    assert_same(ends[0], ends[1])
+    assert_same(ends[0], ends[2])
+
+
+@pytest.mark.parametrize("make", CHECKED)
+def test_any_memory_layout(make):
+    """Transposed parameters and gradients, in one piece and in blocks, keep their own arrays."""
+    start = arrays(4, [(30, 20), (300, 200)])
+    plain = leaves(start)
+    turned = [tg.Tensor.wrap(np.asfortranarray(v)).requires_grad_() for v in start]
+    own = [p.data for p in turned]
+    one, two = make(plain), make(turned)
+    for t in range(3):
+        grads = arrays(t, [(30, 20), (300, 200)])
+        give(plain, grads)
+        for p, g in zip(turned, grads, strict=True):
+            p.grad = tg.Tensor.wrap(np.ascontiguousarray(g.T).T)
+        one.step()
+        two.step()
+    assert_same(values(plain), values(turned))
+    assert all(p.data is a for p, a in zip(turned, own, strict=True))
+
+
+def test_dtypes_in_one_group_stay_apart():
+    mixed = [tg.Tensor(np.ones(3, d), requires_grad=True)
+             for d in (np.float32, np.float64, np.float32, np.float16)]
+    optimizer = Adam(mixed, lr=0.1, eps=1e-3)
+    give(mixed, [np.ones(3, p.dtype) for p in mixed])
+    optimizer.step()
+    for p in mixed:
+        assert p.data.dtype == p.grad.dtype == optimizer.state[p]["exp_avg"].dtype
+        np.testing.assert_allclose(p.data, 0.9, rtol=3e-3)
+
+
+# -- what a user may do between steps -------------------------------------------------------------
+
+
+def test_learning_rate_is_read_at_each_step():
+    (w,) = leaves([np.zeros(1)])
+    optimizer = SGD([w], lr=1.0)
+    for lr in (1.0, 0.5, 0.25):
+        optimizer.param_groups[0]["lr"] = lr
+        before = w.item()
+        give([w], [np.ones(1)])
+        optimizer.step()
+        assert before - w.item() == lr
+
+
+def test_state_that_is_changed_between_steps_counts():
+    """Cleared, replaced and edited state are what the next step uses, packed or not."""
+    def run(change):
+        params = leaves(arrays(0))
+        optimizer = Adam(params, lr=0.1)
+        walk(optimizer, params, 5, 2)
+        change(optimizer, params)
+        walk(optimizer, params, 9, 1)
+        return values(params)
+
+    def fresh(optimizer, params):
+        optimizer.state.clear()
+
+    def new_optimizer(optimizer, params):
+        optimizer.__init__(params, lr=0.1)
+
+    def replaced(optimizer, params):
+        for p in params:
+            optimizer.state[p]["exp_avg"] = tg.zeros_like(p)
+
+    def edited(optimizer, params):
+        for p in params:
+            optimizer.state[p]["exp_avg"].assign_(0.0)
+
+    def emptied(optimizer, params):
+        for p in params:
+            optimizer.state[p].clear()
+
+    assert_same(run(fresh), run(new_optimizer))
+    assert_same(run(fresh), run(emptied))
+    assert_same(run(replaced), run(edited))
+    assert not np.array_equal(run(replaced)[0], run(fresh)[0])
+
+
+def test_an_array_that_was_swapped_is_updated():
+    params = leaves(arrays(0, [(2,), (3,)]))
+    optimizer = SGD(params, lr=1.0)
+    walk(optimizer, params, 0, 1)
+    params[0].data = np.zeros(2)
+    give(params, [np.ones(2), np.ones(3)])
+    optimizer.step()
+    assert params[0].tolist() == [-1.0, -1.0]
+
+
+def test_groups_added_later_start_their_own_count():
+    torch = pytest.importorskip("torch")
+    start = arrays(0, [(2,), (3,)])
+    ours, theirs = leaves(start), [torch.tensor(v, requires_grad=True) for v in start]
+    optimizer, peer = Adam(ours[:1], lr=0.1), torch.optim.Adam(theirs[:1], lr=0.1)
+    for t in range(6):
+        if t == 3:
+            optimizer.add_param_group({"params": ours[1], "betas": (0.5, 0.9)})
+            peer.add_param_group({"params": theirs[1], "betas": (0.5, 0.9)})
+        for p, q, g in zip(ours, theirs, arrays(t, [(2,), (3,)]), strict=True):
+            p.grad, q.grad = tg.Tensor(g), torch.tensor(g)
+        optimizer.step()
+        peer.step()
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12)
+
+
+def test_zero_grad():
+    params = leaves(arrays(0, [(2,), (3,)]))
+    optimizer = SGD(params)
+    give(params, [np.ones(2), None])
+    optimizer.zero_grad(set_to_none=False)
+    assert params[0].grad.tolist() == [0.0, 0.0] and params[1].grad is None
+    optimizer.zero_grad()
+    assert params[0].grad is None
+
+
+def test_closure_is_run_with_gradients_and_its_loss_returned():
+    (w,) = leaves([np.full(1, 3.0)])
+    optimizer = SGD([w], lr=0.5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    with tg.no_grad():
+        assert optimizer.step(closure).item() == 9.0
+    assert w.item() == 0.0
+
+
+def test_gradients_and_numbers_that_overflow_raise_no_warning():
+    params = leaves([np.ones(3, np.float32)])
+    optimizer = Adam(params)
+    give(params, [np.array([1e30, np.nan, 1.0], np.float32)])
+    optimizer.step()                       # warnings are errors in this test suite
+    assert np.isnan(params[0].data[1]) and params[0].data[2] == np.float32(0.999)
+
+
+# -- the graph, the garbage collector, tapes and kernels ----------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_backward_after_the_step_is_refused(count):
+    params = leaves(arrays(0, [(3,)] * count))
+    loss = sum((p * p).sum() for p in params)
+    stale = sum((p * p).sum() for p in params)
+    loss.backward()
+    SGD(params, lr=0.1).step()
+    with pytest.raises(RuntimeError, match="modified after it was used"):
+        stale.backward()
+
+
+def test_a_parameter_without_gradient_stays_usable():
+    used, unused = leaves(arrays(0, [(3,), (3,)]))
+    y = (unused * unused).sum()
+    give([used, unused], [np.ones(3), None])
+    SGD([used, unused], lr=0.1).step()
+    y.backward()
+    assert unused.grad is not None
+
+
+def test_steps_leave_nothing_for_the_garbage_collector():
+    params = leaves(arrays(0))
+    optimizers = [make(params) for make in CHECKED]
+    schedule = tg.optim.lr_scheduler.StepLR(optimizers[0], 2)
+    gc.collect()
+    gc.disable()
+    try:
+        for t in range(4):
+            for optimizer in optimizers:
+                give(params, arrays(t))
+                params[t].grad = None              # plans are remade
+                optimizer.step()
+                optimizer.state_dict()
+            schedule.step()
+        del optimizer, optimizers, schedule
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+class Tape:
+    def __init__(self):
+        self.rows = []
+
+    def record(self, op, inputs, attrs, outs):
+        self.rows.append((op, inputs, attrs))
+
+
+@pytest.mark.parametrize("make", CHECKED)
+def test_a_recorded_step_can_be_replayed(make):
+    """One row per parameter; running the rows again is the next step with the same gradients."""
+    start, grads = arrays(0), arrays(1)
+    params, twins = leaves(start), leaves(start)
+    optimizer, twin = make(params), make(twins)
+    walk(optimizer, params, 5, 2)
+    walk(twin, twins, 5, 2)
+    give(params, grads)
+    give(twins, grads)
+    tape, before = Tape(), local.mode
+    local.mode, local.tape = before | TAPE, tape
+    try:
+        optimizer.step()
+    finally:
+        local.mode, local.tape = before, None
+    assert [op for op, _, _ in tape.rows] == [optimizer.rule] * len(params)
+    with tg.no_grad():
+        for op, inputs, attrs in tape.rows:
+            op(*inputs, **attrs)
+    for _ in range(2):
+        twin.step()
+    optimizer.step()                               # what was recorded is still its state
+    twin.step()
+    assert_same(values(params), values(twins))
+
+
+def test_rules_write_where_they_say():
+    for make in CHECKED:
+        params = leaves([np.ones(4100)])
+        optimizer = make(params)
+        walk(optimizer, params, 0, 1)
+        tape, before = Tape(), local.mode
+        local.mode, local.tape = before | TAPE, tape
+        try:
+            give(params, [np.full(4100, 0.5)])
+            optimizer.step()
+        finally:
+            local.mode, local.tape = before, None
+        ((op, inputs, attrs),) = tape.rows
+        held = [copy.deepcopy(x.data) if isinstance(x, tg.Tensor) else x for x in inputs]
+        with tg.no_grad():
+            op(*inputs, **attrs)
+        changed = {i for i, (x, old) in enumerate(zip(inputs, held, strict=True))
+                   if isinstance(x, tg.Tensor) and not np.array_equal(x.data, old)}
+        assert changed == {i for i in op.writes if inputs[i] is not None}
+
+
+def test_a_kernel_can_replace_the_rule():
+    seen = []
+
+    @kernel("adam_update", np.ndarray)
+    def _(p, g, m, v, v_max, step, lr, **options):
+        seen.append((p.shape, v_max, lr, options["beta1"]))
+        return NotImplemented
+
+    try:
+        params = leaves(arrays(0, [(2,), (3,), (4100,)]))
+        walk(Adam(params, lr=0.1), params, 0, 1)
+    finally:
+        del KERNELS["adam_update", np.ndarray]
+        forget_implementations()
+    assert sorted(seen) == [((5,), None, 0.1, 0.9), ((4100,), None, 0.1, 0.9)]
+
+
+def test_copies_go_their_own_way():
+    """A deep copy of parameters and optimizer together continues as the original would."""
+    params = leaves(arrays(0))
+    optimizer = Adam(params, lr=0.1)
+    walk(optimizer, params, 0, 3)
+    twins, twin = copy.deepcopy((params, optimizer))
+    walk(optimizer, params, 7, 2)
+    walk(twin, twins, 7, 2)
+    assert twin.param_groups[0]["params"][0] is twins[0]
+    assert_same(values(params), values(twins))

@@ -1,0 +1,65 @@
+"""Models by name, each with its losses, optimizers and training step.
+
+>>> model = build("vae", image_shape=(1, 28, 28))
+>>> model.generate(model.noise(4)).shape
+(4, 1, 28, 28)
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .adversarial import AdversarialModel
+from .base import GenerativeModel, Model, interpolate
+from .classifier import Classifier
+from .dcgan import DCGAN, wgan_gp
+from .gan import GAN
+from .losses import GAN_LOSSES, gan_loss, gradient_penalty
+from .vae import VAE, ConvVAE, gaussian_nll, kl_standard_normal
+
+__all__ = [
+    "GAN_LOSSES", "MODELS",
+    "AdversarialModel", "Classifier", "ConvVAE", "DCGAN", "GAN", "GenerativeModel", "Model", "VAE",
+    "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
+    "wgan_gp",
+]  # fmt: skip
+
+MODELS: dict[str, Callable[..., Model]] = {
+    "gan": GAN, "dcgan": DCGAN, "wgan-gp": wgan_gp, "vae": VAE, "conv-vae": ConvVAE,
+    "classifier": Classifier,
+}  # fmt: skip
+
+
+def build(name: str, image_shape: Sequence[int], num_classes: int | None = None,
+          **options: Any) -> Any:
+    """A new model by name, for images (C, H, W) and, if given, conditional on classes.
+
+    Options are the model's own arguments: `build("dcgan", (3, 64, 64), width=32)`.
+
+    Raises:
+        ValueError: there is no model of that name, or an argument does not fit it.
+        TypeError: the model has no such option; the message lists those it has.
+    """
+    if name not in MODELS:
+        close = difflib.get_close_matches(str(name), MODELS, n=1)
+        raise ValueError(f"[build] there is no model {name!r}"
+                         + (f"; did you mean {close[0]!r}?" if close else "")
+                         + f" Models: {', '.join(MODELS)}")
+    known = option_names(name, image_shape)
+    for option in options:
+        if option not in known:
+            raise TypeError(f"[build] the model {name!r} has no option {option!r}; it has "
+                            f"{', '.join(known)}")
+    return MODELS[name](image_shape, num_classes, **options)
+
+
+def option_names(name: str, image_shape: Sequence[int]) -> list[str]:
+    """The options that `build` takes for a model."""
+    builder: Any = MODELS[name]
+    if builder is wgan_gp:
+        builder = GAN if max(tuple(image_shape)[1:], default=0) <= 8 else DCGAN
+    parameters = inspect.signature(builder).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "name"]

@@ -1,0 +1,38 @@
+"""Dropout of elements and of channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Generator
+from ..tensor import Tensor
+from . import functional as F
+from .module import Module
+
+__all__ = ["Dropout", "Dropout2d"]
+
+
+class Dropout(Module):
+    """In training, each element is zero with probability `p` and the others grow by 1/(1 - p).
+
+    Draws come from `generator`, or from the default one of the input's device.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False, generator: Generator | None = None):
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"[{type(self).__name__}] p must be in [0, 1], got {p}")
+        self.p, self.inplace, self.generator = p, inplace, generator
+
+    def forward(self, input: Any) -> Tensor:
+        return F.dropout(input, self.p, self.training, generator=self.generator)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout2d(Dropout):
+    """In training, whole channels of (N, C, H, W) are zero with probability `p`."""
+
+    def forward(self, input: Any) -> Tensor:
+        return F.dropout2d(input, self.p, self.training, generator=self.generator)

@@ -1,0 +1,73 @@
+"""Errors of modules: an op that fails inside a layer is told which layer that was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..tensor import Tensor
+
+if TYPE_CHECKING:
+    from .module import Module
+
+# Their text may be rewritten; an exception of another class may carry meaning in its arguments.
+_PLAIN = (ValueError, TypeError, IndexError, RuntimeError, KeyError, ZeroDivisionError,
+          AttributeError, MemoryError, NotImplementedError, OverflowError)
+
+
+def name_layer(module: Module, error: Exception) -> None:
+    """Write the path and repr of the innermost failing layer into `error`.
+
+    Called by each module that the error passes on its way out: the first one names itself, the
+    others prefix the attribute under which they hold the one before, so that the path ends as
+    `generator.1` for the caller of the root.
+    """
+    trail = error.__dict__.get("_layer_trail")
+    if trail is None:
+        text = error.args[0] if len(error.args) == 1 else None
+        text = text if type(error) in _PLAIN and isinstance(text, str) else None
+        trail = error.__dict__["_layer_trail"] = [module, "", _short(module), text]
+        if text is None:
+            error.add_note("")
+            trail.append(len(error.__notes__) - 1)
+    else:
+        below = trail[0]
+        trail[0] = module
+        for name, found in module.named_modules():
+            if found is below and name:
+                trail[1] = f"{name}.{trail[1]}" if trail[1] else name
+                break
+    _, path, layer, text, *note = trail
+    where = f"in layer {path} ({layer})" if path else f"in layer {layer}"
+    if text is not None:
+        error.args = (f"{text}; {where}",)
+    else:
+        error.__notes__[note[0]] = f"  {where}"
+
+
+def _short(module: Module) -> str:
+    extra = module.extra_repr()
+    return f"{type(module).__name__}({extra})" if extra else type(module).__name__
+
+
+def check_kind(module: Module, name: str, value: Any) -> None:
+    """Refuse a value that would silently replace a parameter, a buffer or a submodule."""
+    fields = module.__dict__
+    if value is None:
+        return
+    kind, wanted = None, ""
+    if name in fields["_parameter_names"]:
+        kind, wanted = "parameter", "nn.Parameter or None"
+    elif name in fields["_module_names"]:
+        kind, wanted = "submodule", "nn.Module or None"
+    elif name in fields["_buffer_names"] and not isinstance(value, Tensor):
+        kind, wanted = "buffer", "Tensor or None"
+    if kind:
+        raise TypeError(f"[{type(module).__name__}] cannot assign a {type(value).__name__} to the "
+                        f"{kind} {name!r}: {wanted} is expected")
+
+
+def forgot_init(module: Module, action: str) -> str:
+    """The message for a module whose `__init__` never reached `Module.__init__`."""
+    kind = type(module).__name__
+    return (f"cannot {action} before Module.__init__() has run: call super().__init__() first in "
+            f"{kind}.__init__")

@@ -1,0 +1,107 @@
+"""State dicts: the values of a module by path, taken out and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..tensor import Tensor
+from .module import LoadResult, Module
+
+__all__ = ["convert", "load_state_dict", "state_dict"]
+
+
+def state_dict(module: Module, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
+    """Parameters and persistent buffers of `module` by path, sharing its memory.
+
+    A tensor that is shared stands under each of its paths. `keep_vars` gives the parameters
+    themselves instead of detached tensors.
+    """
+    return {prefix + path: t if keep_vars else t.detach() for path, t in _slots(module)}
+
+
+def load_state_dict(module: Module, values: Mapping[str, Any], strict: bool = True) -> LoadResult:
+    """Copy `values` into `module` by path: all of them, or none (see `Module`)."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"[load_state_dict] expected a mapping of names to tensors, got "
+                        f"{type(values).__name__}")
+    slots = dict(_slots(module))
+    missing = [key for key in slots if key not in values]
+    unexpected = [key for key in values if key not in slots]
+    problems: list[str] = []
+    if strict and missing:
+        problems.append(f"missing keys: {', '.join(missing)}")
+    if strict and unexpected:
+        problems.append(f"unexpected keys: {', '.join(map(str, unexpected))}")
+    ready: list[tuple[Tensor, Any]] = []
+    for key, slot in slots.items():
+        if key in values:
+            array, problem = _fitting(values[key], slot)
+            ready.append((slot, array))
+            if problem:
+                problems.append(f"{key}: {problem}")
+    if problems:
+        raise RuntimeError(f"[load_state_dict] nothing was loaded into {type(module).__name__}:"
+                           + "".join(f"\n  {line}" for line in problems))
+    for slot, array in ready:
+        slot.data[...] = array
+        slot.touch()
+    return LoadResult(missing, unexpected)
+
+
+def convert(module: Module, args: tuple[Any, ...], device: Any, dtype: Any) -> None:
+    """What `Module.to` does: all arrays are converted before the first one is replaced."""
+    for arg in args:
+        if isinstance(arg, Tensor):
+            dtype, device = arg.dtype, arg.device
+        elif isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda", "gpu"):
+            device = arg
+        else:
+            dtype = arg
+    kind = None if dtype is None else backend.canonical_dtype(dtype)
+    if kind is not None and kind.kind != "f":
+        raise TypeError(f"[{type(module).__name__}] to() takes floating point dtypes, got {kind}")
+    place = None if device is None else backend.canonical_device(device)
+    state: list[Tensor] = [*module.parameters(), *module.buffers()]
+    state += [p.grad for p in module.parameters() if p.grad is not None]
+    moved = [backend.as_array(t.data, kind if t.dtype.kind == "f" else None, place)
+             for t in state]
+    for t, array in zip(state, moved, strict=True):
+        if array is not t.data:
+            t.data = array
+            t.touch()
+
+
+def _slots(module: Module) -> Iterator[tuple[str, Tensor]]:
+    """Everything that a state dict holds, shared tensors under every path, in PyTorch's order."""
+    for path, owner in module.named_modules(remove_duplicate=False):
+        start = f"{path}." if path else ""
+        names = [*owner._parameter_names, *(n for n, keep in owner._buffer_names.items() if keep)]
+        for name in names:
+            tensor = owner.__dict__[name]
+            if tensor is not None:
+                yield start + name, tensor
+
+
+def _fitting(value: Any, slot: Tensor) -> tuple[Any, str | None]:
+    """`value` as an array on the device of `slot`, and why it does not fit (or None)."""
+    if type(value).__module__.partition(".")[0] == "torch":
+        value = value.detach().cpu()
+        # NumPy has no bfloat16: float32 holds all of its values
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    array = value.data if isinstance(value, Tensor) else value
+    if not backend.is_array(array):
+        try:
+            array = np.asarray(array)
+        except (TypeError, ValueError):
+            array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        return None, f"expected a tensor, got {type(value).__name__}"
+    if tuple(array.shape) != slot.shape:
+        return None, f"shape {tuple(array.shape)} in the state dict, {slot.shape} in the module"
+    if array.dtype.kind == "f" and slot.dtype.kind != "f":
+        return None, f"dtype {array.dtype} in the state dict, {slot.dtype} in the module"
+    return backend.to_device(array, slot.device), None

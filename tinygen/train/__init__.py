@@ -1,0 +1,18 @@
+"""Training: one loop, callbacks, checkpoints that survive anything.
+
+>>> from tinygen.train import Trainer
+>>> trainer = Trainer(model, loader, out="runs/vae", epochs=10)     # doctest: +SKIP
+>>> trainer.fit()                                                   # doctest: +SKIP
+"""
+
+from .callbacks import Callback, Curves, EarlyStop, Metrics, SampleGrid
+from .checkpoint import Checkpoints, read_checkpoint
+from .errors import CheckpointError, NonFiniteError, TrainingError, TrainingInterrupted
+from .progress import Progress
+from .trainer import Trainer
+
+__all__ = [
+    "Callback", "CheckpointError", "Checkpoints", "Curves", "EarlyStop", "Metrics",
+    "NonFiniteError", "Progress", "SampleGrid", "Trainer", "TrainingError", "TrainingInterrupted",
+    "read_checkpoint",
+]  # fmt: skip

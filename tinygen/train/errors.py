@@ -1,0 +1,30 @@
+"""What can stop a training run, each with a message that says what to do next."""
+
+from __future__ import annotations
+
+__all__ = ["CheckpointError", "NonFiniteError", "TrainingError", "TrainingInterrupted",
+           "UsageError"]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot start or go on; the message says why and what helps."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint is missing, damaged, or belongs to another model."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss or a weight became NaN or infinite; the message names the op that made it."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended training at a step boundary; the message says how to resume."""
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.signal = signal
+
+
+class UsageError(TrainingError):
+    """What the command line asks for does not fit together."""

@@ -1,0 +1,136 @@
+"""`tinygen info`: what tinygen runs on here, for people and for bug reports."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from .._version import __version__
+
+__all__ = ["report"]
+
+OPTIONAL = ("numba", "scipy", "tbb", "threadpoolctl", "cupy", "typer", "rich", "matplotlib",
+            "pillow", "safetensors", "torch")
+
+
+def report() -> str:
+    """Everything, as lines of text."""
+    lines = []
+    for title, rows in (("tinygen", _software()), ("machine", _machine()), ("data", _data())):
+        lines += [f"{title}:"] + [f"  {name:<15}{value}" for name, value in rows]
+    return "\n".join(lines)
+
+
+def _software() -> Iterator[tuple[str, str]]:
+    yield "tinygen", f"{__version__} ({Path(__file__).parents[1]})"
+    yield "Python", f"{platform.python_version()} ({platform.system()} {platform.machine()})"
+    yield "NumPy", np.__version__
+    for name in OPTIONAL:
+        yield name, _version(name)
+
+
+def _version(name: str) -> str:
+    if name == "cupy":   # its packages are called after the CUDA they were built for
+        names = [f"cupy-cuda{n}x" for n in (13, 12)] + ["cupy"]
+    else:
+        names = [name]
+    for package in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(package)
+    return "not installed"
+
+
+def _machine() -> Iterator[tuple[str, str]]:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield "CPU", f"{_cpu_name()}, {usable} of {os.cpu_count()} cores usable"
+    yield "BLAS", _blas()
+    threads = {k: os.environ[k] for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+                                          "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+               if k in os.environ}
+    if threads:
+        yield "environment", " ".join(f"{k}={v}" for k, v in threads.items())
+    yield "devices", ", ".join(_devices())
+    for kind in ("cpu", "gpu"):
+        yield f"{kind} kernels", _kernels(kind)
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _blas() -> str:
+    config: Any = np.show_config(mode="dicts")
+    blas = config["Build Dependencies"]["blas"]
+    name = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return f"{name} (threads: unknown without threadpoolctl)"
+    pools = importlib.import_module("threadpoolctl").threadpool_info()
+    threads = sorted({p["num_threads"] for p in pools if p["user_api"] == "blas"})
+    return f"{name}, {' and '.join(map(str, threads))} threads"
+
+
+def _devices() -> Iterator[str]:
+    yield "cpu"
+    reason = backend.unavailable_reason()
+    if reason:
+        yield f"no cuda ({reason})"
+        return
+    runtime = importlib.import_module("cupy").cuda.runtime
+    for i in range(runtime.getDeviceCount()):
+        found = runtime.getDeviceProperties(i)
+        yield f"cuda:{i} ({found['name'].decode()}, {found['totalGlobalMem'] >> 30} GiB)"
+
+
+def _kernels(kind: str) -> str:
+    """How many native kernels stand in for NumPy's or CuPy's functions."""
+    from ..primitive import KERNELS
+
+    if os.environ.get("TINYGEN_KERNELS", "").lower() == "numpy":
+        return "off (TINYGEN_KERNELS=numpy)"
+    if kind == "gpu" and backend.unavailable_reason():
+        return "none without a GPU"
+    try:
+        importlib.import_module(f"tinygen.kernels.{kind}")
+    except ImportError as error:
+        return f"none: {error} (pip install -e . makes kernels/ known)"
+    names = sorted({name for name, array in KERNELS
+                    if (array is np.ndarray) == (kind == "cpu")})
+    if names:
+        return f"{len(names)}: {', '.join(names)}"
+    needed = "numba" if kind == "cpu" else "cupy"
+    missing = importlib.util.find_spec(needed) is None
+    return f"none{f': {needed} is not installed' if missing else ''}; NumPy's own code runs"
+
+
+def _data() -> Iterator[tuple[str, str]]:
+    from ..data import DATASETS, KNOWN_FILES, cache_dir, data_root
+
+    yield "looked in", ", ".join(dict.fromkeys(map(str, (data_root(), cache_dir()))))
+    for name in DATASETS:
+        if name == "digits":
+            yield name, "comes with tinygen"
+            continue
+        files = [f for f in KNOWN_FILES if f.split("/")[0] == name]
+        found = {f: next((root / f for root in (data_root(), cache_dir())
+                          if (root / f).is_file()), None) for f in files}
+        places = {str(p.parent) for p in found.values() if p is not None}
+        lacking = [f for f, p in found.items() if p is None]
+        if not places:
+            yield name, "not found"
+        else:
+            yield name, ", ".join(sorted(places)) + (
+                f" (lacks {', '.join(lacking)})" if lacking else "")
