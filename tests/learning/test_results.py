@@ -1,0 +1,45 @@
+"""The figures that docs/results.md states, reached again from scratch: `make examples`."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+needs_mnist = pytest.mark.skipif(
+    not Path(os.environ.get("TINYGEN_DATA", ""), "mnist", "train-images-idx3-ubyte.gz").is_file(),
+    reason="MNIST is not in the folder that TINYGEN_DATA names")
+
+
+@pytest.mark.learning
+@needs_mnist
+def test_classifier_reads_99_percent_of_mnist(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["classify_mnist.py"])
+    script = runpy.run_path(str(ROOT / "examples" / "classify_mnist.py"))
+    assert script["main"]() >= 0.990
+
+
+@pytest.mark.learning
+@needs_mnist
+def test_vae_reaches_106_nats_on_mnist(tmp_path):
+    """400 hidden units, 20 latents, Adam 1e-3, batches of 128, 10 epochs: BCE + KL per image."""
+    command = [sys.executable, "-m", "tinygen", "train", "vae", "--data", "mnist", "--epochs", "10",
+               "--batch-size", "128", "--out", str(tmp_path / "run"), "--quiet"]
+    subprocess.run(command, check=True, cwd=ROOT)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    losses = [row["eval_loss"] for row in rows if "eval_loss" in row]
+    assert len(losses) == 10
+    assert losses[-1] <= 106
+
+
+def test_classifier_example_learns_the_bundled_digits(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["classify_mnist.py", "--quick", "--epochs", "10"])
+    script = runpy.run_path(str(ROOT / "examples" / "classify_mnist.py"))
+    assert script["main"]() > 0.85
+    assert "test accuracy" in capsys.readouterr().out
