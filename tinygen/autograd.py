@@ -8,8 +8,6 @@ any length work, and it frees the graph as it passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ContextDecorator, contextmanager
 from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any
@@ -17,59 +15,11 @@ from typing import Any
 import numpy as np
 
 from . import anomaly, backend, ops
+from .grad_mode import enable_grad, is_grad_enabled, mode, no_grad, set_grad_enabled
 from .primitive import RAW, RECORD, TAPE, Primitive, _none, local, pick, pick_output
 from .tensor import RETAIN, Tensor
 
 __all__ = ["backward", "enable_grad", "grad_of", "is_grad_enabled", "no_grad", "set_grad_enabled"]
-
-
-# -- grad mode, per thread ----------------------------------------------------------------------
-
-
-class set_grad_enabled(ContextDecorator):
-    """Turn recording on or off in this thread: as a context, or as a decorator of a function."""
-
-    def __init__(self, enabled: bool):
-        self._enabled = bool(enabled)
-        self._before: list[int] = []
-
-    def __enter__(self) -> set_grad_enabled:
-        mode = local.mode
-        self._before.append(mode)
-        local.mode = ((mode | RECORD) if self._enabled else (mode & ~RECORD)) & ~RAW
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        local.mode = self._before.pop()
-
-
-class no_grad(set_grad_enabled):
-    """Record nothing inside: `with no_grad(): ...`, or `@no_grad()` on a function."""
-
-    def __init__(self) -> None:
-        super().__init__(False)
-
-
-class enable_grad(set_grad_enabled):
-    """Record again inside a `no_grad` block."""
-
-    def __init__(self) -> None:
-        super().__init__(True)
-
-
-def is_grad_enabled() -> bool:
-    """True while operations in this thread are recorded."""
-    return bool(local.mode & RECORD)
-
-
-@contextmanager
-def _mode(mode: int) -> Iterator[None]:
-    before = local.mode
-    local.mode = mode
-    try:
-        yield
-    finally:
-        local.mode = before
 
 
 # -- the walk -----------------------------------------------------------------------------------
@@ -383,7 +333,7 @@ def _run_hooks(node: Tensor, g: Any, user_mode: int) -> Any:
     """Call the user's hooks with a Tensor, in the user's mode."""
     raw = not isinstance(g, Tensor)
     given: Tensor = _wrap(g) if raw else g
-    with _mode(user_mode):
+    with mode(user_mode):
         for hook in list(node.hooks or ()):
             if hook is RETAIN:
                 node.grad = ops.positive(given) if node.grad is None else node.grad + given
@@ -408,9 +358,11 @@ def _stale(op: Primitive, i: int, x: Tensor) -> RuntimeError:
         "assign_, x[...] = ...), or use a copy")
 
 
-@Primitive
-def _freed(xp: Any) -> None:
-    """Marks a node whose graph was freed."""
+def _nothing(xp: Any) -> None:
+    """Stands as the op of a node whose graph was freed by a backward pass."""
+
+
+_freed = Primitive(_nothing, "freed")
 
 
 Tensor.backward = backward  # type: ignore[method-assign]

@@ -62,8 +62,8 @@ def normal_p(xp, *, generator, shape, dtype):
 @primitive(name="random_uniform")
 def uniform_p(xp, *, generator, shape, dtype):
     """Uniform numbers in [0, 1)."""
-    if dtype == np.float16:
-        return generator.stream.random(shape, np.float32).astype(dtype)
+    if dtype == np.float16:     # multiples of 2^-11, which float16 does not round up to 1
+        return (xp.floor(generator.stream.random(shape, np.float32) * 2048) / 2048).astype(dtype)
     return generator.stream.random(shape, dtype)
 
 

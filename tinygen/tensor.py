@@ -266,7 +266,7 @@ class Tensor:
         out = object.__new__(type(self))
         for name in _STATE:
             setattr(out, name, getattr(self, name))
-        out.hooks = None
+        out.hooks, out.seq = None, _next()   # seq is unique: the walk orders nodes by it
         out.seq = _next()   # seqs are unique: the walk orders by them
         return out
 

@@ -1,4 +1,4 @@
-"""Every primitive, against float64 references and finite differences: the rows of tests/cases.py."""
+"""Every primitive against float64 references and differences: the rows of tests/cases.py."""
 
 import numpy as np
 import pytest
@@ -8,145 +8,29 @@ from hypothesis import strategies as st
 import tinygen as tg
 from tests import cases
 from tests.cases import CASES
-from tinygen import primitive as dispatch
-from tinygen.autograd import grad_of
+from tests.checking import (
+    Drawn,
+    call,
+    difference,
+    directions,
+    dot,
+    gradients,
+    recorded,
+    reference,
+    same_array,
+    seeds_like,
+    size_of,
+    tensors,
+)
 from tinygen.jit.tape import capture
-from tinygen.primitive import KERNELS, PRIMITIVES, kernel, primitive
+from tinygen.primitive import PRIMITIVES, primitive
 from tinygen.tensor import Tensor
 
-STEP = 1e-3
-SEEDS = st.integers(0, 2**20)
 rows = pytest.mark.parametrize("case", CASES, ids=repr)
 smooth = pytest.mark.parametrize("case", [c for c in CASES if c.inputs], ids=repr)
 
 
-# -- helpers ------------------------------------------------------------------------------------------
-
-
-@st.composite
-def layouts(draw, n):
-    """How each of n arrays lies in memory."""
-    kinds = ["C", "C", "F", "transposed", "reversed", "sliced", "offset", "swapped"]
-    return [draw(st.sampled_from(kinds)) for _ in range(n)]
-
-
-def laid_out(x, kind):
-    """A copy of x with the same values and other strides."""
-    if kind == "C" or x.ndim == 0:
-        return np.array(x)
-    if kind == "F":
-        return np.asfortranarray(x)
-    if kind == "transposed":
-        return np.ascontiguousarray(x.T).T
-    if kind == "swapped":
-        return np.ascontiguousarray(x.swapaxes(0, -1)).swapaxes(0, -1)
-    if kind == "reversed":
-        return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
-    wide = np.full(tuple(2 * n + 1 for n in x.shape), 7, x.dtype)
-    if kind == "sliced":
-        out = wide[tuple(slice(0, 2 * n, 2) for n in x.shape)]
-    else:
-        out = wide[tuple(slice(1, n + 1) for n in x.shape)]
-    out[...] = x
-    return out
-
-
-def same(array, other):
-    np.testing.assert_array_equal(array, other, strict=True)
-
-
-def tensors(arrays, needs=(), dtype=np.float64, kinds=None):
-    """The arrays as tensors: floats in `dtype`, gradients where `needs` says so."""
-    made = []
-    for i, x in enumerate(arrays):
-        if x is None:
-            made.append(None)
-            continue
-        x = x.astype(dtype) if x.dtype.kind == "f" else x
-        t = Tensor.wrap(laid_out(x, kinds[i] if kinds else "C"))
-        made.append(t.requires_grad_() if i in needs else t)
-    return made
-
-
-def call(case, inputs, attrs):
-    """All outputs of a primitive that are arrays, as a list."""
-    out = PRIMITIVES[case.name](*inputs, **attrs)
-    return [y for y in out if y is not None] if isinstance(out, tuple) else [out]
-
-
-def recorded(outputs):
-    return [y for y in outputs if y.requires_grad]
-
-
-def reference(case, arrays, attrs):
-    out = case.reference(*arrays, **attrs)
-    return [y for y in out if y is not None] if isinstance(out, tuple) else [np.asarray(out)]
-
-
-def seeds_like(outputs, rng, dtype=None):
-    return [np.asarray(rng.standard_normal(y.shape), dtype or y.dtype) for y in outputs]
-
-
-def gradients(outputs, seeds, inputs, create_graph=False):
-    """Gradients of the outputs weighted by seeds; None becomes zeros."""
-    found = grad_of(outputs, inputs, seeds, create_graph=create_graph, allow_unused=True,
-                    retain_graph=True)
-    return [tg.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
-
-
-def directions(arrays, rng):
-    """Random directions whose largest component is 1, so that a step stays clear of kinks."""
-    return [np.asarray(rng.uniform(-1, 1, x.shape)) for x in arrays]
-
-
-def difference(f, at, along):
-    """The directional derivative of a scalar f by central differences of order four."""
-    def shifted(k):
-        return f([x + k * STEP * u for x, u in zip(at, along, strict=True)])
-    return (8 * (shifted(1) - shifted(-1)) - (shifted(2) - shifted(-2))) / (12 * STEP)
-
-
-def dot(xs, ys):
-    return float(sum(np.sum(np.asarray(x) * np.asarray(y)) for x, y in zip(xs, ys, strict=True)))
-
-
-def size_of(xs, ys):
-    """How large the terms of `dot` are: what its error is measured against."""
-    return 1 + float(sum(np.sum(np.abs(np.asarray(x) * np.asarray(y)))
-                         for x, y in zip(xs, ys, strict=True)))
-
-
-class Drawn:
-    """One example: structure, values, memory layouts, and which inputs need gradients."""
-
-    def __init__(self, case, data):
-        self.case = case
-        self.sample = case.sample(data.draw)
-        self.seed = data.draw(SEEDS, label="seed")
-        self.arrays = self.sample.values(self.seed)
-        self.attrs = self.sample.attrs
-        self.kinds = data.draw(layouts(len(self.arrays)), label="layouts")
-        self.rng = np.random.default_rng(self.seed + 1)
-        possible = [i for i in case.inputs if i < len(self.arrays) and self.arrays[i] is not None]
-        self.needs = sorted(data.draw(st.sets(st.sampled_from(possible), min_size=1),
-                                      label="inputs with gradients")) if possible else []
-
-    def tensors(self, dtype=np.float64, arrays=None):
-        return tensors(self.arrays if arrays is None else arrays, self.needs, dtype, self.kinds)
-
-    def with_wanted(self, wanted):
-        """The arrays with others in place of the inputs that need gradients."""
-        arrays = list(self.arrays)
-        for i, x in zip(self.needs, wanted, strict=True):
-            arrays[i] = x
-        return arrays
-
-    @property
-    def wanted(self):
-        return [self.arrays[i] for i in self.needs]
-
-
-# -- the table is complete ------------------------------------------------------------------------------
+# -- the table is complete -------------------------------------------------------------------------
 
 
 def test_every_primitive_has_a_row():
@@ -162,7 +46,7 @@ def test_a_primitive_without_a_row_is_found():
         del PRIMITIVES["test_only_unlisted"]
 
 
-# -- forward ------------------------------------------------------------------------------------------------
+# -- forward ---------------------------------------------------------------------------------------
 
 
 @rows
@@ -182,7 +66,7 @@ def test_forward_agrees_with_the_reference(case, data):
             PRIMITIVES[case.name].differentiable < PRIMITIVES[case.name].outputs)
     for t, copy in zip(inputs, before, strict=True):
         if t is not None:
-            same(t.data, copy)
+            same_array(t.data, copy)
 
 
 @rows
@@ -221,7 +105,7 @@ def test_narrow_floats_stay_narrow(case, data):
             np.testing.assert_allclose(g.data, r.data, rtol=1e-3, atol=1e-4 * scale)
 
 
-# -- derivatives -----------------------------------------------------------------------------------------------
+# -- derivatives -----------------------------------------------------------------------------------
 
 
 @smooth
@@ -248,9 +132,9 @@ def test_vjp_agrees_with_differences(case, data):
 
     for t, copy in zip([t for t in inputs + outputs if t is not None],
                        [c for c in before if c is not None], strict=True):
-        same(t.data, copy)
+        same_array(t.data, copy)
     for s, copy in zip(seeds, seeds_before, strict=True):
-        same(s, copy)
+        same_array(s, copy)
     again = gradients(outputs, seeds, wanted, create_graph=True)      # the same rules, lifted
     for g, lifted in zip(found, again, strict=True):
         np.testing.assert_allclose(lifted.data, g.data, rtol=1e-9, atol=1e-11)
@@ -259,7 +143,7 @@ def test_vjp_agrees_with_differences(case, data):
             g.data[...] = np.nan
     for t, copy in zip([t for t in inputs + outputs if t is not None],
                        [c for c in before if c is not None], strict=True):
-        same(t.data, copy)
+        same_array(t.data, copy)
 
 
 @smooth
@@ -291,7 +175,7 @@ def test_double_vjp_agrees_with_differences(case, data):
     assert abs(analytic - numeric) <= 1e-6 * size_of([s.data for s in second], along)
 
 
-# -- capture and replay ------------------------------------------------------------------------------------------
+# -- capture and replay ----------------------------------------------------------------------------
 
 
 @rows
@@ -324,135 +208,7 @@ def test_replay_agrees_with_eager_on_new_inputs(case, data):
         np.testing.assert_allclose(y.data, r.data, rtol=1e-12, atol=1e-13)
 
 
-# -- kernels -------------------------------------------------------------------------------------------------------
-
-
-def check_kernel(name, kind, data):
-    """One drawn call of a registered kernel, against the primitive's own NumPy function."""
-    base = name.removesuffix("_vjp")
-    case = data.draw(st.sampled_from([c for c in CASES if c.name == base]))
-    drawn = Drawn(case, data)
-    op = PRIMITIVES[base]
-    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
-    inputs = [None if t is None else t.data for t in drawn.tensors(dtype)]
-    attrs = dict(drawn.attrs)
-    if name != base:
-        ys = op.fn(np, *inputs, **attrs)
-        ys = ys if isinstance(ys, tuple) else (ys,)
-        gs = seeds_like([y for y in ys[:op.differentiable]], drawn.rng)
-        attrs["needs"] = tuple(i in drawn.needs for i in range(len(inputs)))
-        op, inputs = op.joint, [*gs, *ys, *inputs]
-    got = KERNELS[name, kind](*inputs, **attrs)
-    if got is NotImplemented:
-        return False
-    expected = op.fn(np, *inputs, **attrs)
-    pairs = zip(got, expected, strict=True) if isinstance(expected, tuple) else [(got, expected)]
-    for y, r in pairs:
-        assert (y is None) == (r is None)
-        if r is not None:
-            assert (y.shape, y.dtype) == (r.shape, r.dtype)
-            tolerance = 1e-5 if dtype == np.float32 else 1e-12
-            np.testing.assert_allclose(y, r, rtol=tolerance, atol=tolerance)
-    return True
-
-
-@pytest.fixture
-def kernels():
-    """Register kernels freely; the table is put back afterwards."""
-    before = dict(KERNELS)
-    yield kernel
-    KERNELS.clear()
-    KERNELS.update(before)
-    dispatch.forget_implementations()
-
-
-@given(data=st.data())
-def test_registered_kernels_agree_with_numpy(data):
-    dispatch._load_kernels(np.ndarray)
-    for name, kind in sorted(KERNELS, key=str):
-        if kind is np.ndarray:
-            check_kernel(name, kind, data)
-
-
-def test_a_kernel_runs_in_place_of_the_function_and_may_decline(kernels):
-    calls = []
-
-    @kernels("multiply", np.ndarray)
-    def _(x, y):
-        if x.dtype != np.float32:
-            return NotImplemented
-        calls.append(x.shape)
-        return x * y
-
-    x = tg.Tensor([1.0, 2.0], requires_grad=True)
-    (x * x).sum().backward()
-    same(x.grad.numpy(), np.array([2, 4], np.float32))
-    assert calls[0] == (2,)
-    n = len(calls)
-    wide = tg.Tensor([3.0], dtype="float64")
-    assert (wide * wide).item() == 9.0       # declined: the NumPy function ran
-    assert len(calls) == n
-
-    ran = []
-
-    @given(data=st.data())
-    def agrees(data):
-        ran.append(check_kernel("multiply", np.ndarray, data))
-    agrees()
-    assert any(ran) and not all(ran)         # float32 runs, float64 is declined
-
-
-def test_a_wrong_kernel_is_caught(kernels):
-    @kernels("tanh", np.ndarray)
-    def _(x):
-        return np.tanh(x) * (1 + 1e-3)
-
-    @given(data=st.data())
-    def agrees(data):
-        check_kernel("tanh", np.ndarray, data)
-    with pytest.raises(AssertionError):
-        agrees()
-
-
-def test_kernels_for_joint_rules_are_found_by_name(kernels):
-    seen = []
-
-    @kernels("linear_vjp", np.ndarray)
-    def _(g, y, x, weight, bias=None, *, needs):
-        seen.append(needs)
-        return NotImplemented
-
-    x = tg.ones((2, 3), requires_grad=True)
-    w = tg.ones((4, 3), requires_grad=True)
-    PRIMITIVES["linear"](x, w).sum().backward()
-    assert seen == [(True, True)]
-    same(w.grad.numpy(), np.full((4, 3), 2, np.float32))
-
-
-def test_environment_variable_keeps_kernels_out(monkeypatch):
-    loaded = []
-    monkeypatch.setattr(dispatch, "importlib", type("Fake", (), {
-        "import_module": staticmethod(loaded.append)}))
-    for value, expected in (("numpy", []), ("", ["tinygen.kernels.cpu"])):
-        monkeypatch.setattr(dispatch, "_loaded", {})
-        monkeypatch.setenv("TINYGEN_KERNELS", value)
-        dispatch._load_kernels(np.ndarray)
-        assert loaded == expected
-        assert ("off" in dispatch.kernel_status()) == (value == "numpy")
-
-
-def test_a_broken_kernel_file_is_not_hidden(monkeypatch):
-    def broken(name):
-        raise ImportError("cannot import name 'gone' from 'tinygen.kernels.cpu.linear'")
-    monkeypatch.setattr(dispatch, "importlib", type("Fake", (), {
-        "import_module": staticmethod(broken)}))
-    monkeypatch.setattr(dispatch, "_loaded", {})
-    monkeypatch.delenv("TINYGEN_KERNELS", raising=False)
-    with pytest.raises(ImportError, match="gone"):
-        dispatch._load_kernels(np.ndarray)
-
-
-# -- values at the edge of the number range ---------------------------------------------------------------------------
+# -- values at the edge of the number range --------------------------------------------------------
 
 
 EXTREME = [
@@ -491,4 +247,4 @@ def test_logsumexp_survives_large_numbers_and_infinities():
     np.testing.assert_allclose(x.grad.numpy()[:2], [[0.5, 0.5], [0, 1]], rtol=1e-4)
     x.grad = None
     y.sum().backward()
-    same(x.grad.numpy()[2], np.zeros(2, np.float32))    # nothing to share: no NaN
+    same_array(x.grad.numpy()[2], np.zeros(2, np.float32))    # nothing to share: no NaN

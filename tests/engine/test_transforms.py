@@ -20,7 +20,7 @@ def quadratic(x):
     return x @ (tg.Tensor(A) @ x)
 
 
-# -- grad and value_and_grad -----------------------------------------------------------------------------
+# -- grad and value_and_grad -----------------------------------------------------------------------
 
 
 def test_grad():
@@ -115,11 +115,12 @@ def test_grad_works_inside_no_grad():
         close(tg.grad(tg.grad(lambda x: x ** 3))(np.array(2.0)), 12.0)
 
 
-# -- nesting -----------------------------------------------------------------------------------------------
+# -- nesting ---------------------------------------------------------------------------------------
 
 
 def test_nested_grads():
-    f = lambda x: x ** 5                                          # noqa: E731
+    def f(x):
+        return x ** 5
     values = [5 * 16, 20 * 8, 60 * 4, 120 * 2, 120, 0]
     for expected in values:
         f = tg.grad(f)
@@ -148,7 +149,7 @@ def test_perturbation_confusion_does_not_happen():
     assert outer(1.0).item() == 1.0
 
 
-# -- vjp and jvp ---------------------------------------------------------------------------------------------
+# -- vjp and jvp -----------------------------------------------------------------------------------
 
 
 def f_vector(x):
@@ -183,7 +184,7 @@ def test_vjp_of_several_inputs_and_outputs():
 
 
 def test_vjp_with_auxiliary_output():
-    y, pull, aux = tg.vjp(lambda x: (x * 2, "aux"), X, has_aux=True)
+    _, pull, aux = tg.vjp(lambda x: (x * 2, "aux"), X, has_aux=True)
     assert aux == "aux"
     close(pull(np.ones(3))[0], [2, 2, 2])
 
@@ -198,7 +199,7 @@ def test_jvp():
 def test_jvp_of_several_inputs_outputs_and_constants():
     def f(x, y):
         return x * y, x + 1, tg.Tensor(np.array(5.0))
-    (a, b, c), (ta, tb, tc) = tg.jvp(f, (np.array(2.0), np.array(3.0)),
+    (a, _, _), (ta, tb, tc) = tg.jvp(f, (np.array(2.0), np.array(3.0)),
                                      (np.array(10.0), np.array(100.0)))
     close(ta, 30 + 200)
     close(tb, 10)
@@ -243,11 +244,11 @@ def test_jvp_through_fused_and_several_output_primitives():
     _, t = tg.jvp(f, (x,), (u,))
     eps = 1e-6
     with tg.no_grad():
-        numeric = (f(tg.Tensor(x + eps * u)).numpy() - f(tg.Tensor(x - eps * u)).numpy()) / (2 * eps)
-    close(t, numeric, 1e-6, 1e-8)
+        after, before = f(tg.Tensor(x + eps * u)), f(tg.Tensor(x - eps * u))
+    close(t, (after.numpy() - before.numpy()) / (2 * eps), 1e-6, 1e-8)
 
 
-# -- jacobian and hessian ----------------------------------------------------------------------------------------
+# -- jacobian and hessian --------------------------------------------------------------------------
 
 
 def test_jacobian():
@@ -283,7 +284,7 @@ def test_rosenbrock_newton_step_reaches_the_minimum():
     np.testing.assert_allclose(x, [1, 1], rtol=1e-12)
 
 
-# -- checkpoint ----------------------------------------------------------------------------------------------------
+# -- checkpoint ------------------------------------------------------------------------------------
 
 
 def leaves(*shapes):
@@ -393,7 +394,7 @@ def test_checkpoint_without_gradients_just_calls():
 
 
 def test_checkpoint_refuses_results_that_are_no_tensors():
-    with pytest.raises(TypeError, match=r"\[checkpoint\] the function must return tensors, got int"):
+    with pytest.raises(TypeError, match=r"\[checkpoint\] .* must return tensors, got int"):
         tg.checkpoint(lambda v: 3, tg.ones((2,), requires_grad=True))
 
 

@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.models.reference import (
+    T,
+    TorchVAE,
+    carry_over,
+    critic_network,
+    dcgan_networks,
+    to_torch,
+    torch,
+    torch_penalty,
+)
 from tinygen import data, nn, optim
 from tinygen.models import build
 from tinygen.nn import functional as F
-
-from tests.models.reference import (
-    T, TorchVAE, carry_over, critic_network, dcgan_networks, to_torch, torch, torch_penalty,
-)
 
 STEPS = 100
 

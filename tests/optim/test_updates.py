@@ -30,7 +30,7 @@ rmsprop_options = st.fixed_dictionaries(dict(
     lr=rates, alpha=st.sampled_from([0.9, 0.99]), eps=st.sampled_from([1e-8, 1e-2]),
     weight_decay=rates, momentum=st.sampled_from([0.0, 0.9]), centered=flags, maximize=flags))
 adam_options = st.fixed_dictionaries(dict(
-    lr=rates, betas=st.sampled_from([(0.9, 0.999), (0.0, 0.9), (0.5, 0.0)]),
+    lr=rates, betas=st.sampled_from([(0.9, 0.999), (0.0, 0.9), (0.5, 0.5)]),
     eps=st.sampled_from([1e-8, 1e-2]), weight_decay=rates, amsgrad=flags, maximize=flags))
 KINDS = [(SGD, sgd_options()), (RMSprop, rmsprop_options), (Adam, adam_options),
          (AdamW, adam_options)]
@@ -76,7 +76,6 @@ def assert_same(ours, others):
 def test_fifty_steps_follow_pytorch(cls, options, data, seed):
     """Two groups with options of their own; now and then a parameter has no gradient."""
     torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
     first, second = data.draw(options, label="group 0"), data.draw(options, label="group 1")
     start, rng = arrays(seed), np.random.default_rng(seed + 1)
     ours = leaves(start)
@@ -292,7 +291,7 @@ def test_gradients_and_numbers_that_overflow_raise_no_warning():
     assert np.isnan(params[0].data[1]) and params[0].data[2] == np.float32(0.999)
 
 
-# -- the graph, the garbage collector, tapes and kernels ----------------------------------------------
+# -- the graph, the garbage collector, tapes and kernels ------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -7,10 +7,9 @@ import signal
 
 import pytest
 
+from tests.train.helpers import assert_same_run, flip_bit, make_trainer, no_temporaries
 from tinygen import serialization
 from tinygen.train import CheckpointError, TrainingError, read_checkpoint
-
-from tests.train.helpers import assert_same_run, flip_bit, make_trainer, no_temporaries
 
 OPTIONS = {"steps": 12, "checkpoint_every": 4, "sample_every": 4,
            "monitor": "none"}   # no checkpoints but these
@@ -58,7 +57,7 @@ def test_damaged_checkpoint_that_was_asked_for_is_an_error(copy):
     flip_bit(newest(copy), 4000)
     with pytest.raises(CheckpointError, match=r"step-00000012\.safetensors is damaged"):
         make_trainer(copy, **OPTIONS).fit(resume=newest(copy))
-    with pytest.raises(CheckpointError, match="there is no checkpoint .*step-00000099"):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*step-00000099"):
         make_trainer(copy, **OPTIONS).fit(resume=newest(copy).with_name("step-00000099"))
 
 
@@ -161,7 +160,7 @@ def test_disk_is_full_says_every_system_call(copy, monkeypatch, call):
             return type(trainer.checkpoints).save(trainer.checkpoints, step, state, best)
 
     trainer.checkpoints.save = save
-    with pytest.raises(TrainingError, match="no room is left to write.*Free some space"):
+    with pytest.raises(TrainingError, match=r"no room is left to write.*Free some space"):
         trainer.fit(resume=True)
     assert no_temporaries(copy)
     read_checkpoint(newest(copy))
@@ -200,7 +199,7 @@ def test_disk_is_full_for_metrics(tmp_path, limit):
 
     trainer.train_step = step
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with SmallFiles(before[0]), pytest.raises(TrainingError, match="metrics.*step-00000004"):
+    with SmallFiles(before[0]), pytest.raises(TrainingError, match=r"metrics.*step-00000004"):
         trainer.fit()
     make_trainer(tmp_path / "cut", **options).fit(resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "cut", 12)

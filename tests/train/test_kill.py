@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tinygen.train import read_checkpoint
-
 from tests.train.helpers import assert_same_run, no_temporaries, run_python
+from tinygen.train import read_checkpoint
 
 VICTIM = Path(__file__).with_name("victim.py")
 KILLS = 20

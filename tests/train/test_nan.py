@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.train.helpers import assert_same_state, digits_loader, make_trainer
 from tinygen import data, optim
 from tinygen.tensor import Tensor
 from tinygen.train import Callback, NonFiniteError, read_checkpoint
 from tinygen.train.state import first_non_finite
-
-from tests.train.helpers import assert_same_state, digits_loader, make_trainer
 
 
 class Spoil(Callback):
@@ -100,7 +99,7 @@ def test_images_that_hold_nan_are_named(tmp_path):
     images[100, 0, 3, 3] = np.nan
     loader = data.DataLoader(data.ArrayDataset(images), 16, seed=1)
     trainer = make_trainer(tmp_path, loader=loader, steps=14)
-    with pytest.raises(NonFiniteError, match="step 7: .*\n.*batch of images itself holds a NaN"):
+    with pytest.raises(NonFiniteError, match=r"step 7: .*\n.*batch of images itself holds a NaN"):
         trainer.fit()
     assert finite_checkpoints(tmp_path) == [0]
 
@@ -111,7 +110,7 @@ def test_weight_spoiled_between_steps_writes_no_checkpoint(tmp_path):
 
     trainer = make_trainer(tmp_path, steps=12, checkpoint_every=4, log_every=100,
                            callbacks=[Spoil(8, change)], loader=digits_loader(n=1000))
-    with pytest.raises(NonFiniteError, match="encoder.0.weight is no longer finite"):
+    with pytest.raises(NonFiniteError, match=r"encoder.0.weight is no longer finite"):
         trainer.fit()
     assert finite_checkpoints(tmp_path) == [0, 4]
 

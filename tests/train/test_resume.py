@@ -7,10 +7,6 @@ import warnings
 import pytest
 
 import tinygen as tg
-from tinygen import optim
-from tinygen.train import Callback, EarlyStop, TrainingError
-from tinygen.train.session import capture
-
 from tests.train.helpers import (
     OPTIONS,
     assert_same_run,
@@ -19,6 +15,9 @@ from tests.train.helpers import (
     make_trainer,
     no_temporaries,
 )
+from tinygen import optim
+from tinygen.train import Callback, EarlyStop, TrainingError
+from tinygen.train.session import capture
 
 
 class StopAt(Callback):

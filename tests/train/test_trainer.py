@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.train.helpers import digits_loader, make_trainer, weights
 from tinygen import data
 from tinygen.train import Callback, Curves, EarlyStop, Progress, Trainer, read_checkpoint
 from tinygen.train.progress import describe_seconds
-
-from tests.train.helpers import digits_loader, make_trainer, weights
 
 
 def test_moments_of_a_run_come_in_order():
@@ -178,7 +177,7 @@ def test_arguments_that_cannot_be_meant(arguments, message):
 
 
 def test_loader_without_a_state_is_refused():
-    with pytest.raises(TypeError, match="loader must be a tinygen.data.DataLoader.*got list"):
+    with pytest.raises(TypeError, match=r"loader must be a tinygen.data.DataLoader.*got list"):
         Trainer(make_trainer(None).model, [1, 2], steps=3)
 
 

@@ -1,10 +1,9 @@
-"""A training run to be killed: python victim.py FOLDER STEPS. Says `ready` before the first step."""
+"""A training run to be killed: python victim.py FOLDER STEPS; it says how far it is."""
 
 import sys
 
-from tinygen.train import Callback
-
 from tests.train.helpers import make_trainer
+from tinygen.train import Callback
 
 
 class Ready(Callback):

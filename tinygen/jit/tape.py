@@ -44,7 +44,7 @@ class Tape:
         self.rows: list[Row] = []
         self.slots: dict[int, int] = {}
         self.alive: list[Any] = []          # recorded arrays must not be freed: ids would repeat
-        self.outside: list[tuple[Tensor, int]] = []
+        self.seen: list[tuple[Tensor, int, Any]] = []   # tensors, with their seq and array then
 
     def slot(self, array: Any) -> int:
         """The slot of an array, a new one if it has none."""
@@ -59,16 +59,21 @@ class Tape:
         """Append one call (dispatch does this while capturing)."""
         self.rows.append(Row(op, [self._source(x) for x in inputs], attrs,
                              [None if y is None else self.slot(y.data) for y in outs]))
+        self.watch(*(y for y in outs if y is not None))
+
+    def watch(self, *tensors: Tensor) -> None:
+        """Remember tensors whose values must not change in place while the tape records."""
+        self.seen += [(x, x.seq, x.data) for x in tensors]
 
     def _source(self, x: Any) -> Any:
         array = x.data if isinstance(x, Tensor) else x
         if not backend.is_array(array):
             return ("constant", x)
+        if isinstance(x, Tensor):
+            self.watch(x)
         if id(array) in self.slots:
             return self.slots[id(array)]
         self.alive.append(array)
-        if isinstance(x, Tensor):
-            self.outside.append((x, x.seq))
         return ("constant", x)
 
 
@@ -114,14 +119,15 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     tape, before = Tape(), (local.mode, local.tape)
     tensors = _tensors(args)
     slots = [tape.slot(x.data) for x in tensors]
+    tape.watch(*tensors)
     local.mode, local.tape = local.mode | TAPE, tape
     try:
         result = function(*args)
     finally:
         local.mode, local.tape = before
-    for x, seq in tape.outside:
-        if x.seq != seq:
-            raise RuntimeError(f"[capture] a {x.dtype} {x.shape} tensor that the function read was "
+    for x, seq, array in tape.seen:
+        if x.seq != seq and x.data is array:
+            raise RuntimeError(f"[capture] a {x.dtype} {x.shape} tensor that the function used was "
                                "changed in place while it was captured; return new tensors instead")
     outputs = [tape.slots[id(y.data)] if isinstance(y, Tensor) and id(y.data) in tape.slots
                else ("constant", y) for y in flatten(result)]

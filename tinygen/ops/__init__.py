@@ -2,9 +2,10 @@
 
 # ruff: noqa: F401, A004  (this file is the list of what the package offers)
 from .activation import elu, erf, gelu, leaky_relu, log_sigmoid, relu, sigmoid, silu, softplus
+from .conv import conv2d, conv_transpose2d
 from .creation import (
     arange, asarray, empty, empty_like, eye, from_numpy, full, full_like, linspace, meshgrid,
-    ones, ones_like, zeros, zeros_like,
+    ones, ones_like, tensor, zeros, zeros_like,
 )
 from .elementwise import (
     absolute, acos, acosh, add, asin, asinh, atan, atan2, atanh, ceil, cos, cosh, divide, equal,
@@ -28,7 +29,6 @@ from .shape import (
     moveaxis, permute_dims, repeat, reshape, roll, split, squeeze, stack, swapaxes, tile,
     transpose, tril, triu,
 )
-from .conv import conv2d, conv_transpose2d
 from .loss import (
     binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber_loss, kl_div,
     l1_loss, mse_loss, nll_loss, smooth_l1_loss,
@@ -36,3 +36,34 @@ from .loss import (
 from .norm import batch_norm, layer_norm, log_softmax, softmax
 from .padding import pad
 from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+
+# The names that NumPy and the array API give to the same functions.
+abs, pow, mod, concatenate, true_divide = absolute, power, remainder, concat, divide
+arcsin, arccos, arctan, arctan2 = asin, acos, atan, atan2
+arcsinh, arccosh, arctanh = asinh, acosh, atanh
+amax, amin, bitwise_not, invert = max, min, logical_not, logical_not
+
+__all__ = [
+    "abs", "absolute", "acos", "acosh", "adaptive_avg_pool2d", "add", "all", "amax", "amin",
+    "any", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
+    "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2",
+    "atanh", "avg_pool2d", "batch_norm", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "bitwise_not", "broadcast_arrays", "broadcast_to",
+    "ceil", "clip", "concat", "concatenate", "conv2d", "conv_transpose2d", "cos", "cosh",
+    "count_nonzero", "cross_entropy", "cumprod", "cumsum", "diagonal", "divide", "dot",
+    "einsum", "elu", "empty", "empty_like", "equal", "erf", "exp", "exp2", "expand_dims",
+    "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "from_numpy", "full",
+    "full_like", "gelu", "getitem", "greater", "greater_equal", "huber_loss", "invert",
+    "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "less",
+    "less_equal", "linear", "linspace", "log", "log10", "log1p", "log2", "log_sigmoid",
+    "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
+    "masked_fill", "matmul", "matrix_transpose", "max", "max_pool2d", "maximum", "mean",
+    "meshgrid", "min", "minimum", "mod", "moveaxis", "mse_loss", "multiply", "negative",
+    "nll_loss", "nonzero", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad",
+    "permute_dims", "positive", "pow", "power", "prod", "put_index", "reciprocal", "relu",
+    "remainder", "repeat", "reshape", "roll", "rsqrt", "scatter_add", "sigmoid", "sign", "silu",
+    "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan",
+    "tanh", "tensor", "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu",
+    "true_divide", "trunc", "var", "where", "zeros", "zeros_like",
+]

@@ -21,6 +21,12 @@ def _module(device: str) -> Any:
     return np if device == "cpu" else importlib.import_module("cupy")
 
 
+def tensor(data: Any, dtype: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
+    """A new tensor with a copy of `data`: PyTorch's name for `Tensor(data, ...)`."""
+    return Tensor(data, requires_grad, dtype, device)
+
+
 def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:
     """A tensor of `shape` that holds `fill_value` everywhere (a Python float gives float32)."""

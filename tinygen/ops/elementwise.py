@@ -331,6 +331,8 @@ minimum.vjp(lambda g, out, x, y: _winner(g, out, x, y, less),
 @primitive(elementwise=True, name="clip")
 def clip_p(xp, x, *, low, high):
     """x limited to [low, high]; the gradient passes where low <= x <= high, as in PyTorch."""
+    if low is None and high is None:
+        raise ValueError("no bounds")
     return xp.clip(x, low, high)
 
 

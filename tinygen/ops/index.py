@@ -247,7 +247,7 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) 
 @primitive(name="argtopk")
 def argtopk_p(xp, x, *, k, axis, largest):
     """The indices of the k largest (or smallest) elements, best first."""
-    key = -x if largest else x
+    key = x if not largest else -x if x.dtype.kind == "f" else ~x   # -x would wrap around
     if xp is np and k < x.shape[axis]:
         part = np.argpartition(key, k - 1, axis=axis) if k else xp.argsort(key, axis=axis)
         part = xp.take(part, xp.arange(k), axis=axis)

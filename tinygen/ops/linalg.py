@@ -73,6 +73,8 @@ def _linear_definition(x, weight, bias=None):
 @primitive(composite=_linear_definition)
 def linear(xp, x, weight, bias=None):
     """x @ weight.T + bias, with weight (out, in): the layer's product in one node."""
+    if weight.ndim != 2:
+        raise ValueError("weight must have two axes (out, in)")
     y = xp.matmul(x, weight.T)
     if bias is not None:
         y += bias

@@ -6,11 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from .. import backend
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import exp, rsqrt
 from .reduce import mean_p
 from .shape import as_shape, normalize_axis
+
+TILE = 1 << 16   # elements of a tile of the normalisations
 
 # -- softmax -----------------------------------------------------------------------------------------
 
@@ -70,37 +75,50 @@ def _layer_norm_definition(x, weight=None, bias=None, *, axes, eps):
 @primitive(name="layer_norm", composite=_layer_norm_definition, outputs=3, differentiable=1)
 def layer_norm_p(xp, x, weight=None, bias=None, *, axes, eps):
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes; also mean and 1/std."""
-    shape, n = x.shape, math.prod(x.shape[axes[0]:])
-    x = x.reshape(-1, n)
-    mean = x.mean(axis=1, keepdims=True)
-    y = x - mean
-    rstd = 1 / xp.sqrt(xp.einsum("ij,ij->i", y, y)[:, None] * (1 / n) + eps)
-    y *= rstd
-    if weight is not None:
-        y *= weight.reshape(-1)
-    if bias is not None:
-        y += bias.reshape(-1)
-    kept = shape[:axes[0]] + (1,) * len(axes)
-    return y.reshape(shape), mean.reshape(kept), rstd.reshape(kept)
+    n = math.prod(x.shape[axes[0]:])
+    rows = x.reshape(x.size // n, n)
+    y, mean, rstd = xp.empty_like(rows), xp.empty_like(rows[:, :1]), xp.empty_like(rows[:, :1])
+    for part in _parts(xp, rows):
+        mean[part] = rows[part].mean(axis=1, keepdims=True)
+        centred = xp.subtract(rows[part], mean[part], out=y[part])
+        var = xp.einsum("ij,ij->i", centred, centred)[:, None] * (1 / n)
+        rstd[part] = 1 / xp.sqrt(var + eps)
+        centred *= rstd[part]
+        if weight is not None:
+            centred *= weight.reshape(n)
+        if bias is not None:
+            centred += bias.reshape(n)
+    kept = x.shape[:axes[0]] + (1,) * len(axes)
+    return y.reshape(x.shape), mean.reshape(kept), rstd.reshape(kept)
 
 
 @layer_norm_p.vjp_joint
 def _(needs, gs, ys, x, weight=None, bias=None, *, axes, eps):
-    (g,), (_, mean, rstd) = gs, ys
-    shape, n = x.shape, math.prod(x.shape[axes[0]:])
-    lead = tuple(range(axes[0]))
-    g_bias = g.sum(axis=lead) if len(needs) > 2 and needs[2] else None
-    hat = (x - mean) * rstd                                       # (..., *normalized)
-    g_weight = (g * hat).sum(axis=lead) if len(needs) > 1 and needs[1] else None
-    gx = None
-    if needs[0]:
-        gx = g if weight is None else g * weight
-        inner = (gx * hat).sum(axis=axes, keepdims=True) * (1 / n)
+    n = math.prod(x.shape[axes[0]:])
+    xp = backend.array_module(x)
+    rows, g = x.reshape(x.size // n, n), gs[0].reshape(x.size // n, n)
+    mean, rstd = ys[1].reshape(-1, 1), ys[2].reshape(-1, 1)
+    gx, g_weight, g_bias = xp.empty_like(rows), xp.zeros(n, x.dtype), xp.zeros(n, x.dtype)
+    for part in _parts(xp, rows):
+        hat = rows[part] - mean[part]
+        hat *= rstd[part]
+        if weight is None:
+            into = xp.multiply(g[part], rstd[part], out=gx[part])
+        else:
+            g_weight += _dot(xp, g[part], hat)
+            g_bias += _sum(xp, g[part])
+            into = xp.multiply(g[part], weight.reshape(n), out=gx[part])
+            into *= rstd[part]
+        # dx = rstd (wg - mean(wg) - hat mean(wg hat))
+        inner = xp.einsum("ij,ij->i", into, hat)[:, None] * (1 / n)
+        into -= into.mean(axis=1, keepdims=True)
         hat *= inner
-        gx = gx - gx.mean(axis=axes, keepdims=True)
-        gx -= hat
-        gx *= rstd
-    return gx, g_weight, g_bias
+        into -= hat
+    if weight is not None:
+        g_weight = g_weight.reshape(weight.shape)
+    if bias is not None:
+        g_bias = (g_bias if weight is not None else _sum(xp, g)).reshape(bias.shape)
+    return gx.reshape(x.shape), g_weight, g_bias
 
 
 def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None,
@@ -120,6 +138,8 @@ def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None
         if p is not None and tuple(p.shape) != last:
             raise ValueError(f"[layer_norm] {name} has shape {tuple(p.shape)}, normalized_shape "
                              f"is {last}")
+    if x.dtype.itemsize == 2:  # half precision: too few digits for sums
+        return layer_norm(x.astype("float32"), last, weight, bias, eps).astype(x.dtype)
     axes = tuple(range(x.ndim - len(last), x.ndim))
     return layer_norm_p(_floating(x, "layer_norm"), weight, bias, axes=axes, eps=eps)[0]
 
@@ -150,34 +170,110 @@ def _batch_norm_definition(x, weight=None, bias=None, *, eps):
 @primitive(name="batch_norm", composite=_batch_norm_definition, outputs=3, differentiable=1)
 def batch_norm_p(xp, x, weight=None, bias=None, *, eps):
     """Each channel with the batch's mean and variance taken out; also these two, (C,)."""
-    axes = _spatial(x)
-    mean = x.mean(axis=axes)
-    y = x - _per_channel(mean, x.ndim)
-    var = (y * y).mean(axis=axes)
+    a, restore = _channels(xp, x)
+    n, c = x.size // x.shape[1], x.shape[1]
+    parts = _parts(xp, a)
+    total = xp.zeros(c, "float64")
+    for part in parts:
+        total += _sum(xp, a[part])
+    mean = (total / n).astype(a.dtype)
+    total = xp.zeros(c, "float64")
+    for part in parts:
+        centred = a[part] - _beside(mean, a)
+        total += _dot(xp, centred, centred)
+    var = (total / n).astype(a.dtype)
     scale = 1 / xp.sqrt(var + eps)
-    y *= _per_channel(scale if weight is None else scale * weight, x.ndim)
-    if bias is not None:
-        y += _per_channel(bias, x.ndim)
-    return y, mean, var
+    if weight is not None:
+        scale *= weight
+    y = xp.empty_like(a)
+    for part in parts:
+        centred = xp.subtract(a[part], _beside(mean, a), out=y[part])
+        centred *= _beside(scale, a)
+        if bias is not None:
+            centred += _beside(bias, a)
+    return restore(y), mean, var
 
 
 @batch_norm_p.vjp_joint
 def _(needs, gs, ys, x, weight=None, bias=None, *, eps):
-    (g,), (_, mean, var) = gs, ys
-    axes = _spatial(x)
-    n = x.size // x.shape[1]
-    rstd = (var + eps) ** -0.5
-    centred = x - _per_channel(mean, x.ndim)
-    total = g.sum(axis=axes)                                      # (C,)
-    inner = (g * centred).sum(axis=axes) * rstd                   # sum of g * x_hat
+    xp = backend.array_module(x)
+    a, restore = _channels(xp, x)
+    g = _channels(xp, gs[0], like=a)[0]
+    _, mean, var = ys
+    n, c = x.size // x.shape[1], x.shape[1]
+    parts = _parts(xp, a)
+    rstd = 1 / xp.sqrt(var + eps)
+    total, inner = xp.zeros(c, "float64"), xp.zeros(c, "float64")
+    for part in parts:
+        total += _sum(xp, g[part])
+        inner += _dot(xp, g[part], a[part] - _beside(mean, a))
+    total, inner = total.astype(a.dtype), inner.astype(a.dtype) * rstd   # inner: sum of g * hat
     gx = None
     if needs[0]:
+        # dx = scale (g - mean(g) - hat mean(g hat))
         scale = rstd if weight is None else rstd * weight
-        centred *= _per_channel(inner * rstd * (-1 / n), x.ndim)
-        gx = g + centred
-        gx -= _per_channel(total * (1 / n), x.ndim)
-        gx *= _per_channel(scale, x.ndim)
+        slope, shift = -scale * rstd * inner * (1 / n), -scale * total * (1 / n)
+        gx = xp.empty_like(a)
+        for part in parts:
+            into = xp.subtract(a[part], _beside(mean, a), out=gx[part])
+            into *= _beside(slope, a)
+            into += g[part] * _beside(scale, a)
+            into += _beside(shift, a)
+        gx = restore(gx)
     return gx, inner, total
+
+
+def _channels(xp: Any, x: Any, like: Any = None) -> tuple[Any, Any]:
+    """(N, C, ...) as (rows, C) where memory is channels-last, else as (N, C, L); and the way back.
+
+    Neither copies an array that lies in memory in one of these two orders.
+    """
+    last = x.transpose(0, *range(2, x.ndim), 1)
+    planes = len(like.shape) == 3 if like is not None else not last.flags.c_contiguous
+    if planes:
+        flat = xp.ascontiguousarray(x).reshape(*x.shape[:2], math.prod(x.shape[2:]))
+        return flat, lambda y: y.reshape(x.shape)
+    back = (0, x.ndim - 1, *range(1, x.ndim - 1))
+    return (xp.ascontiguousarray(last).reshape(-1, x.shape[1]),
+            lambda y: y.reshape(last.shape).transpose(back))
+
+
+def _beside(v: Any, a: Any) -> Any:
+    """A number per channel, shaped to broadcast against (rows, C) or (N, C, L)."""
+    return v if a.ndim == 2 else v[:, None]
+
+
+# -- sums over tiles ---------------------------------------------------------------------------------------
+
+
+def _parts(xp: Any, a: Any) -> list[slice]:
+    """Cuts along the first axis, so that a tile passes through several steps in the cache."""
+    n = max(1, len(a))
+    step = max(1, TILE * n // max(1, a.size)) if xp is np else n
+    return [slice(i, i + step) for i in range(0, len(a), step)]
+
+
+def _sum(xp: Any, a: Any) -> Any:
+    """Sums per channel of (rows, C) or (N, C, L).
+
+    By products with ones, which run twice as fast as `sum(axis=0)`; 512 rows at a time, because
+    float32 loses digits in long running sums.
+    """
+    if a.ndim == 3:
+        return a.sum(axis=2).sum(axis=0)
+    whole = len(a) // 512 * 512
+    total = xp.ones((1, len(a) - whole), a.dtype) @ a[whole:]
+    if whole:
+        blocks = a[:whole].reshape(-1, 512, a.shape[1])
+        total = total + xp.matmul(xp.ones((1, 512), a.dtype), blocks).sum(axis=0)
+    return total[0]
+
+
+def _dot(xp: Any, a: Any, b: Any) -> Any:
+    """Sums of products per channel of two tiles."""
+    if a.ndim == 3:
+        return xp.einsum("ncl,ncl->nc", a, b).sum(axis=0)
+    return xp.einsum("ij,ij->j", a, b)
 
 
 def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None,
@@ -203,6 +299,9 @@ def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight
             raise ValueError("[batch_norm] running_mean and running_var are needed when "
                              "training=False")
         return _normalise(x, running_mean, running_var, weight, bias, eps)
+    if x.dtype.itemsize == 2:  # half precision: too few digits for sums
+        return batch_norm(x.astype("float32"), running_mean, running_var, weight, bias, True,
+                          momentum, eps).astype(x.dtype)
     count = x.size // max(1, x.shape[1])
     if count < 2:
         raise ValueError(f"[batch_norm] x: {tuple(x.shape)}: training needs more than one value "

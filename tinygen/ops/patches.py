@@ -139,7 +139,7 @@ def _spread_rows(xp, y, w, groups, bias, stride, padding, dilation, full, size):
                 else:
                     xp.matmul(rows, taps[u, v], out=into)
                 left = v * wide * e
-                if wide == t:
+                if wide == t and e == 1:
                     cells = lines[:, :, left:left + t * ow]
                 else:
                     cells = lines[:, :, left:left + t * (ow - 1) + 1:t]

@@ -156,7 +156,8 @@ class Optimizer:
             count = sum(p.size for p in group["params"])
             options = ", ".join(f"{k}={v!r}" for k, v in group.items()
                                 if k not in ("params", "param_names"))
-            lines.append(f"  group {i}: {len(group['params'])} tensors, {count:,} parameters, "
+            n = len(group["params"])
+            lines.append(f"  group {i}: {n} tensor{'s' * (n != 1)}, {count:,} parameters, "
                          f"{options}\n")
         return f"{self.name}(\n{''.join(lines)})"
 

@@ -95,7 +95,7 @@ class Plan:
 
     def __init__(self, params: Sequence[Tensor], state: dict[Tensor, Entry], slots: Slots,
                  pack: bool):
-        self.params, self.count, self.slots = params, len(params), slots
+        self.slots = slots
         live = [p for p in params if p.grad is not None]
         kept = any(slots)
         together: dict[Any, list[Tensor]] = {}
@@ -116,10 +116,12 @@ class Plan:
     def fits(self, group: dict[str, Any], slots: Slots,
              entry_of: Callable[[Tensor], Entry | None]) -> bool:
         """Whether the group has the same arrays and state as before, and gradients that fit."""
-        if slots != self.slots or group["params"] is not self.params or len(
-                self.params) != self.count:
+        params = group["params"]
+        if slots != self.slots or len(params) != len(self.members):
             return False
-        for p, array, entry, kept in self.members:
+        for now, (p, array, entry, kept) in zip(params, self.members):
+            if now is not p:
+                return False
             g: Any = p.grad
             if g is None or array is None:
                 if g is not array:
@@ -142,6 +144,6 @@ def separate_steps(entries: Iterable[Entry]) -> None:
     claimed: set[int] = set()
     for entry in entries:
         step = entry.get("step")
-        if step is not None and id(step) in claimed:
+        if isinstance(step, Tensor) and id(step) in claimed:
             step = entry["step"] = Tensor.wrap(step.data.copy())
         claimed.add(id(step))

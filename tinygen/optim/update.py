@@ -30,12 +30,12 @@ def blocks(xp: Any, scratch: int, *arrays: Any) -> Iterator[tuple[Any, ...]]:
         return
     if all(a is None or a.flags.c_contiguous for a in arrays):
         arrays = tuple([None if a is None else a.reshape(-1) for a in arrays])
-        first = arrays[0]
+        first = first.reshape(-1)
     rows = max(1, limit * len(first) // first.size)
     buffers = [xp.empty_like(first[:rows]) for _ in range(scratch)]
     for i in range(0, len(first), rows):
-        pieces = [None if a is None else a[i:i + rows] for a in arrays]
-        yield *pieces, *[b[:len(pieces[0])] for b in buffers]
+        n = min(rows, len(first) - i)
+        yield *[None if a is None else a[i:i + n] for a in arrays], *[b[:n] for b in buffers]
 
 
 def descent(xp: Any, g: Any, p: Any, weight_decay: float, maximize: bool, out: Any) -> Any:

@@ -1,5 +1,7 @@
 """The subcommands of `tinygen` and their options; the work is in `commands.py`."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +10,7 @@ from .errors import TrainingInterrupted
 
 app = typer.Typer(
     help="Train GANs and VAEs on your own machine, and look at what they make.",
-    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    add_completion=False, pretty_exceptions_enable=False,
     epilog="A first run: tinygen train vae --data digits --out runs/first",
 )
 
@@ -23,57 +25,73 @@ Out = Annotated[str | None, typer.Option(metavar="FILE.png", help="The picture t
 Seed = Annotated[int, typer.Option(help="Other seeds give other pictures.", min=0)]
 
 
-def _option(help: str, panel: str | None = None, **settings: Any) -> Any:
-    return typer.Option(help=help, rich_help_panel=panel, show_default=False, **settings)
+def _option(help: str, panel: str | None = None, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **settings)
+
+
+def _count(help: str, panel: str | None = None, least: int = 1) -> Any:
+    return _option(help, panel, metavar="N", min=least)
+
+
+def _number(help: str, panel: str | None = None) -> Any:
+    return _option(help, panel, metavar="X")
+
+
+# Left out means None, so that a resumed run sees which options were given.
+Text = str | None
+Int = int | None
+Float = float | None
 
 
 @app.command()
 def train(
-    model: Annotated[str | None, typer.Argument(
-        metavar="[MODEL]", help="gan, dcgan, wgan-gp, vae or conv-vae.")] = None,
-    run: Annotated[str | None, typer.Argument(
-        metavar="[RUN]", help="With --resume: the run's folder, or a checkpoint.")] = None,
-    data: Annotated[str | None, _option(
+    model: Annotated[Text, typer.Argument(
+        metavar="MODEL", help="gan, dcgan, wgan-gp, vae or conv-vae.")] = None,
+    run: Annotated[Text, typer.Argument(
+        metavar="RUN", help="With --resume: the run's folder, or a checkpoint.")] = None,
+    data: Annotated[Text, _option(
         "digits (comes with tinygen; the default), mnist, fashion-mnist, celeba, or a folder of "
         "pictures.", metavar="NAME|FOLDER")] = None,
-    epochs: Annotated[int | None, _option("How often to go through the data.", min=1)] = None,
-    steps: Annotated[int | None, _option("How many batches, instead of --epochs.", min=1)] = None,
-    batch_size: Annotated[int | None, _option("Images in a batch [64].", min=1)] = None,
-    lr: Annotated[float | None, _option("Learning rate [that of the model's paper].")] = None,
-    seed: Annotated[int | None, _option("Same seed, same result [0].", min=0)] = None,
-    clip_norm: Annotated[float | None, _option("Clip gradients to this norm.")] = None,
-    device: Annotated[str | None, _option("cpu or cuda [cpu].")] = None,
-    size: Annotated[int | None, _option("Scale pictures to SIZE x SIZE.", min=1)] = None,
+    epochs: Annotated[Int, _count("How often to go through the data.")] = None,
+    steps: Annotated[Int, _count("How many batches, instead of --epochs.")] = None,
+    batch_size: Annotated[Int, _count("Images in a batch (default 64).")] = None,
+    lr: Annotated[Float, _number("Learning rate (default: that of the model's paper).")] = None,
+    seed: Annotated[Int, _count("Same seed, same result (default 0).", least=0)] = None,
+    clip_norm: Annotated[Float, _number("Clip gradients to this norm.")] = None,
+    device: Annotated[Text, _option("cpu (the default) or cuda.", metavar="NAME")] = None,
+    size: Annotated[Int, _count("Scale pictures to N x N.")] = None,
     conditional: Annotated[bool | None, _option(
-        "Tell the model each image's class.", MODEL, is_flag=True)] = None,
-    width: Annotated[int | None, _option("Channels of convolutional models.", MODEL)] = None,
-    hidden: Annotated[str | None, _option(
-        "Widths of hidden layers: 400, or 256,512 for gan.", MODEL)] = None,
-    latent: Annotated[int | None, _option("Length of the noise vector.", MODEL)] = None,
-    loss: Annotated[str | None, _option(
-        "GAN loss: non-saturating, saturating, least-squares, hinge, wasserstein.", MODEL)] = None,
-    label_smoothing: Annotated[float | None, _option(
-        "GANs: real images count as 1 - this.", MODEL)] = None,
-    gradient_penalty: Annotated[float | None, _option(
+        "Tell the model each image's class.", MODEL, "--conditional")] = None,
+    width: Annotated[Int, _count("Channels of convolutional models.", MODEL)] = None,
+    hidden: Annotated[Text, _option(
+        "Widths of hidden layers: 400, or 256,512 for gan.", MODEL, metavar="N,N")] = None,
+    latent: Annotated[Int, _count("Length of the noise vector.", MODEL)] = None,
+    loss: Annotated[Text, _option(
+        "GANs: non-saturating, saturating, least-squares, hinge or wasserstein.", MODEL,
+        metavar="NAME")] = None,
+    label_smoothing: Annotated[Float, _number("GANs: real images count as 1 - X.", MODEL)] = None,
+    gradient_penalty: Annotated[Float, _number(
         "GANs: weight of the gradient penalty.", MODEL)] = None,
-    n_critic: Annotated[int | None, _option(
+    n_critic: Annotated[Int, _count(
         "GANs: batches of the discriminator for each of the generator.", MODEL)] = None,
-    beta: Annotated[float | None, _option("VAEs: weight of the KL term.", MODEL)] = None,
-    likelihood: Annotated[str | None, _option("VAEs: bernoulli or gaussian.", MODEL)] = None,
-    out: Annotated[str | None, _option(
-        "Folder of the run [runs/MODEL-DATA].", FILES, metavar="FOLDER")] = None,
+    beta: Annotated[Float, _number("VAEs: weight of the KL divergence.", MODEL)] = None,
+    likelihood: Annotated[Text, _option(
+        "VAEs: bernoulli or gaussian.", MODEL, metavar="NAME")] = None,
+    out: Annotated[Text, _option(
+        "Folder of the run (default: runs/MODEL-DATA).", FILES, metavar="FOLDER")] = None,
     resume: Annotated[bool, _option(
-        "Continue the run in RUN or --out, with its own options.", FILES)] = False,
-    sample_every: Annotated[int | None, _option(
-        "Steps between sample pictures [every epoch].", FILES, min=1)] = None,
-    checkpoint_every: Annotated[int | None, _option(
-        "Steps between checkpoints [every epoch, and each minute].", FILES, min=1)] = None,
-    log_every: Annotated[int | None, _option(
-        "Steps between rows of metrics [10].", FILES, min=1)] = None,
-    keep: Annotated[int | None, _option("Checkpoints to keep [3].", FILES, min=1)] = None,
-    prefetch: Annotated[int | None, _option(
-        "Batches prepared ahead, in a thread [2].", FILES, min=0)] = None,
-    quiet: Annotated[bool, _option("Print nothing but errors.")] = False,
+        "Continue the run in RUN or --out, with its own options.", FILES, "--resume")] = False,
+    sample_every: Annotated[Int, _count(
+        "Steps between sample pictures (default: every epoch).", FILES)] = None,
+    checkpoint_every: Annotated[Int, _count(
+        "Steps between checkpoints (default: every epoch, and each minute).", FILES)] = None,
+    log_every: Annotated[Int, _count(
+        "Steps between rows of metrics (default 10).", FILES)] = None,
+    keep: Annotated[Int, _count(
+        "Newest checkpoints to keep, beside the best (default 3).", FILES)] = None,
+    prefetch: Annotated[Int, _count(
+        "Batches prepared ahead, in a thread (default 2).", FILES, least=0)] = None,
+    quiet: Annotated[bool, _option("Print nothing but errors.", None, "--quiet")] = False,
     debug: Debug = False,
 ) -> None:
     """Train a model, and leave pictures, metrics and checkpoints in a folder.

@@ -190,11 +190,12 @@ class SampleGrid(Callback):
         from ..viz.png import encode_png, write_atomic
 
         model = trainer.model
+        cols, n = grid_layout(model, self.n)
         with trainer.undisturbed():
             if self._inputs is None:
-                self._inputs = sample_inputs(model, self.n, self.seed)
+                self._inputs = sample_inputs(model, n, self.seed)
             images = model.generate(*self._inputs)
-        picture = encode_png(grid_of(images, model.value_range))
+        picture = encode_png(grid_of(images, model.value_range, cols))
         write_atomic(self._path(trainer), picture)
         write_atomic(self.folder / "samples.png", picture)
 
@@ -209,6 +210,17 @@ def grid_of(images: Tensor, value_range: tuple[float, float], cols: int | None =
     rows = math.ceil(n / cols)
     scale = max(1, min(side // (cols * width), side // (rows * height)))
     return image_grid(images.detach().to("cpu"), rows, cols, scale=scale, value_range=value_range)
+
+
+def grid_layout(model: Any, n: int) -> tuple[int | None, int]:
+    """Columns and images of a grid of about `n`: one column for each class, where there are some.
+
+    None columns stands for a grid close to square.
+    """
+    classes = getattr(model, "num_classes", None)
+    if classes is None or classes > min(n, 16):
+        return None, n
+    return classes, n // classes * classes
 
 
 def sample_inputs(model: Any, n: int, seed: int, label: int | None = None,

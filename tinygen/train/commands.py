@@ -51,7 +51,7 @@ def train(model: str | None, run: str | None, resume: bool, quiet: bool, given: 
     began = time.monotonic()
     trainer.fit(resume=source)
     if not quiet:
-        _farewell(trainer, time.monotonic() - began)
+        _farewell(trainer, time.monotonic() - began, trainer.first_step)
 
 
 def _continued(model: str | None, run: str | None, given: Options,
@@ -98,7 +98,7 @@ def _flag(option: str) -> str:
 def _new_folder(model: str, options: Options) -> Path:
     """The folder for a new run; it must not hold anything yet."""
     data = options.setdefault("data", "digits")
-    if is_folder(data):
+    if is_folder(data) and Path(data).expanduser().exists():
         options["data"] = str(Path(data).expanduser().resolve())  # for a resume from elsewhere
     folder = Path(options.get("out") or Path("runs", f"{model}-{Path(data).name}"))
     if folder.exists() and not folder.is_dir():
@@ -186,10 +186,12 @@ def _eval_loader(model: Any, options: Options) -> Any:
     return DataLoader(test, min(500, len(test)))
 
 
-def _farewell(trainer: Any, seconds: float) -> None:
+def _farewell(trainer: Any, seconds: float, first_step: int) -> None:
     out = trainer.out
-    why = f" ({trainer.stopped})" if trainer.stopped else ""
-    print(f"Done: step {trainer.step}{why}, {describe_seconds(seconds)}.")
+    if trainer.step == first_step:
+        print(f"The run is complete: {trainer.step} steps. --epochs N or --steps N trains longer.")
+    else:
+        print(f"Done: step {trainer.step}, {describe_seconds(seconds)}.")
     for what, name in (("samples", "samples.png"), ("curves", "curves.png"),
                        ("metrics", "metrics.csv")):
         if (out / name).exists():
@@ -204,7 +206,7 @@ def sample(run: str, n: int, out: str | None, seed: int, label: int | None,
            checkpoint: str | None, device: str) -> None:
     """`tinygen sample`: a grid of images from noise."""
     from ..ops import concat
-    from .callbacks import sample_inputs
+    from .callbacks import grid_layout, sample_inputs
 
     found, model = _load(run, checkpoint, device)
     path = _picture(out, found, "grid.png")
@@ -216,7 +218,7 @@ def sample(run: str, n: int, out: str | None, seed: int, label: int | None,
     z, labels = sample_inputs(model, n, seed, label)
     parts = [model.generate(z[i:i + 256], None if labels is None else labels[i:i + 256])
              for i in range(0, n, 256)]
-    _save(concat(parts, axis=0), path, model)
+    _save(concat(parts, axis=0), path, model, None if label is not None else grid_layout(model, n)[0])
 
 
 def interpolate(run: str, rows: int, steps: int, out: str | None, seed: int,

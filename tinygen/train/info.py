@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
@@ -59,7 +60,7 @@ def _machine() -> Iterator[tuple[str, str]]:
                if k in os.environ}
     if threads:
         yield "environment", " ".join(f"{k}={v}" for k, v in threads.items())
-    yield "devices", ", ".join(_devices())
+    yield from _devices()
     for kind in ("cpu", "gpu"):
         yield f"{kind} kernels", _kernels(kind)
 
@@ -76,23 +77,33 @@ def _blas() -> str:
     config: Any = np.show_config(mode="dicts")
     blas = config["Build Dependencies"]["blas"]
     name = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
-    if importlib.util.find_spec("threadpoolctl") is None:
-        return f"{name} (threads: unknown without threadpoolctl)"
-    pools = importlib.import_module("threadpoolctl").threadpool_info()
-    threads = sorted({p["num_threads"] for p in pools if p["user_api"] == "blas"})
-    return f"{name}, {' and '.join(map(str, threads))} threads"
+    threads = _blas_threads()
+    return name if threads is None else f"{name}, {threads} thread{'s' * (threads != 1)}"
 
 
-def _devices() -> Iterator[str]:
-    yield "cpu"
+def _blas_threads() -> int | None:
+    """How many threads NumPy's OpenBLAS uses, asked of the library itself; None for another."""
+    np.ones((2, 2)) @ np.ones((2, 2))   # loaded by now
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text(encoding="utf-8").splitlines() if maps.exists() else []
+    for path in sorted({line.split()[-1] for line in lines if "openblas" in line}):
+        library = ctypes.CDLL(path)
+        for symbol in ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads64_",
+                       "scipy_openblas_get_num_threads", "openblas_get_num_threads"):
+            if hasattr(library, symbol):
+                return int(library[symbol]())
+    return None
+
+
+def _devices() -> Iterator[tuple[str, str]]:
     reason = backend.unavailable_reason()
     if reason:
-        yield f"no cuda ({reason})"
+        yield "cuda", f"none: {reason}"
         return
     runtime = importlib.import_module("cupy").cuda.runtime
     for i in range(runtime.getDeviceCount()):
         found = runtime.getDeviceProperties(i)
-        yield f"cuda:{i} ({found['name'].decode()}, {found['totalGlobalMem'] >> 30} GiB)"
+        yield f"cuda:{i}", f"{found['name'].decode()}, {found['totalGlobalMem'] >> 30} GiB"
 
 
 def _kernels(kind: str) -> str:

@@ -39,7 +39,7 @@ class Progress(Callback):
         self._speed = _Speed()
         if is_terminal(self.stream):
             self._bar = _Bar(self.stream, trainer)
-        if trainer.step:
+        if trainer.step and not trainer.finished:
             trainer.say(f"Continuing at step {trainer.step} of {trainer.total_steps}")
 
     def on_step_end(self, trainer: Trainer) -> None:

@@ -102,7 +102,7 @@ class Trainer:
         self.config = run_config(model, loader, seed, self.total_steps, config or {})
         self.resume_with = resume_with or "Trainer.fit(resume=True)"
 
-        self.step = 0
+        self.step = self.first_step = 0
         self.losses: dict[str, Tensor] = {}
         self.batch_images = 0
         self.history: list[dict[str, Any]] = []
@@ -232,6 +232,7 @@ class Trainer:
                 clean_temporaries(folder)
         if source:
             self.last_checkpoint = resume(self, source)
+            self.first_step = self.step
         if self.out is not None:
             text = json.dumps(self.config, indent=2) + "\n"
             write_atomically(self.out / "config.json", text.encode())

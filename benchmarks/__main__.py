@@ -1,0 +1,83 @@
+"""`python -m benchmarks`: training steps of tinygen beside those of other frameworks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from .report import Report, print_table, write_json, write_markdown
+from .rows import rows, select
+from .runner import PEERS, missing_peers, run
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    p.add_argument("--filter", action="append", default=[], metavar="TEXT",
+                   help="only rows of this group (macro, micro) or whose name contains TEXT; may "
+                        "be repeated (default: macro)")
+    p.add_argument("--peers", default=None, metavar="NAMES",
+                   help=f"comma-separated, of: {', '.join(PEERS)}; 'none' measures tinygen alone "
+                        "(default: all that are installed)")
+    p.add_argument("--rounds", type=int, default=None, help="turns of each side (default 7)")
+    p.add_argument("--seconds", type=float, default=None, help="length of a turn (default 0.5)")
+    p.add_argument("--threads", type=int, default=2, help="threads of each side (default 2)")
+    p.add_argument("--quick", action="store_true",
+                   help="3 short rounds and smaller batches, to see that all works")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+    p.add_argument("--markdown", type=Path, metavar="FILE",
+                   help="write a page to FILE and a chart beside it")
+    p.add_argument("--list", action="store_true", help="list the rows and end")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and report; 1 if a side failed or no row fits. Times never decide."""
+    args = parser().parse_args(argv)
+    chosen = select(args.filter, args.quick)
+    if args.list:
+        for row in rows(args.quick):
+            print(f"{row.name:28}{row.title}")
+        return 0
+    if not chosen:
+        print(f"no row fits --filter {' '.join(args.filter)}; --list shows all", file=sys.stderr)
+        return 1
+    named = list(PEERS) if args.peers is None else [
+        p for p in args.peers.split(",") if p and p != "none"]
+    missing = missing_peers(named)
+    for peer, reason in missing.items():
+        print(f"skipping {peer}: {reason}", file=sys.stderr)
+    peers = [p for p in named if p not in missing]
+    rounds = args.rounds or (3 if args.quick else 7)
+    before = _load()
+    results, ceiling = run(
+        chosen, peers, rounds=rounds, threads=args.threads, quick=args.quick,
+        seconds=args.seconds or (0.1 if args.quick else 0.5), progress=_say)
+    _say("")
+    report = Report(results, ceiling, peers, rounds, args.threads, args.quick,
+                    shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if argv is None
+                                                                else argv)]),
+                    (before, _load()))
+    print_table(report)
+    if args.json:
+        write_json(report, args.json)
+    if args.markdown:
+        write_markdown(report, args.markdown)
+    return int(any(r.failures for r in results))
+
+
+def _load() -> float:
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def _say(text: str) -> None:
+    """Where things stand: one line that is overwritten on a terminal, nothing elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The child process: one side of the comparison, told by its parent what to do.
+
+Started as `python -m benchmarks.child SIDE`. Each line on standard input is a JSON request, each
+line on standard output the JSON answer; what libraries print goes to standard error.
+
+    {"do": "load", "row": NAME, "quick": BOOL}   builds the row and takes one step
+    {"do": "steps", "count": N}                  takes N steps -> {"seconds": of all N}
+    {"do": "memory"}                             -> {"bytes": peak resident memory so far}
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from .rows import select
+
+__all__ = ["SIDES", "main", "peak_memory"]
+
+# Side -> the module with `load(row)` and `version()`. "ceiling" measures the machine itself.
+SIDES = {"tinygen": "benchmarks.workloads", "torch": "benchmarks.peers.torch_workloads",
+         "ceiling": "benchmarks.ceiling"}
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had resident, in bytes; 0 where nobody counts."""
+    try:
+        resource = importlib.import_module("resource")
+    except ImportError:            # not a Unix
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Child:
+    """What the requests act on: the side's module and the row that is loaded."""
+
+    def __init__(self, side: str):
+        self.module: Any = importlib.import_module(SIDES[side])
+        self.step: Callable[[], float | None] | None = None
+
+    def load(self, row: str, quick: bool) -> dict[str, Any]:
+        """Build a row and take its first step; a loss must come out finite."""
+        (chosen,) = [r for r in select(["macro", "micro"], quick) if r.name == row]
+        self.step, parameters = self.module.load(chosen)
+        loss = self.step()
+        if loss is not None and not math.isfinite(loss):
+            raise ValueError(f"{row}: the first loss is {loss}")
+        return {"parameters": parameters, "version": self.module.version(), "loss": loss}
+
+    def steps(self, count: int) -> dict[str, Any]:
+        """Take `count` steps."""
+        if self.step is None:
+            raise RuntimeError("steps before load")
+        start = perf_counter()
+        for _ in range(count):
+            self.step()
+        return {"seconds": perf_counter() - start}
+
+    def memory(self) -> dict[str, Any]:
+        """The peak of this process."""
+        return {"bytes": peak_memory()}
+
+    def gflops(self) -> dict[str, Any]:
+        """sgemm's speed now, on the side "ceiling"."""
+        return {"gflops": self.module.gflops()}
+
+
+def main(side: str) -> None:
+    """Answer requests until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    child = Child(side)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = getattr(child, request.pop("do"))(**request)
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
