@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 # random, so no example has a deadline.
 _COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("ci", max_examples=20, **_COMMON)
-settings.register_profile("thorough", max_examples=500, **_COMMON)
+settings.register_profile("thorough", max_examples=300, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 _shared = Path(__file__).resolve().parents[2] / "shared" / "data"

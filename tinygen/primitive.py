@@ -85,6 +85,7 @@ class Primitive:
         self.differentiable = outputs if differentiable is None else differentiable
         self.impl: dict[type, Callable[..., Any]] = {}   # array type -> what runs
         self.rules: tuple[Callable[..., Any] | None, ...] = ()
+        self.writes: Any = ()   # positions of the inputs that it changes in place
         self.variadic_rule: Callable[..., Any] | None = None
         self.joint: Primitive | None = None
         self.reason: Callable[..., str | None] | None = None

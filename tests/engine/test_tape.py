@@ -112,12 +112,6 @@ def change_input(x):
     return x * 2
 
 
-def change_alias(x):
-    y = x * 2
-    y.detach()[0] = 5.0
-    return y * 2
-
-
 CONSTANT = tg.Tensor([2.0])
 
 

@@ -45,7 +45,7 @@ def test_unknown_names_and_options_are_told_what_there_is():
         build("dcgna", (1, 28, 28))
     with pytest.raises(TypeError, match="'vae' has no option 'width'; it has latent, hidden"):
         build("vae", (1, 28, 28), width=3)
-    with pytest.raises(TypeError, match="'wgan-gp' has no option 'width'; it has .*hidden"):
+    with pytest.raises(TypeError, match=r"'wgan-gp' has no option 'width'; it has .*hidden"):
         build("wgan-gp", (1, 8, 8), width=3)
     with pytest.raises(ValueError, match=r"image_shape must be \(channels, height, width\)"):
         build("vae", (28, 28))

@@ -188,7 +188,8 @@ def test_images_of_another_shape_or_type_are_refused_before_anything_changes():
     model = small("dcgan")
     optimizers = model.configure_optimizers()
     before = values(model)
-    with pytest.raises(ValueError, match=r"\(6, 1, 8, 8\); this model was built for \(N, 1, 16, 16\)"):
+    words = r"\(6, 1, 8, 8\); this model was built for \(N, 1, 16, 16\)"
+    with pytest.raises(ValueError, match=words):
         model.training_step(images((1, 8, 8)), None, optimizers)
     with pytest.raises(TypeError, match="images are uint8"):
         model.training_step(np.zeros((6, 1, 16, 16), np.uint8), None, optimizers)
@@ -205,7 +206,7 @@ def test_dcgan_sizes(shape, side):
 
 
 def test_dcgan_for_faces_has_the_papers_layers():
-    """64x64x3: 4x4x1024-style pyramid, 3.5M + 2.8M weights at width 64 (Radford et al., figure 1)."""
+    """64x64x3: the pyramid of Radford et al., figure 1, at half its width."""
     model = build("dcgan", (3, 64, 64))
     up = [m for m in model.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
     down = [m for m in model.discriminator.modules() if isinstance(m, nn.Conv2d)]

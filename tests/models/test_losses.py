@@ -37,7 +37,8 @@ def test_losses_and_gradients_are_pytorchs(name, smoothing):
     arrays = logits(0), logits(1)
     theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
     expected_d, expected_g = torch_loss(name, torch, *theirs, smoothing)
-    expected = [*torch.autograd.grad(expected_d, theirs), *torch.autograd.grad(expected_g, theirs[1])]
+    expected = [*torch.autograd.grad(expected_d, theirs),
+                *torch.autograd.grad(expected_g, theirs[1])]
 
     loss = gan_loss(name, smoothing)
     real, fake = (tg.Tensor(a, requires_grad=True) for a in arrays)

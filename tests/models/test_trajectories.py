@@ -48,9 +48,10 @@ def test_an_mlp_classifier(rule):
                           nn.Linear(16, 10)).double()
     twin = carry_over(model, T.Sequential(T.Flatten(), T.Linear(64, 32), T.Tanh(), T.Linear(32, 16),
                                           T.ReLU(), T.Linear(16, 10)))
-    options = {"lr": 0.1, "momentum": 0.9, "nesterov": True} if rule == "sgd" else {"lr": 3e-3}
-    optimizer = {"sgd": optim.SGD, "adam": optim.Adam}[rule](model.parameters(), **options)
-    reference = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[rule](twin.parameters(), **options)
+    kind, options = {"sgd": ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+                     "adam": ("Adam", {"lr": 3e-3})}[rule]
+    optimizer = getattr(optim, kind)(model.parameters(), **options)
+    reference = getattr(torch.optim, kind)(twin.parameters(), **options)
     ours, theirs = [], []
     for images, labels in batches(32):
         loss = F.cross_entropy(model(tg.Tensor(images)), tg.Tensor(labels))

@@ -40,7 +40,8 @@ def test_gaussian_density_is_that_of_torch_distributions(sigma):
     normal = torch.distributions.Normal(torch.tensor(mean), sigma)
     expected = -normal.log_prob(torch.tensor(x)).flatten(1).sum(1).mean()
     fixed = gaussian_nll(tg.Tensor(x), tg.Tensor(mean), math.log(sigma))
-    learnt = gaussian_nll(tg.Tensor(x), tg.Tensor(mean), tg.Tensor([math.log(sigma)], dtype="float64"))
+    log_sigma = tg.Tensor([math.log(sigma)], dtype="float64")
+    learnt = gaussian_nll(tg.Tensor(x), tg.Tensor(mean), log_sigma)
     assert fixed.item() == pytest.approx(expected.item(), rel=1e-12)
     assert learnt.item() == pytest.approx(expected.item(), rel=1e-12)
 
@@ -132,7 +133,8 @@ def test_a_conditional_vae_uses_labels_on_both_sides(name):
     x, labels = images(SHAPES[name]), np.array([0, 1, 2, 0, 1, 2])
     losses = model.training_step(x, labels, model.configure_optimizers())
     assert np.isfinite(losses["loss"].item())
-    assert not np.allclose(model.encode(x, labels)[0].data, model.encode(x, labels[::-1].copy())[0].data)
+    means, others = (model.encode(x, y)[0].data for y in (labels, labels[::-1].copy()))
+    assert not np.allclose(means, others)
     z = tg.zeros((3, 3))
     pictures = model.generate(z).numpy()
     assert not np.allclose(pictures[0], pictures[1])
@@ -162,15 +164,16 @@ def test_interpolation_on_a_line_and_on_an_arc():
     rng = np.random.default_rng(6)
     a, b = rng.normal(size=(2, 4, 7))
     line = interpolate(tg.Tensor(a), tg.Tensor(b), 5).numpy()
-    np.testing.assert_allclose(line, [(1 - t) * a + t * b for t in np.linspace(0, 1, 5)], rtol=1e-12)
+    straight = [(1 - t) * a + t * b for t in np.linspace(0, 1, 5)]
+    np.testing.assert_allclose(line, straight, rtol=1e-12)
     arc = interpolate(tg.Tensor(a), tg.Tensor(b), 5, spherical=True).numpy()
     for i in range(4):
         w = np.arccos(a[i] @ b[i] / np.linalg.norm(a[i]) / np.linalg.norm(b[i]))
         for j, t in enumerate(np.linspace(0, 1, 5)):
             expected = (np.sin((1 - t) * w) * a[i] + np.sin(t * w) * b[i]) / np.sin(w)
             np.testing.assert_allclose(arc[j, i], expected, rtol=1e-9, atol=1e-12)
-    unit = a / np.linalg.norm(a, axis=1, keepdims=True), b / np.linalg.norm(b, axis=1, keepdims=True)
-    sphere = interpolate(*(tg.Tensor(u) for u in unit), 9, spherical=True).numpy()
+    unit = [tg.Tensor(u / np.linalg.norm(u, axis=1, keepdims=True)) for u in (a, b)]
+    sphere = interpolate(*unit, 9, spherical=True).numpy()
     np.testing.assert_allclose(np.linalg.norm(sphere, axis=-1), 1, rtol=1e-9)
 
 

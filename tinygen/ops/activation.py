@@ -8,6 +8,7 @@ from typing import Any
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import exp, greater, less_equal, where
+from .pieces import in_pieces
 
 
 @primitive(elementwise=True)
@@ -22,13 +23,14 @@ relu.vjp(lambda g, out, x: g * greater(x, 0))
 
 
 @primitive(elementwise=True, name="leaky_relu")
+@in_pieces
 def leaky_relu_p(xp, x, *, slope):
     """x where x > 0, slope * x elsewhere."""
     if 0 <= slope <= 1:
         return xp.maximum(x, slope * x)
     return xp.where(x > 0, x, slope * x)
-leaky_relu_p.vjp(lambda g, out, x, slope:
-                 g * (greater(x, 0).astype(g.dtype) * (1 - slope) + slope))
+leaky_relu_p.vjp(in_pieces(lambda g, out, x, slope:
+                           g * (greater(x, 0).astype(g.dtype) * (1 - slope) + slope)))
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
@@ -37,11 +39,12 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
 
 
 @primitive(elementwise=True, name="elu")
+@in_pieces
 def elu_p(xp, x, *, alpha):
     """x where x > 0, alpha * (exp(x) - 1) elsewhere."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
-elu_p.vjp(lambda g, out, x, alpha:
-          where(greater(x, 0), g, g * alpha * exp(where(less_equal(x, 0), x, 0))))
+elu_p.vjp(in_pieces(lambda g, out, x, alpha:
+                    where(greater(x, 0), g, g * alpha * exp(where(less_equal(x, 0), x, 0)))))
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
@@ -50,27 +53,30 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
 
 
 @primitive(elementwise=True)
+@in_pieces
 def sigmoid(xp, x):
     """1 / (1 + exp(-x)), without overflow: through tanh, which saturates."""
     return 0.5 * xp.tanh(0.5 * x) + 0.5
-sigmoid.vjp(lambda g, out, x: g * out * (1 - out))
+sigmoid.vjp(in_pieces(lambda g, out, x: g * out * (1 - out)))
 
 
 @primitive(elementwise=True)
+@in_pieces
 def log_sigmoid(xp, x):
     """log(sigmoid(x)) = min(x, 0) - log1p(exp(-|x|))."""
     return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.absolute(x)))
-log_sigmoid.vjp(lambda g, out, x: g * sigmoid(-x))
+log_sigmoid.vjp(in_pieces(lambda g, out, x: g * sigmoid(-x)))
 
 
 @primitive(elementwise=True, name="softplus")
+@in_pieces
 def softplus_p(xp, x, *, beta, threshold):
     """log(1 + exp(beta x)) / beta, linear where beta x is above the threshold."""
     z = beta * x
     soft = xp.maximum(z, 0) + xp.log1p(xp.exp(-xp.absolute(z)))
     return xp.where(z > threshold, x, soft / beta)
-softplus_p.vjp(lambda g, out, x, beta, threshold:
-               where(greater(beta * x, threshold), g, g * sigmoid(beta * x)))
+softplus_p.vjp(in_pieces(lambda g, out, x, beta, threshold:
+                         where(greater(beta * x, threshold), g, g * sigmoid(beta * x))))
 
 
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -79,20 +85,22 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 
 @primitive(elementwise=True)
+@in_pieces
 def silu(xp, x):
     """x * sigmoid(x), also called swish."""
     return x * (0.5 * xp.tanh(0.5 * x) + 0.5)
-silu.vjp(lambda g, out, x: g * (sigmoid(x) + out * (1 - sigmoid(x))))
+silu.vjp(in_pieces(lambda g, out, x: g * (sigmoid(x) + out * (1 - sigmoid(x)))))
 
 
 # -- erf and gelu -------------------------------------------------------------------------------
 
 
 @primitive(elementwise=True)
+@in_pieces
 def erf(xp, x):
     """The error function, 2/sqrt(pi) * integral of exp(-t^2) from 0 to x."""
     return _erf(xp, x)
-erf.vjp(lambda g, out, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x))
+erf.vjp(in_pieces(lambda g, out, x: g * (2 / math.sqrt(math.pi)) * exp(-x * x)))
 
 
 def _erf(xp: Any, x: Any) -> Any:
@@ -148,20 +156,24 @@ _C = math.sqrt(2 / math.pi)
 
 
 @primitive(elementwise=True)
+@in_pieces
 def gelu_exact(xp, x):
     """x * Phi(x), with the standard normal distribution function Phi."""
     return x * (0.5 * (1 + _erf(xp, x * math.sqrt(0.5))))
-gelu_exact.vjp(lambda g, out, x: g * (0.5 * (1 + erf(x * math.sqrt(0.5)))
-                                      + x * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))))
+gelu_exact.vjp(in_pieces(
+    lambda g, out, x: g * (0.5 * (1 + erf(x * math.sqrt(0.5)))
+                           + x * exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))))
 
 
 @primitive(elementwise=True)
+@in_pieces
 def gelu_tanh(xp, x):
     """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), the approximation that GPT-2 used."""
     return 0.5 * x * (1 + xp.tanh(_C * (x + 0.044715 * x * x * x)))
 
 
 @gelu_tanh.vjp
+@in_pieces
 def _(g, out, x):
     from .elementwise import tanh
     t = tanh(_C * (x + 0.044715 * x * x * x))
