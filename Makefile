@@ -2,7 +2,7 @@
 
 VENV ?= .venv
 # Options of the demo's training run, beside --data and --out.
-DEMO_OPTIONS ?=
+DEMO_OPTIONS ?= --conditional --likelihood gaussian --size 16 --hidden 400 --latent 12 --epochs 120
 # make test TEST_EXTRAS=app,test,numba runs everything with the Numba kernels too.
 TEST_EXTRAS ?= app,test
 TEST_JOBS ?= 2
@@ -30,7 +30,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(call stamp,app)  ## train a small VAE on digits and draw samples into runs/demo/samples.png
-	@$(BIN)/tinygen train vae --data digits --out runs/demo $(DEMO_OPTIONS)
+	@$(BIN)/tinygen train vae --data digits --out runs/demo --resume $(DEMO_OPTIONS)
 	@test -s runs/demo/samples.png || { echo "make demo: no runs/demo/samples.png" >&2; exit 1; }
 	@echo "Samples drawn by the trained model: $(CURDIR)/runs/demo/samples.png"
 

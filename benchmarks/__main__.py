@@ -35,7 +35,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and report; 1 if a side failed or no row fits. Times never decide."""
+    """Measure and report; 1 if a side failed or no row fits, 130 if interrupted.
+
+    Times never decide.
+    """
     args = parser().parse_args(argv)
     chosen = select(args.filter, args.quick)
     if args.list:
@@ -57,6 +60,9 @@ def main(argv: list[str] | None = None) -> int:
         chosen, peers, rounds=rounds, threads=args.threads, quick=args.quick,
         seconds=args.seconds or (0.1 if args.quick else 0.5), progress=_say)
     _say("")
+    if not results:
+        print("interrupted before the first row was finished", file=sys.stderr)
+        return 130
     report = Report(results, ceiling, peers, rounds, args.threads, args.quick,
                     shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if argv is None
                                                                 else argv)]),
@@ -66,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         write_json(report, args.json)
     if args.markdown:
         write_markdown(report, args.markdown)
-    return int(any(r.failures for r in results))
+    return 130 if len(results) < len(chosen) else int(any(r.failures for r in results))
 
 
 def _load() -> float:
@@ -74,9 +80,11 @@ def _load() -> float:
 
 
 def _say(text: str) -> None:
-    """Where things stand: one line that is overwritten on a terminal, nothing elsewhere."""
+    """Where things stand: one line that is overwritten on a terminal, a line per row elsewhere."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text and ": round" not in text:
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

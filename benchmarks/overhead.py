@@ -4,9 +4,10 @@
     python benchmarks/overhead.py --check    # exits with 1 when the budget is broken
 
 The arrays have a handful of elements, so that what is timed is the call and not the arithmetic.
-Each row times the same arithmetic twice, by hand in NumPy and through tinygen, in turns, and keeps
-the fastest of many turns of each. The budget is 3 us per op (DESIGN section 2) where NumPy's own
-call takes 0.5 us; as a slower or busier machine slows both alike, what is checked is the ratio
+Each row times the same arithmetic twice, by hand in NumPy and through tinygen, in turns, and
+keeps the fastest of many turns of each. A turn is shorter than a scheduler's time slice, so that
+some are undisturbed on a busy machine, too. The budget is 3 us per op (DESIGN section 2) where
+NumPy's own call takes 0.5 us; as a slower machine slows both alike, what is checked is the ratio
 
     (tinygen - NumPy) / NumPy,  at most 6 in the median row, forward and backward each.
 """
@@ -39,6 +40,7 @@ NUMPY_CALL_US = 0.5          # NumPy's a * b on four float32 where the budget wa
 LIMIT = BUDGET_US / NUMPY_CALL_US
 ATTEMPTS = 3
 CHAIN = 50                   # ops in a chain whose backward is timed
+TURNS = 300                  # of NumPy and of tinygen each; a turn takes 0.1 to 0.5 ms
 
 
 @dataclass
@@ -73,7 +75,7 @@ FORWARD = [
 ]
 
 
-def forward_rows(repeats: int = 40, number: int = 2000) -> list[Row]:
+def forward_rows(repeats: int = TURNS, number: int = 100) -> list[Row]:
     """Each op of `FORWARD`, in turns with NumPy's own call."""
     a, b, m = (np.full(s, 0.5, np.float32) for s in ((4,), (4,), (4, 4)))
     names = {"np": np, "tg": tg, "exp": np.exp, "a": a, "b": b, "m": m,
@@ -109,7 +111,7 @@ BACKWARD = [
 ]
 
 
-def backward_rows(repeats: int = 40, chains: int = 20) -> list[Row]:
+def backward_rows(repeats: int = TURNS, chains: int = 2) -> list[Row]:
     """The backward pass of a chain of each op of `BACKWARD`, per op."""
     rows = []
     for link in BACKWARD:
@@ -184,7 +186,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Per-op overhead of tinygen over NumPy.")
     parser.add_argument("--check", action="store_true",
                         help=f"exit with 1 if a median ratio is above {LIMIT:g}")
-    parser.add_argument("--repeats", type=int, default=40, help="turns per row (default 40)")
+    parser.add_argument("--repeats", type=int, default=TURNS,
+                        help=f"turns of each side per row (default {TURNS})")
     args = parser.parse_args(argv)
     problems: list[str] = []
     for attempt in range(1, ATTEMPTS + 1):

@@ -96,6 +96,9 @@ def footnote(report: Report) -> list[str]:
         + ("; quick: smaller batches" if report.quick else ""),
         "time per step; ratio of the fastest rounds, above 1.00 tinygen is faster; pairs are "
         f"{' : '.join(['tinygen', *report.peers])}"]
+    if max(report.load) > 1.5 * report.threads:
+        lines.append("the machine was busy with other work: trust no absolute time, and with more "
+                     "than one thread no ratio either (threads wait for one another)")
     for result in report.results:
         lines += [f"{result.row.name}: {reason}" for reason in result.failures.values()]
     return lines
@@ -113,8 +116,8 @@ def print_table(report: Report) -> None:
         table = tables.Table(box=importlib.import_module("rich.box").SIMPLE_HEAD)
         for i, name in enumerate(title):
             table.add_column(name, justify="left" if i == 0 else "right")
-        for line in lines:
-            table.add_row(*line)
+        for row in lines:
+            table.add_row(*row)
         wide = None if sys.stdout.isatty() else 200
         console.Console(width=wide, highlight=False).print(table)
     for line in footnote(report):

@@ -95,7 +95,8 @@ class Session:
         self.started = perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.child", side], cwd=_ROOT, env=env, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            start_new_session=True)       # Ctrl-C is for the parent, which ends its children
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Send a request and wait for the answer.
@@ -149,6 +150,8 @@ def run(rows: list[Row], peers: list[str], *, rounds: int, seconds: float, threa
         progress: Callable[[str], None] = lambda text: None) -> tuple[list[Result], float]:
     """Measure all rows; returns them with the machine's GFLOP/s, the fastest of the whole run.
 
+    Interrupted (Ctrl-C), it returns the rows that were finished.
+
     Args:
         rounds: how often each side takes its turn.
         seconds: how long a turn should last; it has at least one step.
@@ -158,11 +161,14 @@ def run(rows: list[Row], peers: list[str], *, rounds: int, seconds: float, threa
     results = []
     with Session("ceiling", threads) as machine:
         limit = machine.ask("gflops")["gflops"]
-        for row in rows:
-            progress(f"{row.name}: starting")
-            result = _run_row(row, ["tinygen", *peers], rounds, seconds, threads, quick, progress)
-            results.append(result)
-            limit = max(limit, machine.ask("gflops")["gflops"])
+        try:
+            for row in rows:
+                progress(f"{row.name}: starting")
+                results.append(_run_row(row, ["tinygen", *peers], rounds, seconds, threads, quick,
+                                        progress))
+                limit = max(limit, machine.ask("gflops")["gflops"])
+        except KeyboardInterrupt:
+            progress(f"interrupted in {row.name}")
     return results, limit
 
 

@@ -35,6 +35,7 @@ from tests.drawing import (
     odd_tenths,
     one_axis,
     shapes,
+    spread,
     strange,
     whole,
 )
@@ -212,6 +213,9 @@ CASES = [
     reduction("mean", np.mean),
     reduction("var", lambda x, axis, keepdims, correction: np.var(
         x, axis=axis, keepdims=keepdims, ddof=correction),
+        extra=lambda n: {"correction": st.sampled_from([0, 1] if n > 1 else [0])}),
+    reduction("std", lambda x, axis, keepdims, correction: np.std(
+        x, axis=axis, keepdims=keepdims, ddof=correction), make=spread,
         extra=lambda n: {"correction": st.sampled_from([0, 1] if n > 1 else [0])}),
     reduction("max", np.max, make=distinct),
     reduction("min", np.min, make=distinct),

@@ -92,7 +92,8 @@ def walk(outputs: list[Tensor], seeds: list[Any], targets: list[Tensor] | None,
     todo = _Walk(lift, create_graph, None if targets is None else _useful(outputs, targets))
     for out, seed in zip(outputs, seeds, strict=True):
         todo.start(out, _seed(out, seed, lift))
-    owned = {id(g) for g in todo.grads.values()}   # arrays that have an owner outside this walk
+    # arrays that have an owner outside this walk
+    owned = {id(g.data if isinstance(g, Tensor) else g) for g in todo.grads.values()}
     found: dict[int, Any] | None = None if targets is None else {id(t): None for t in targets}
     local.mode = ((RECORD if create_graph else 0) | taping) if lift else RAW
     try:
@@ -101,8 +102,9 @@ def walk(outputs: list[Tensor], seeds: list[Any], targets: list[Tensor] | None,
             g = todo.grads.pop(id(node))
             if node.hooks:
                 g = _run_hooks(node, g, before & ~RAW)
+                owned.add(id(g))        # a hook may have kept it, or returned a tensor of its own
             if found is not None and id(node) in found:
-                found[id(node)] = g
+                found[id(node)] = _handed_out(g, owned) if not taping else g
                 if not any(id(x) in todo.useful for x in node.inputs):  # type: ignore[operator]
                     continue    # what lies behind was not asked for, and is not freed
             op = node.op
@@ -316,12 +318,24 @@ def _accumulate_leaf(leaf: Tensor, g: Any, owned: set[int]) -> None:
     if isinstance(g, Tensor):
         leaf.grad = g if g.requires_grad or local.mode & TAPE else ops.positive(g)
         return
-    if not isinstance(g, np.ndarray) and np.isscalar(g):
+    leaf.grad = Tensor.wrap(_own(g, owned))
+
+
+def _handed_out(g: Any, owned: set[int]) -> Any:
+    """A gradient for the caller: with a graph behind it as it is, else with memory of its own."""
+    if not isinstance(g, Tensor):
+        return _own(g, owned)
+    return g if g.requires_grad else Tensor.wrap(_own(g.data, owned))
+
+
+def _own(g: Any, owned: set[int]) -> Any:
+    """`g`, or a copy of it if it is a view or has an owner: whoever gets it may change it."""
+    if isinstance(g, np.generic):
         g = np.asarray(g)
     if id(g) in owned or not g.flags.owndata:
         g = g.copy()
     owned.add(id(g))
-    leaf.grad = Tensor.wrap(g)
+    return g
 
 
 def _wrap(g: Any) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import random
-from .autograd import _oldest_first, _wrap, enable_grad, is_grad_enabled, walk
+from .autograd import _wrap, enable_grad, is_grad_enabled, walk
 from .primitive import RAW, TAPE, Primitive, local, pick_output
 from .tensor import Tensor, _next
 from .transforms import flatten, unflatten

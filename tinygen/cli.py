@@ -5,9 +5,11 @@ Exit codes: 0 done, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C, 143 stopped
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 __all__ = ["main"]
 
@@ -15,7 +17,13 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on `arguments` (default: the process's own) and exit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_run(given or ["--help"]))
+    try:
+        code = _run(given or ["--help"])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `tinygen info | head`: nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)   # for what Python flushes at exit
+        code = 1
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -24,10 +32,11 @@ def _run(arguments: list[str]) -> int:
     except ModuleNotFoundError:
         return _say("the command line needs typer: pip install 'tinygen[app]'", 1)
     from .train.app import Stopped, app
-    from .train.errors import UsageError
+    from .train.errors import TrainingWarning, UsageError
 
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        warnings.simplefilter("always", TrainingWarning)
         try:
             return app(arguments, standalone_mode=False, prog_name="tinygen") or 0
         except Stopped as stopped:
@@ -35,7 +44,7 @@ def _run(arguments: list[str]) -> int:
         except (KeyboardInterrupt, typer.Abort):
             return _say("interrupted", 130)
         except BrokenPipeError:
-            return 1  # `tinygen info | head`: nobody reads any more
+            raise
         except Exception as error:
             if "--debug" in arguments:
                 raise
@@ -66,5 +75,6 @@ def _say(text: str, code: int) -> int:
     return code
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                  file: TextIO | None = None, line: str | None = None) -> None:
     print(f"tinygen: warning: {message}", file=sys.stderr)

@@ -79,6 +79,7 @@ class Primitive:
         parameters = list(inspect.signature(fn).parameters.values())[1:]
         self.__signature__ = inspect.Signature(parameters)
         self.arg_names = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.keywords = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
         self.elementwise = elementwise
         self.composite = composite
         self.outputs = outputs
@@ -93,6 +94,8 @@ class Primitive:
     # -- calling ----------------------------------------------------------------------------
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        if attrs and not self.keywords.isdisjoint(attrs):
+            inputs, attrs = self._by_position(inputs, attrs)
         arrays = []
         lifted = tracked = False
         for x in inputs:
@@ -138,6 +141,18 @@ class Primitive:
         if mode & TAPE:
             local.tape.record(self, inputs, attrs, (out,))
         return out
+
+    def _by_position(self, inputs: tuple[Any, ...],
+                     attrs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Inputs given by name, `linear(x, weight=w)`, in their places."""
+        try:
+            bound = self.__signature__.bind(*inputs, **attrs)
+        except TypeError as error:
+            raise TypeError(f"[{self.name}] {error}") from None
+        given = bound.arguments.keys()
+        last = max(i for i, name in enumerate(self.arg_names) if name in given)
+        bound.apply_defaults()
+        return bound.args[:last + 1], {k: v for k, v in attrs.items() if k not in self.keywords}
 
     def _wrap_many(self, ys: tuple[Any, ...], inputs: tuple[Any, ...], attrs: dict[str, Any],
                    tracked: int | bool) -> tuple[Tensor | None, ...]:

@@ -86,6 +86,36 @@ def test_leaves_own_their_gradients():
     same(d.grad, [[2, 2], [2, 2]])
 
 
+def test_every_gradient_that_is_handed_out_may_be_changed():
+    """No two share memory, with each other or with what the caller gave, and none is read-only."""
+    seed = np.ones(3, np.float32)
+    a, b = leaf([1.0, 2.0, 3.0]), leaf([1.0, 2.0, 3.0])
+    given = [grad_of(a + b, [a, b], seed), tg.grad(lambda x, y: (x + y).sum(), (0, 1))(a, b),
+             tg.vjp(lambda x, y: x + y, a, b)[1](seed), grad_of(a.sum(), [a])]
+    (a + b).backward(seed, inputs=[a, b])
+    given.append((a.grad, b.grad))
+    for gradients in given:
+        for g in gradients:
+            g *= 5
+        for g in gradients:
+            same(g, [5, 5, 5])
+    np.testing.assert_array_equal(seed, [1, 1, 1])
+
+
+def test_gradients_do_not_share_memory_with_hooks():
+    a, kept = leaf([1.0, 2.0]), []
+    other = tg.Tensor([7.0, 7.0])
+    a.register_hook(kept.append)
+    (a * 3).sum().backward()
+    a.grad *= 0
+    same(kept[0], [3, 3])
+    b = leaf([1.0, 2.0])
+    b.register_hook(lambda g: other)
+    (b * 3).sum().backward()
+    b.grad *= 0
+    same(other, [7, 7])
+
+
 def test_one_tensor_used_twice_by_one_op():
     x = leaf([[1.0, 2.0], [3.0, 4.0]], "float64")
     (x @ x).sum().backward()

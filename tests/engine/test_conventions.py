@@ -77,6 +77,10 @@ def test_ties_within_a_reduction_share_the_gradient():
     both(lambda x: x.max(axis=1), lambda t: t.amax(1), [[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
 
 
+def test_std_of_equal_numbers_has_gradient_zero():
+    both(lambda x: x.std(axis=1, correction=1), lambda t: t.std(1), [[2.0, 2.0], [1.0, 3.0]])
+
+
 def test_indices_and_gathers():
     index = np.array([[0, 2, 2], [1, 1, 0]])
     rows = np.random.default_rng(0).standard_normal((3, 3))

@@ -30,6 +30,7 @@ def test_integers_and_python_numbers_never_widen_floats(x, op, other):
     (F32, F64, "float64"), (F32, np.ones(2), "float64"), (F16, F32, "float32"),
     (F16, F64, "float64"), (F32, np.ones(2, np.float16), "float32"),
     (I64, 2.0, "float32"), (I64, 2, "int64"), (I64, F32, "float32"), (U8, I64, "int64"),
+    (F32, np.float64(2), "float32"), (F16, np.float64(2), "float16"), (F32, np.int64(2), "float32"),
     (B, 1.0, "float32"), (B, 1, "int64"), (U8, 1, "uint8"), (U8, 1.5, "float32"),
     (I64, np.float32(1), "float32"), (U8, np.ones(2, np.int32), "int32"),
 ])
@@ -97,6 +98,18 @@ def test_operators_against_numpy():
              ((x > 0) ^ (y > 0), (a > 0) ^ (b > 0)), (1 < x, 1 < a), ([1, 2, 3] @ x, [1, 2, 3] @ a)]
     for got, expected in pairs:
         close(got, expected)
+
+
+def test_inputs_may_be_given_by_name():
+    """They are inputs all the same: their gradients are not lost."""
+    a, b = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])
+    for f in (lambda x, y: tg.maximum(x, y=y), lambda x, y: tg.where(x > 9, x=x, y=y),
+              lambda x, y: tg.linear(x, weight=y, bias=None), lambda x, y: tg.matmul(b=y.T, a=x),
+              lambda x, y: tg.add(y=y, x=x)):
+        x, y = tg.Tensor(a, requires_grad=True), tg.Tensor(b, requires_grad=True)
+        out = f(x, y)
+        out.sum().backward()
+        assert y.grad is not None and y.grad.numpy().any()
 
 
 def test_comparison_with_a_list_or_nothing_that_broadcasts():

@@ -182,6 +182,25 @@ def test_second_order_and_errors_leave_no_cycles():
     assert no_cycles(step) == 0
 
 
+def test_training_layers_with_a_gradient_penalty_leaves_no_cycles():
+    from tinygen import nn, optim
+    critic = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.LeakyReLU(0.2), nn.MaxPool2d(2),
+                           nn.Dropout(0.2), nn.Flatten(), nn.LayerNorm(64), nn.Linear(64, 1))
+    encoder = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(),
+                            nn.Linear(72, 3))
+    both = optim.Adam([*critic.parameters(), *encoder.parameters()], lr=1e-3)
+
+    def step():
+        x = tg.random.normal((5, 1, 8, 8), requires_grad=True)
+        g, = grad_of(critic(x).sum(), x, create_graph=True)
+        loss = ((g * g).sum(axis=(1, 2, 3)) ** 0.5 - 1).square().mean()
+        loss = loss + nn.functional.cross_entropy(encoder(x.detach()), np.arange(5) % 3)
+        both.zero_grad()
+        loss.backward()
+        both.step()
+    assert no_cycles(step) == 0
+
+
 def test_fused_ops_and_several_outputs_leave_no_cycles():
     x, w = leaf(np.ones((2, 3))), leaf(np.ones((4, 3)))
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.train.helpers import assert_same_run, flip_bit, make_trainer, no_temporaries
 from tinygen import serialization
-from tinygen.train import CheckpointError, TrainingError, read_checkpoint
+from tinygen.train import CheckpointError, TrainingError, TrainingWarning, read_checkpoint
 
 OPTIONS = {"steps": 12, "checkpoint_every": 4, "sample_every": 4,
            "monitor": "none"}   # no checkpoints but these
@@ -47,7 +47,7 @@ def truncate(path, size):
 ], ids=["empty", "5-bytes", "half", "all-but-one", "last-bit", "middle-bit", "other-file"])
 def test_damaged_newest_checkpoint_is_passed_over(run, copy, damage):
     damage(newest(copy))
-    with pytest.warns(UserWarning, match=r"step-00000012\.safetensors.* going back to step-0+8\."):
+    with pytest.warns(TrainingWarning, match=r"step-0+12\.safetensors.* going back to step-0+8\."):
         make_trainer(copy, **OPTIONS).fit(resume=True)
     assert_same_run(run, copy, 12)
     assert newest(copy).with_name("step-00000012.safetensors.old").exists()

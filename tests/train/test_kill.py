@@ -12,7 +12,7 @@ from tinygen.train import read_checkpoint
 
 VICTIM = Path(__file__).with_name("victim.py")
 KILLS = 20
-STEPS = 600
+STEPS = 400
 
 
 def start(out, steps=STEPS, after=0):

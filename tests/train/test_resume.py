@@ -16,7 +16,7 @@ from tests.train.helpers import (
     no_temporaries,
 )
 from tinygen import optim
-from tinygen.train import Callback, EarlyStop, TrainingError
+from tinygen.train import Callback, EarlyStop, TrainingError, TrainingWarning
 from tinygen.train.session import capture
 
 
@@ -152,7 +152,7 @@ def test_resume_from_an_older_checkpoint(tmp_path):
     make_trainer(tmp_path / "a", **options).fit()
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     folder = tmp_path / "b" / "checkpoints"
-    with pytest.warns(UserWarning, match=r"later than step-0+4\..*step-0+12\.safetensors\.old"):
+    with pytest.warns(TrainingWarning, match=r"later than step-0+4\..*step-0+12\.safetensors\.old"):
         make_trainer(tmp_path / "b", **options).fit(resume=folder / "step-00000004.safetensors")
     assert (folder / "step-00000008.safetensors.old").exists()
     assert_same_run(tmp_path / "a", tmp_path / "b", 12)

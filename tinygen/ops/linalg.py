@@ -51,7 +51,7 @@ def _matmul_vjp_b(g, a, b):
 
 def _rows(x):
     """All leading axes joined into one: (..., n) -> (m, n), for n = 0 too."""
-    return x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
+    return x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 @matmul.explains

@@ -78,10 +78,11 @@ def layer_norm_p(xp, x, weight=None, bias=None, *, axes, eps):
     n = math.prod(x.shape[axes[0]:])
     rows = x.reshape(x.size // n, n)
     y, mean, rstd = xp.empty_like(rows), xp.empty_like(rows[:, :1]), xp.empty_like(rows[:, :1])
+    average = xp.full((n, 1), 1 / n, x.dtype)
     for part in _parts(xp, rows):
-        mean[part] = rows[part].mean(axis=1, keepdims=True)
+        xp.matmul(rows[part], average, out=mean[part])
         centred = xp.subtract(rows[part], mean[part], out=y[part])
-        var = xp.einsum("ij,ij->i", centred, centred)[:, None] * (1 / n)
+        var = _row_dots(xp, centred, centred) * (1 / n)
         rstd[part] = 1 / xp.sqrt(var + eps)
         centred *= rstd[part]
         if weight is not None:
@@ -99,25 +100,29 @@ def _(needs, gs, ys, x, weight=None, bias=None, *, axes, eps):
     rows, g = x.reshape(x.size // n, n), gs[0].reshape(x.size // n, n)
     mean, rstd = ys[1].reshape(-1, 1), ys[2].reshape(-1, 1)
     gx, g_weight, g_bias = xp.empty_like(rows), xp.zeros(n, x.dtype), xp.zeros(n, x.dtype)
-    for part in _parts(xp, rows):
-        hat = rows[part] - mean[part]
+    average, parts = xp.full((n, 1), 1 / n, x.dtype), _parts(xp, rows)
+    buffers = xp.empty((2, *rows[parts[0]].shape), x.dtype) if parts else None
+    for part in parts:
+        into = gx[part]
+        hat, spare = buffers[0, :len(into)], buffers[1, :len(into)]
+        xp.subtract(rows[part], mean[part], out=hat)
         hat *= rstd[part]
-        if weight is None:
-            into = xp.multiply(g[part], rstd[part], out=gx[part])
-        else:
-            g_weight += _dot(xp, g[part], hat)
+        if bias is not None:
             g_bias += _sum(xp, g[part])
-            into = xp.multiply(g[part], weight.reshape(n), out=gx[part])
+        if weight is None:
+            xp.multiply(g[part], rstd[part], out=into)
+        else:
+            g_weight += _sum(xp, xp.multiply(g[part], hat, out=spare))
+            xp.multiply(g[part], weight.reshape(n), out=into)
             into *= rstd[part]
         # dx = rstd (wg - mean(wg) - hat mean(wg hat))
-        inner = xp.einsum("ij,ij->i", into, hat)[:, None] * (1 / n)
-        into -= into.mean(axis=1, keepdims=True)
-        hat *= inner
+        hat *= _row_dots(xp, into, hat) * (1 / n)
+        into -= into @ average
         into -= hat
     if weight is not None:
         g_weight = g_weight.reshape(weight.shape)
     if bias is not None:
-        g_bias = (g_bias if weight is not None else _sum(xp, g)).reshape(bias.shape)
+        g_bias = g_bias.reshape(bias.shape)
     return gx.reshape(x.shape), g_weight, g_bias
 
 
@@ -171,26 +176,28 @@ def _batch_norm_definition(x, weight=None, bias=None, *, eps):
 def batch_norm_p(xp, x, weight=None, bias=None, *, eps):
     """Each channel with the batch's mean and variance taken out; also these two, (C,)."""
     a, restore = _channels(xp, x)
-    n, c = x.size // x.shape[1], x.shape[1]
-    parts = _parts(xp, a)
-    total = xp.zeros(c, "float64")
+    n, parts = x.size // x.shape[1], _parts(xp, a)
+    buffer = xp.empty_like(a[parts[0]])
+    # Both sums in one pass, around a first guess of the mean: the guess is off by at most
+    # sqrt(tiles * var), so that little is lost where the squares are subtracted.
+    guess = (_sum(xp, a[parts[0]]) / (buffer.size // x.shape[1])).astype(a.dtype)
+    first, second = xp.zeros(x.shape[1], "float64"), xp.zeros(x.shape[1], "float64")
     for part in parts:
-        total += _sum(xp, a[part])
-    mean = (total / n).astype(a.dtype)
-    total = xp.zeros(c, "float64")
-    for part in parts:
-        centred = a[part] - _beside(mean, a)
-        total += _dot(xp, centred, centred)
-    var = (total / n).astype(a.dtype)
+        d = xp.subtract(a[part], _beside(guess, a), out=buffer[:len(a[part])])
+        first += _sum(xp, d)
+        d *= d
+        second += _sum(xp, d)
+    first /= n
+    mean = (guess + first).astype(a.dtype)
+    var = xp.maximum(second / n - first * first, 0).astype(a.dtype)
     scale = 1 / xp.sqrt(var + eps)
     if weight is not None:
         scale *= weight
+    shift = -mean * scale if bias is None else bias - mean * scale
     y = xp.empty_like(a)
     for part in parts:
-        centred = xp.subtract(a[part], _beside(mean, a), out=y[part])
-        centred *= _beside(scale, a)
-        if bias is not None:
-            centred += _beside(bias, a)
+        into = xp.multiply(a[part], _beside(scale, a), out=y[part])
+        into += _beside(shift, a)
     return restore(y), mean, var
 
 
@@ -199,25 +206,26 @@ def _(needs, gs, ys, x, weight=None, bias=None, *, eps):
     xp = backend.array_module(x)
     a, restore = _channels(xp, x)
     g = _channels(xp, gs[0], like=a)[0]
-    _, mean, var = ys
-    n, c = x.size // x.shape[1], x.shape[1]
-    parts = _parts(xp, a)
-    rstd = 1 / xp.sqrt(var + eps)
-    total, inner = xp.zeros(c, "float64"), xp.zeros(c, "float64")
+    mean, rstd = ys[1], 1 / xp.sqrt(ys[2] + eps)
+    n, parts = x.size // x.shape[1], _parts(xp, a)
+    buffer = xp.empty_like(a[parts[0]])
+    total, inner = xp.zeros(x.shape[1], "float64"), xp.zeros(x.shape[1], "float64")
     for part in parts:
+        d = xp.subtract(a[part], _beside(mean, a), out=buffer[:len(a[part])])
+        d *= g[part]
+        inner += _sum(xp, d)
         total += _sum(xp, g[part])
-        inner += _dot(xp, g[part], a[part] - _beside(mean, a))
     total, inner = total.astype(a.dtype), inner.astype(a.dtype) * rstd   # inner: sum of g * hat
     gx = None
     if needs[0]:
-        # dx = scale (g - mean(g) - hat mean(g hat))
+        # dx = scale (g - mean(g) - hat mean(g hat)) = scale g + slope x + shift
         scale = rstd if weight is None else rstd * weight
-        slope, shift = -scale * rstd * inner * (1 / n), -scale * total * (1 / n)
+        slope = scale * rstd * inner * (-1 / n)
+        shift = scale * total * (-1 / n) - slope * mean
         gx = xp.empty_like(a)
         for part in parts:
-            into = xp.subtract(a[part], _beside(mean, a), out=gx[part])
-            into *= _beside(slope, a)
-            into += g[part] * _beside(scale, a)
+            into = xp.multiply(a[part], _beside(slope, a), out=gx[part])
+            into += xp.multiply(g[part], _beside(scale, a), out=buffer[:len(into)])
             into += _beside(shift, a)
         gx = restore(gx)
     return gx, inner, total
@@ -269,11 +277,9 @@ def _sum(xp: Any, a: Any) -> Any:
     return total[0]
 
 
-def _dot(xp: Any, a: Any, b: Any) -> Any:
-    """Sums of products per channel of two tiles."""
-    if a.ndim == 3:
-        return xp.einsum("ncl,ncl->nc", a, b).sum(axis=0)
-    return xp.einsum("ij,ij->j", a, b)
+def _row_dots(xp: Any, a: Any, b: Any) -> Any:
+    """The dot product of each row of a with that of b: (rows, 1)."""
+    return (np.vecdot(a, b) if xp is np else xp.einsum("ij,ij->i", a, b))[:, None]
 
 
 def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None,

@@ -266,6 +266,12 @@ def _images(xp: Any, bytes_each: int, larger: int = 1) -> int:
     return max(1, larger * (TILE if xp is np else TILE_GPU) // max(1, bytes_each))
 
 
+def tiles(xp: Any, images: Any) -> list[slice]:
+    """Cuts of (N, ...) along the first axis into tiles that stay in the cache."""
+    step = _images(xp, images[0].nbytes if len(images) else 1)
+    return [slice(i, i + step) for i in range(0, len(images), step)]
+
+
 def _few(c: int, kernel: tuple[int, ...], ow: int, groups: int) -> bool:
     return groups == 1 and c <= PLANES and ow >= c * kernel[1] and kernel[0] * kernel[1] > 1
 

@@ -9,7 +9,7 @@ from ..primitive import primitive
 from ..tensor import Tensor
 from .conv import Size2, _batch, pair
 from .linalg import matmul
-from .patches import reach
+from .patches import reach, tiles
 from .reduce import mean_p
 from .shape import reshape_p, squeeze
 
@@ -23,15 +23,17 @@ def max_pool2d_p(xp, x, *, kernel, stride, padding, dilation, size):
     Runs over the kh * kw taps: each is a strided view of x, compared with the best so far.
     """
     x = x.transpose(0, 2, 3, 1)                                   # (N, H, W, C)
-    n, _, _, c = x.shape
+    n, h, w, c = x.shape
     low = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
     best = xp.full((n, *size, c), low, x.dtype)
     tap = xp.zeros(best.shape, "uint8" if kernel[0] * kernel[1] <= 256 else "int32")
-    for k, there, here in _taps(x.shape[1:3], kernel, stride, padding, dilation, size):
-        part = x[(slice(None), *here)]
-        if k:
-            tap[(slice(None), *there)][part > best[(slice(None), *there)]] = k
-        best[(slice(None), *there)] = xp.maximum(best[(slice(None), *there)], part)
+    for part in tiles(xp, x):
+        for k, there, here in _taps((h, w), kernel, stride, padding, dilation, size):
+            new, top = x[(part, *here)], best[(part, *there)]
+            if k:    # the number of a later tap is larger: integer arithmetic beats a masked copy
+                number = (new > top).view("uint8") * tap.dtype.type(k)
+                xp.maximum(tap[(part, *there)], number, out=tap[(part, *there)])
+            xp.maximum(top, new, out=top)
     return best.transpose(0, 3, 1, 2), tap.transpose(0, 3, 1, 2)
 max_pool2d_p.vjp(lambda g, out, x, **how:
                  max_unpool2d_p(g[0], out[1], shape=tuple(x.shape), **how))
@@ -43,9 +45,14 @@ def max_unpool2d_p(xp, g, tap, *, shape, kernel, stride, padding, dilation, size
     n, c, h, w = shape
     g, tap = g.transpose(0, 2, 3, 1), tap.transpose(0, 2, 3, 1)
     out = xp.zeros((n, h, w, c), g.dtype)
-    for k, there, here in _taps((h, w), kernel, stride, padding, dilation, size):
-        there, here = (slice(None), *there), (slice(None), *here)
-        out[here] += g[there] * (tap[there] == k)
+    apart = all(s >= d * (k - 1) + 1 for s, d, k in zip(stride, dilation, kernel))
+    for part in tiles(xp, out):
+        for k, there, here in _taps((h, w), kernel, stride, padding, dilation, size):
+            won = g[(part, *there)] * (tap[(part, *there)] == k)
+            if apart:                                             # no element is in two windows
+                out[(part, *here)] = won
+            else:
+                out[(part, *here)] += won
     return out.transpose(0, 3, 1, 2)
 max_unpool2d_p.vjp(lambda g, out, x, tap, shape, **how: max_pick2d_p(g, tap, **how))
 
@@ -55,9 +62,9 @@ def max_pick2d_p(xp, x, tap, *, kernel, stride, padding, dilation, size):
     """One element of each window: the one that `tap` names."""
     x, tap = x.transpose(0, 2, 3, 1), tap.transpose(0, 2, 3, 1)
     out = xp.zeros(tap.shape, x.dtype)
-    for k, there, here in _taps(x.shape[1:3], kernel, stride, padding, dilation, size):
-        there, here = (slice(None), *there), (slice(None), *here)
-        out[there] += x[here] * (tap[there] == k)
+    for part in tiles(xp, x):
+        for k, there, here in _taps(x.shape[1:3], kernel, stride, padding, dilation, size):
+            out[(part, *there)] += x[(part, *here)] * (tap[(part, *there)] == k)
     return out.transpose(0, 3, 1, 2)
 max_pick2d_p.vjp(lambda g, out, x, tap, **how:
                  max_unpool2d_p(g, tap, shape=tuple(x.shape), **how))
@@ -65,11 +72,13 @@ max_pick2d_p.vjp(lambda g, out, x, tap, **how:
 
 def _taps(image, kernel, stride, padding, dilation, size):
     """For each tap of the window: its number, which windows have it inside the image, and where."""
-    for u in range(kernel[0]):
-        rows, from_rows = reach(size[0], stride[0], u * dilation[0] - padding[0], image[0])
-        for v in range(kernel[1]):
-            cols, from_cols = reach(size[1], stride[1], v * dilation[1] - padding[1], image[1])
-            yield u * kernel[1] + v, (rows, cols), (from_rows, from_cols)
+    rows = [reach(size[0], stride[0], u * dilation[0] - padding[0], image[0])
+            for u in range(kernel[0])]
+    cols = [reach(size[1], stride[1], v * dilation[1] - padding[1], image[1])
+            for v in range(kernel[1])]
+    for u, (into_rows, from_rows) in enumerate(rows):
+        for v, (into_cols, from_cols) in enumerate(cols):
+            yield u * kernel[1] + v, (into_rows, into_cols), (from_rows, from_cols)
 
 
 def max_pool2d(x: Any, kernel_size: Size2, stride: Size2 | None = None, padding: Size2 = 0,
@@ -92,13 +101,18 @@ def max_pool2d(x: Any, kernel_size: Size2, stride: Size2 | None = None, padding:
 
 @primitive(name="avg_pool2d")
 def avg_pool2d_p(xp, x, *, kernel, stride, padding, size, include_pad):
-    """The mean of each window."""
+    """The mean of each window: sums of rows, then of columns, then a division."""
     x = x.transpose(0, 2, 3, 1)
     n, h, w, c = x.shape
     out = xp.zeros((n, *size, c), x.dtype)
-    for _, there, here in _taps((h, w), kernel, stride, padding, (1, 1), size):
-        out[(slice(None), *there)] += x[(slice(None), *here)]
-    out *= _shares(xp, x.dtype, (h, w), kernel, stride, padding, size, include_pad)
+    shares = _shares(xp, x.dtype, (h, w), kernel, stride, padding, size, include_pad)
+    for part in tiles(xp, x):
+        rows = xp.zeros((*x[part].shape[:1], size[0], w, c), x.dtype)
+        for there, here in _reaches(0, (h, w), kernel, stride, padding, size):
+            rows[:, there] += x[part, here]
+        for there, here in _reaches(1, (h, w), kernel, stride, padding, size):
+            out[part, :, there] += rows[:, :, here]
+        out[part] *= shares
     return out.transpose(0, 3, 1, 2)
 avg_pool2d_p.vjp(lambda g, out, x, **how: avg_unpool2d_p(g, image=tuple(x.shape[2:]), **how))
 
@@ -107,12 +121,23 @@ avg_pool2d_p.vjp(lambda g, out, x, **how: avg_unpool2d_p(g, image=tuple(x.shape[
 def avg_unpool2d_p(xp, g, *, image, kernel, stride, padding, size, include_pad):
     """The transpose of avg_pool2d: each g is shared among the elements of its window."""
     g = g.transpose(0, 2, 3, 1)
-    g = g * _shares(xp, g.dtype, image, kernel, stride, padding, size, include_pad)
-    out = xp.zeros((g.shape[0], *image, g.shape[3]), g.dtype)
-    for _, there, here in _taps(image, kernel, stride, padding, (1, 1), size):
-        out[(slice(None), *here)] += g[(slice(None), *there)]
+    (h, w), c = image, g.shape[3]
+    shares = _shares(xp, g.dtype, image, kernel, stride, padding, size, include_pad)
+    out = xp.zeros((g.shape[0], h, w, c), g.dtype)
+    for part in tiles(xp, out):
+        share = g[part] * shares
+        rows = xp.zeros((len(share), size[0], w, c), g.dtype)
+        for there, here in _reaches(1, image, kernel, stride, padding, size):
+            rows[:, :, here] += share[:, :, there]
+        for there, here in _reaches(0, image, kernel, stride, padding, size):
+            out[part, here] += rows[:, there]
     return out.transpose(0, 3, 1, 2)
 avg_unpool2d_p.vjp(lambda g, out, x, image, **how: avg_pool2d_p(g, **how))
+
+
+def _reaches(axis, image, kernel, stride, padding, size):
+    return [reach(size[axis], stride[axis], u - padding[axis], image[axis])
+            for u in range(kernel[axis])]
 
 
 def _shares(xp, dtype, image, kernel, stride, padding, size, include_pad):

@@ -95,10 +95,24 @@ def var(x: Any, axis: Axis = None, correction: float = 0, keepdims: bool = False
                  keepdims=keepdims)
 
 
+@primitive(name="std")
+def std_p(xp, x, *, axis=None, correction=0, keepdims=False):
+    """sqrt(sum((x - mean)^2) / (n - correction)); the derivative is taken as 0 where it is 0."""
+    return x.std(axis=axis, ddof=correction, keepdims=keepdims)
+
+
+@std_p.vjp
+def _(g, out, x, axis=None, correction=0, keepdims=False):
+    flat = ew.equal(out, 0)
+    scale = ew.where(flat, 0, g / ew.where(flat, 1, out)) / (_count(x, axis) - correction)
+    return _spread(scale, x, axis) * (x - mean_p(x, axis=axis, keepdims=True))
+
+
 def std(x: Any, axis: Axis = None, correction: float = 0, keepdims: bool = False,
         ddof: float | None = None) -> Tensor:
     """The standard deviation: the square root of `var` with the same arguments."""
-    return ew.sqrt(var(x, axis, correction, keepdims, ddof))
+    return std_p(x, axis=_axes(axis), correction=correction if ddof is None else ddof,
+                 keepdims=keepdims)
 
 
 # -- extremes -----------------------------------------------------------------------------------

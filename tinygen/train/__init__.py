@@ -7,12 +7,18 @@
 
 from .callbacks import Callback, Curves, EarlyStop, Metrics, SampleGrid
 from .checkpoint import Checkpoints, read_checkpoint
-from .errors import CheckpointError, NonFiniteError, TrainingError, TrainingInterrupted
+from .errors import (
+    CheckpointError,
+    NonFiniteError,
+    TrainingError,
+    TrainingInterrupted,
+    TrainingWarning,
+)
 from .progress import Progress
 from .trainer import Trainer
 
 __all__ = [
     "Callback", "CheckpointError", "Checkpoints", "Curves", "EarlyStop", "Metrics",
     "NonFiniteError", "Progress", "SampleGrid", "Trainer", "TrainingError", "TrainingInterrupted",
-    "read_checkpoint",
+    "TrainingWarning", "read_checkpoint",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from .errors import TrainingError, UsageError
+from .errors import TrainingError, TrainingWarning, UsageError
 from .progress import describe_seconds
 from .runs import MODELS, Run, choose, device_named, is_folder, load_data, open_run
 
@@ -36,7 +36,8 @@ def train(model: str | None, run: str | None, resume: bool, quiet: bool, given: 
     source: bool | Path = False
     if model is not None and resume and model not in MODELS and (run in MODELS or run is None):
         model, run = run, model                       # tinygen train --resume RUN
-    if resume:
+    start_over = model in MODELS and run is None and _is_new(given.get("out"))
+    if resume and not start_over:      # with the whole recipe, --resume may come before the run
         model, options, folder, source = _continued(model, run, given)
     else:
         if run is not None:
@@ -103,11 +104,19 @@ def _new_folder(model: str, options: Options) -> Path:
     folder = Path(options.get("out") or Path("runs", f"{model}-{Path(data).name}"))
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; give a folder")
-    if folder.is_dir() and any(folder.iterdir()):
+    if not _is_new(folder):
         what = "a run" if (folder / "config.json").exists() else "files"
         helps = (f"continue it with: {_resume_command(folder)}, or " if what == "a run" else "")
         raise UsageError(f"{folder} holds {what} already; {helps}choose another --out")
     return folder
+
+
+def _is_new(folder: str | Path | None) -> bool:
+    """Whether a run can start in a folder: it has nothing, or what a kill at the start left."""
+    if folder is None or not Path(folder).is_dir():
+        return folder is not None
+    return not any(entry.is_file() or any(entry.iterdir()) for entry in Path(folder).iterdir()
+                   if not entry.name.startswith("."))
 
 
 def _resume_command(folder: Path) -> str:
@@ -218,7 +227,8 @@ def sample(run: str, n: int, out: str | None, seed: int, label: int | None,
     z, labels = sample_inputs(model, n, seed, label)
     parts = [model.generate(z[i:i + 256], None if labels is None else labels[i:i + 256])
              for i in range(0, n, 256)]
-    _save(concat(parts, axis=0), path, model, None if label is not None else grid_layout(model, n)[0])
+    cols = grid_layout(model, n)[0] if label is None else None
+    _save(concat(parts, axis=0), path, model, cols)
 
 
 def interpolate(run: str, rows: int, steps: int, out: str | None, seed: int,
@@ -275,7 +285,8 @@ def reconstruct(run: str, n: int, out: str | None, data: str | None, checkpoint:
 
 def _load(run: str, checkpoint: str | None, device: str) -> tuple[Run, Any]:
     found = open_run(run)
-    return found, found.model(checkpoint, device, lambda text: warnings.warn(text, stacklevel=4))
+    return found, found.model(checkpoint, device, lambda text: warnings.warn(
+        text, TrainingWarning, stacklevel=4))
 
 
 def _picture(out: str | None, run: Run, name: str) -> Path:

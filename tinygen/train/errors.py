@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 __all__ = ["CheckpointError", "NonFiniteError", "TrainingError", "TrainingInterrupted",
-           "UsageError"]
+           "TrainingWarning", "UsageError"]
 
 
 class TrainingError(RuntimeError):
@@ -24,6 +24,10 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, message: str, signal: int):
         super().__init__(message)
         self.signal = signal
+
+
+class TrainingWarning(UserWarning):
+    """Training goes on, but not quite as it was asked to; the message says how."""
 
 
 class UsageError(TrainingError):

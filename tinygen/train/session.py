@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import random
 from .checkpoint import read_checkpoint
-from .errors import CheckpointError, TrainingError
+from .errors import CheckpointError, TrainingError, TrainingWarning
 from .state import copy_state
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def resume(trainer: Trainer, source: bool | str | Path) -> Path | None:
     if trainer.checkpoints is None:
         raise TrainingError("[Trainer] resume=True needs the run's folder: Trainer(..., out=...)")
     if source is True:
-        found = trainer.checkpoints.newest(lambda text: warnings.warn(text, stacklevel=6))
+        found = trainer.checkpoints.newest(lambda text: warnings.warn(
+            text, TrainingWarning, stacklevel=6))
         if found is None:
             return None
         path, state = found
@@ -87,7 +88,7 @@ def resume(trainer: Trainer, source: bool | str | Path) -> Path | None:
     moved = trainer.checkpoints.set_aside_after(trainer.step)
     if moved and source is not True:   # else all of them are damaged, and have been named
         warnings.warn(f"set aside, because later than {path.name}: "
-                      + ", ".join(p.name for p in moved), stacklevel=4)
+                      + ", ".join(p.name for p in moved), TrainingWarning, stacklevel=4)
     if trainer.best and trainer.best["step"] == trainer.step:
         if path == trainer.checkpoints.path(trainer.step):
             trainer.checkpoints.make_best(trainer.step)  # a kill may have come between the two

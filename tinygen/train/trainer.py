@@ -49,7 +49,7 @@ class Trainer:
     """Train a model of `tinygen.models` (or one with the same methods) on batches of images.
 
     Args:
-        model: has `training_step(images, labels, optimizers) -> losses`, `state_dict`,
+        model: an `nn.Module` with `training_step(images, labels, optimizers) -> losses`,
             `configure_optimizers` and, for pictures, `noise`, `generate` and `value_range`.
         loader: a `tinygen.data.DataLoader`, or anything with its `len`, iteration and state.
         out: the folder for checkpoints, metrics and pictures; None writes nothing.
@@ -93,7 +93,7 @@ class Trainer:
         self.seed, self.log_every, self.monitor = seed, log_every, monitor
         self.checkpoint_every, self.schedule_per = checkpoint_every, schedule_per
         self.steps_per_epoch = len(loader)
-        self.total_steps = steps if epochs is None else epochs * self.steps_per_epoch
+        self.total_steps: int = steps or (epochs or 0) * self.steps_per_epoch
         self.optimizers = as_parts(model.configure_optimizers(lr) if optimizers is None
                                    else optimizers, "optimizer")
         self._stepped = self.optimizers if clip_norm is None else {
