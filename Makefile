@@ -24,7 +24,7 @@ stamp = $(VENV)/.stamp-$(subst $(comma),-,$(1))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two pips in one environment
-.PHONY: help demo test examples bench gpu clean distclean
+.PHONY: help demo test examples bench clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,7 @@ test: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## ruff, mypy and every
 	step() { echo; echo "== $$*"; "$$@" || status=1; }; \
 	step $(BIN)/python -m ruff check .; \
 	step $(BIN)/python -m mypy; \
+	step $(BIN)/python benchmarks/overhead.py --check; \
 	step env TINYGEN_KERNELS=numpy $(BIN)/python -m pytest -q -n $(TEST_JOBS) tests/engine; \
 	step $(BIN)/python -m pytest -n $(TEST_JOBS); \
 	exit $$status
@@ -52,12 +53,6 @@ examples: $(call stamp,$(TEST_EXTRAS))  ## run every example until its loss has 
 	@$(BIN)/python -m pytest -m learning --durations=0 --timeout=1800
 
 bench: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## measure against the installed peers
-	@$(BIN)/python -m benchmarks
-
-gpu: $(VENV)/.stamp-torch $(call stamp,app,test,cuda)  ## the GPU tests, then the benchmarks
-	@$(BIN)/python -c 'import cupy, sys; sys.exit(not cupy.cuda.is_available())' \
-	    || { echo "make gpu: CuPy finds no CUDA device on this machine" >&2; exit 1; }
-	@$(BIN)/python -m pytest -m gpu
 	@$(BIN)/python -m benchmarks
 
 clean:  ## remove builds and caches (keeps .venv and runs/)

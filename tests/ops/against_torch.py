@@ -61,7 +61,8 @@ def same(ours, theirs, *arrays, seed=0, second=True, tolerance=None):
     for i, (a, b) in enumerate(zip(dx, dz, strict=True)):
         close(a.data, b, tolerance, f"lifted gradient {i}")
         u = np.asarray(rng.standard_normal(a.shape), dtype)
-        total, reference = total + (a * tg.asarray(u)).sum(), reference + (b * torch.tensor(u)).sum()
+        total = total + (a * tg.asarray(u)).sum()
+        reference = reference + (b * torch.tensor(u)).sum()
     ddx = grad_of(total, [*(x for x, _ in leaves), v], allow_unused=True)
     ddz = torch.autograd.grad(reference, [*(t for _, t in leaves), w], allow_unused=True)
     for i, (a, b) in enumerate(zip(ddx, ddz, strict=True)):

@@ -29,7 +29,8 @@ def test_conv2d_agrees_with_torch(data, dtype, layout, seed):
     size = tuple(max(1, d * (k - 1) + 1 - 2 * p) + draw(ints(0, 6))
                  for d, k, p in zip(how["dilation"], kernel, how["padding"]))
     rng = np.random.default_rng(seed)
-    arrays = [array(rng, (n, c, *size), dtype, layout), array(rng, (o, c // groups, *kernel), dtype)]
+    arrays = [array(rng, (n, c, *size), dtype, layout),
+              array(rng, (o, c // groups, *kernel), dtype)]
     if draw(st.booleans()):
         arrays.append(array(rng, (o,), dtype))
     same(lambda x, w, b=None: tg.conv2d(x, w, b, **how),

@@ -112,7 +112,8 @@ def test_batch_norm_keeps_the_memory_order(layout, training):
     (lambda: tg.batch_norm(tg.zeros(3), training=True), ["(N, C, ...)", "(3,)"]),
     (lambda: tg.batch_norm(tg.zeros(1, 3), training=True), ["more than one value"]),
     (lambda: tg.batch_norm(tg.zeros(2, 3)), ["running_mean", "training=False"]),
-    (lambda: tg.batch_norm(tg.zeros(2, 3), tg.zeros(4), tg.zeros(3)), ["running_mean", "(4,)", "3"]),
+    (lambda: tg.batch_norm(tg.zeros(2, 3), tg.zeros(4), tg.zeros(3)),
+     ["running_mean", "(4,)", "3"]),
 ])
 def test_norm_errors(call, words):
     with pytest.raises(ValueError) as error:

@@ -21,7 +21,8 @@ def windows(draw, dilation):
     """Keyword arguments of a pooling, and an image size that they fit."""
     kernel = draw(ints(1, 4)), draw(ints(1, 4))
     how = {"kernel_size": kernel, "stride": draw(st.none() | st.tuples(ints(1, 4), ints(1, 4))),
-           "padding": tuple(draw(ints(0, k // 2)) for k in kernel), "ceil_mode": draw(st.booleans())}
+           "padding": tuple(draw(ints(0, k // 2)) for k in kernel),
+           "ceil_mode": draw(st.booleans())}
     spans = kernel
     if dilation:
         how["dilation"] = draw(ints(1, 2)), draw(ints(1, 2))
@@ -99,7 +100,7 @@ def test_pool_errors(call, words):
         assert word in str(error.value)
 
 
-# -- pad -------------------------------------------------------------------------------------------
+# -- pad ----------------------------------------------------------------------------------------
 
 
 @few
@@ -137,7 +138,8 @@ def test_pad_under_torch_names(mode):
 
 def test_pad_widths_constants_and_crops():
     x = np.arange(6.0).reshape(2, 3)
-    for width in (1, (1, 2), ((1, 2), (0, 3)), ((2, 1),), [[1, 0], [0, 1]], np.array([[1, 2], [3, 4]])):
+    for width in (1, (1, 2), ((1, 2), (0, 3)), ((2, 1),), [[1, 0], [0, 1]],
+                  np.array([[1, 2], [3, 4]])):
         ours = tg.pad(x, width, constant_values=7).data
         assert np.array_equal(ours, np.pad(x, width, constant_values=7))
     t = tg.Tensor(x, requires_grad=True)
@@ -154,5 +156,5 @@ def test_pad_widths_that_do_not_fit(width):
 
 
 def test_pad_unknown_mode():
-    with pytest.raises(ValueError, match="mode must be one of .*reflect.*'mirror'"):
+    with pytest.raises(ValueError, match=r"mode must be one of .*reflect.*'mirror'"):
         tg.pad(tg.zeros(2, 3), 1, mode="mirror")

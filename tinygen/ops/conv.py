@@ -37,7 +37,7 @@ def conv2d_p(xp, x, weight, bias=None, *, stride, padding, dilation, groups):
 
 @primitive(name="conv_transpose2d")
 def conv_transpose2d_p(xp, x, weight, bias=None, *, stride, padding, dilation, groups):
-    """The transpose of conv2d as a linear map of x: each input adds a scaled kernel to the output."""
+    """The transpose of conv2d as a map of x: each input adds a scaled kernel to the output."""
     return patches.spread(xp, x, weight, bias, stride, padding, dilation, groups)
 
 

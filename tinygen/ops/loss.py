@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from ..primitive import primitive
 from ..tensor import Tensor
-from .elementwise import (
-    absolute, divide, exp, greater, less, log, log1p, maximum, minimum, not_equal, sign, where,
-)
 from .activation import sigmoid
+from .elementwise import (
+    absolute,
+    exp,
+    greater,
+    less,
+    log,
+    maximum,
+    not_equal,
+    where,
+)
 from .index import take_along_axis_p
 from .norm import log_softmax_p
 from .reduce import mean_p, sum_p
-from .shape import broadcast_to, moveaxis
+from .shape import moveaxis
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -44,7 +50,7 @@ def _same_shape(x: Any, target: Any, op: str) -> tuple[Any, Any]:
     return x, target
 
 
-# -- classes ---------------------------------------------------------------------------------------------
+# -- classes ------------------------------------------------------------------------------------
 
 
 def _cross_entropy_definition(logits, target, weight=None, *, ignore_index, reduction,
@@ -77,7 +83,7 @@ def _weighted(loss, share, reduction):
 
 @primitive(name="cross_entropy", composite=_cross_entropy_definition, outputs=2, differentiable=1)
 def cross_entropy_p(xp, logits, target, weight=None, *, ignore_index, reduction, label_smoothing):
-    """-log softmax(logits)[target] of each row (N, C), reduced; also the softmax, for the gradient."""
+    """-log softmax(logits)[target] of each row (N, C), reduced; and the softmax, for its rule."""
     p = logits - logits.max(axis=1, keepdims=True)
     rows = xp.arange(p.shape[0])
     used = target != ignore_index
@@ -219,7 +225,7 @@ def _as_tensor(x: Any) -> Any:
     return x if x is None or isinstance(x, Tensor) else Tensor.wrap(x)
 
 
-# -- probabilities of two classes ----------------------------------------------------------------------------
+# -- probabilities of two classes ---------------------------------------------------------------
 
 
 @primitive(name="bce_with_logits")
@@ -287,7 +293,7 @@ def binary_cross_entropy(p: Any, target: Any, weight: Any = None,
     return _reduce(loss if weight is None else loss * weight, reduction)
 
 
-# -- distances -----------------------------------------------------------------------------------------------
+# -- distances ----------------------------------------------------------------------------------
 
 
 @primitive(name="mse_loss")

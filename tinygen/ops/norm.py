@@ -17,7 +17,7 @@ from .shape import as_shape, normalize_axis
 
 TILE = 1 << 16   # elements of a tile of the normalisations
 
-# -- softmax -----------------------------------------------------------------------------------------
+# -- softmax ------------------------------------------------------------------------------------
 
 
 @primitive(name="softmax")
@@ -59,7 +59,7 @@ def _floating(x: Any, op: str) -> Any:
     return x
 
 
-# -- layer normalisation ---------------------------------------------------------------------------------
+# -- layer normalisation ------------------------------------------------------------------------
 
 
 def _layer_norm_definition(x, weight=None, bias=None, *, axes, eps):
@@ -149,7 +149,7 @@ def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None
     return layer_norm_p(_floating(x, "layer_norm"), weight, bias, axes=axes, eps=eps)[0]
 
 
-# -- batch normalisation -----------------------------------------------------------------------------------
+# -- batch normalisation ------------------------------------------------------------------------
 
 
 def _spatial(x: Any) -> tuple[int, ...]:
@@ -251,7 +251,7 @@ def _beside(v: Any, a: Any) -> Any:
     return v if a.ndim == 2 else v[:, None]
 
 
-# -- sums over tiles ---------------------------------------------------------------------------------------
+# -- sums over tiles ----------------------------------------------------------------------------
 
 
 def _parts(xp: Any, a: Any) -> list[slice]:
@@ -313,7 +313,8 @@ def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight
         raise ValueError(f"[batch_norm] x: {tuple(x.shape)}: training needs more than one value "
                          "per channel")
     y, mean, var = batch_norm_p(_floating(x, "batch_norm"), weight, bias, eps=eps)
-    for running, new in ((running_mean, mean.data), (running_var, var.data * (count / (count - 1)))):
+    unbiased = var.data * (count / (count - 1))
+    for running, new in ((running_mean, mean.data), (running_var, unbiased)):
         if running is not None:
             running.data[...] = (1 - momentum) * running.data + momentum * new
             running.touch()

@@ -24,7 +24,7 @@ PLANES = 4   # images with at most so many channels are gathered plane by plane
 LAST, FIRST = 1, 2   # where the height is: (N, H, W, C) or (N, C, H, W)
 
 
-# -- conv2d -------------------------------------------------------------------------------------------
+# -- conv2d -------------------------------------------------------------------------------------
 
 
 def correlate(xp: Any, x: Any, w: Any, bias: Any, stride: Pair, padding: Edges, dilation: Pair,
@@ -85,7 +85,7 @@ def correlate_weight(xp: Any, x: Any, g: Any, stride: Pair, padding: Edges, dila
     return dw.reshape(o, *kernel, c // groups).transpose(0, 3, 1, 2)
 
 
-# -- conv_transpose2d ---------------------------------------------------------------------------------
+# -- conv_transpose2d ---------------------------------------------------------------------------
 
 
 def spread(xp: Any, y: Any, w: Any, bias: Any, stride: Pair, padding: Edges, dilation: Pair,
@@ -98,11 +98,11 @@ def spread(xp: Any, y: Any, w: Any, bias: Any, stride: Pair, padding: Edges, dil
     if stride == (1, 1) and 2 * size[0] * size[1] <= 3 * oh * ow:
         # A convolution with the kernel turned around. (Where the output is much larger than the
         # input, most of its patches would be padding.)
-        edges = tuple((d * (k - 1) - a, d * (k - 1) - b)
-                      for d, k, (a, b) in zip(dilation, kernel, padding))
+        rows, columns = ((d * (k - 1) - a, d * (k - 1) - b)
+                         for d, k, (a, b) in zip(dilation, kernel, padding))
         turned = w.reshape(groups, o // groups, cg, *kernel).swapaxes(1, 2)[..., ::-1, ::-1]
         return correlate(xp, y, turned.reshape(groups * cg, o // groups, *kernel), bias, (1, 1),
-                         edges, dilation, groups)
+                         (rows, columns), dilation, groups)
     how = (bias, stride, padding, dilation, full, size)
     if _depthwise(groups * cg, (o, cg), groups):
         return _spread_taps(xp, y, w, *how)
@@ -190,7 +190,7 @@ def _sums(xp, out, bias, padding, full, step, height):
         out[i:i + step] = tile[tuple(kept)]
 
 
-# -- gathering ------------------------------------------------------------------------------------------
+# -- gathering ----------------------------------------------------------------------------------
 
 
 def _tiles(xp: Any, x: Any, kernel: Pair, stride: Pair, padding: Edges, dilation: Pair,
@@ -280,7 +280,7 @@ def _by_group(w: Any, groups: int) -> Any:
     return w.reshape(groups, w.shape[0] // groups, -1)
 
 
-# -- one kernel per channel ------------------------------------------------------------------------------
+# -- one kernel per channel ---------------------------------------------------------------------
 
 
 def _depthwise(c: int, weight: tuple[int, ...], groups: int) -> bool:
@@ -288,7 +288,7 @@ def _depthwise(c: int, weight: tuple[int, ...], groups: int) -> bool:
 
 
 def _correlate_taps(xp, x, w, out, kernel, stride, padding, dilation, size):
-    """No channel mixes with another: a sum over the taps of strided views times a row of weights."""
+    """No channel mixes with another: a sum over the taps of strided views times weights."""
     step = _images(xp, 2 * out[0].nbytes if len(out) else 1)
     for i, image in _padded(xp, x.transpose(0, 2, 3, 1), padding, step, LAST):
         acc = out[i:i + step]
@@ -328,7 +328,7 @@ def _taps(image, kernel, stride, dilation, size):
                               left:left + stride[1] * (size[1] - 1) + 1:stride[1]]
 
 
-# -- sizes -------------------------------------------------------------------------------------------------
+# -- sizes --------------------------------------------------------------------------------------
 
 
 def out_size(size: tuple[int, ...], kernel: tuple[int, ...], stride: Pair, padding: Edges,

@@ -218,7 +218,7 @@ def _window(x: Any, op: str, kernel_size: Any, stride: Any, padding: Any, dilati
         m = (room + (s - 1 if ceil_mode else 0)) // s + 1
         if ceil_mode and (m - 1) * s >= n + p:
             m -= 1          # the last window would begin in the padding on the right
-        if room < 0 and m < 1 or n < 1:
+        if (room < 0 and m < 1) or n < 1:
             raise ValueError(f"[{op}] x: {tuple(x.shape)}: images of {n} with padding {p} are "
                              f"smaller than the window, which spans {d * (k - 1) + 1}")
         size.append(m)
