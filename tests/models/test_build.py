@@ -53,12 +53,16 @@ def test_unknown_names_and_options_are_told_what_there_is():
         build("classifier", (1, 28, 28))
 
 
-def test_models_in_float64_train_in_float64():
-    model = build("vae", (1, 8, 8), hidden=8).double()
-    losses = model.training_step(np.zeros((2, 1, 8, 8), np.float32), None,
-                                 model.configure_optimizers())
-    assert losses["loss"].dtype == np.float64
-    assert all(p.dtype == np.float64 for p in model.parameters())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", MODELS)
+def test_training_keeps_the_number_type(name, dtype):
+    options = {"width": 2} if name == "wgan-gp" else SMALL[name]
+    model = build(name, (1, 16, 16), 10, **options).to(dtype=dtype)
+    images = np.random.default_rng(0).random((4, 1, 16, 16))     # float64: cast by the model
+    losses = model.training_step(images, np.arange(4), model.configure_optimizers())
+    assert {v.dtype.name for v in losses.values()} == {dtype}
+    assert {p.dtype.name for p in model.parameters()} == {dtype}
+    assert {p.grad.dtype.name for p in model.parameters() if p.grad is not None} == {dtype}
 
 
 def test_the_same_seed_gives_the_same_weights_and_the_same_training():

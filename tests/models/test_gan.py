@@ -241,7 +241,8 @@ def test_wgan_gp_critics_have_no_batch_norm_and_refuse_it():
 
 
 def test_optimizers_are_the_papers():
-    for name, lr, betas in [("dcgan", 2e-4, (0.5, 0.999)), ("wgan-gp", 1e-4, (0.0, 0.9))]:
+    for name, lr, betas in [("gan", 1e-3, (0.5, 0.999)), ("dcgan", 2e-4, (0.5, 0.999)),
+                            ("wgan-gp", 1e-4, (0.0, 0.9))]:
         for optimizer in small(name).configure_optimizers().values():
             group = optimizer.param_groups[0]
             assert (group["lr"], tuple(group["betas"])) == (lr, betas)

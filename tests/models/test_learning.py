@@ -30,3 +30,23 @@ def test_vae_loss_falls_on_digits_it_has_not_seen(name, options, least):
     train(model, epochs=10)
     after = model.evaluate(images)["loss"].item()
     assert after < before - least
+
+
+@pytest.mark.parametrize(("name", "options", "epochs"), [
+    ("gan", {"hidden": [128, 128]}, 12), ("dcgan", {"width": 16}, 15)])
+def test_generated_digits_come_to_have_the_pixel_statistics_of_real_ones(name, options, epochs):
+    """Distance between the mean pictures, and between the pixels' standard deviations."""
+    real = data.Digits().images / np.float32(255)
+    tg.manual_seed(0)
+    model = build(name, (1, 8, 8), **options)
+    z = model.noise(300)
+
+    def distance():
+        samples = (model.generate(z).numpy() + 1) / 2
+        return (np.abs(samples.mean(0) - real.mean(0)).mean()
+                + np.abs(samples.std(0) - real.std(0)).mean())
+
+    before = distance()
+    history = train(model, epochs)
+    assert all(np.isfinite(value.item()) for losses in history for value in losses.values())
+    assert distance() < before / 2

@@ -28,12 +28,11 @@ def torch_loss(name, torch, real, fake, smoothing):
     return fake.mean() - real.mean(), -fake.mean()
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("name", GAN_LOSSES)
+@pytest.mark.parametrize(("name", "smoothing"), [
+    *((name, 0.0) for name in GAN_LOSSES),
+    *((name, 0.1) for name in ("non-saturating", "saturating", "least-squares"))])
 def test_losses_and_gradients_are_pytorchs(name, smoothing):
     torch = pytest.importorskip("torch")
-    if smoothing and not GAN_LOSSES[name].smooths:
-        pytest.skip("this loss has no targets")
     arrays = logits(0), logits(1)
     theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
     expected_d, expected_g = torch_loss(name, torch, *theirs, smoothing)

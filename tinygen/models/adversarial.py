@@ -35,6 +35,7 @@ class AdversarialModel(GenerativeModel):
     """
 
     value_range = (-1.0, 1.0)
+    rate = 2e-4     # the learning rate of both sides, where none is given
     generator: nn.Module
     discriminator: nn.Module
 
@@ -54,14 +55,14 @@ class AdversarialModel(GenerativeModel):
         self.register_buffer("batches", Tensor.wrap(np.zeros((), np.int64)))
 
     def configure_optimizers(self, lr: float | None = None) -> dict[str, optim.Optimizer]:
-        """Adam for each side: 2e-4 with betas (0.5, 0.999), or 1e-4 with (0, 0.9) for WGAN-GP.
+        """Adam for each side: lr `rate`, betas (0.5, 0.999); for WGAN-GP 1e-4 and (0, 0.9).
 
         Sources: A. Radford et al., ICLR 2016, section 3; I. Gulrajani et al., NeurIPS 2017,
         algorithm 1.
         """
         wasserstein = self.options["loss"] == "wasserstein"
         betas = (0.0, 0.9) if wasserstein else (0.5, 0.999)
-        rate = (1e-4 if wasserstein else 2e-4) if lr is None else lr
+        rate = (1e-4 if wasserstein else self.rate) if lr is None else lr
         return {"generator": optim.Adam(learnt(self.generator), lr=rate, betas=betas),
                 "discriminator": optim.Adam(learnt(self.discriminator), lr=rate, betas=betas)}
 

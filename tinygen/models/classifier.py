@@ -35,7 +35,7 @@ class Classifier(Model):
     """
 
     def __init__(self, image_shape: Sequence[int], num_classes: int | None = 10, *,
-                 width: int = 16, hidden: int = 128, dropout: float = 0.5,
+                 width: int = 16, hidden: int = 128, dropout: float = 0.25,
                  name: str = "classifier"):
         options = {"width": width, "hidden": hidden, "dropout": dropout}
         super().__init__(name, image_shape, num_classes, options)

@@ -34,8 +34,12 @@ class GAN(AdversarialModel):
     (5, 1, 8, 8)
     """
 
+    # After 20 s of CPU on the 8x8 digits, the mean distance from a sample to the nearest digit is
+    # 1.37 at 1e-3, 1.47 at 5e-4, 1.7 at 2e-4; on MNIST after 60 s 6.3 at 1e-3, 7.0 at 5e-4.
+    rate = 1e-3
+
     def __init__(self, image_shape: Sequence[int], num_classes: int | None = None, *,
-                 latent: int = 64, hidden: Sequence[int] = (256, 512), dropout: float = 0.3,
+                 latent: int = 64, hidden: Sequence[int] = (256, 256), dropout: float = 0.3,
                  loss: str = "non-saturating", label_smoothing: float = 0.0,
                  gradient_penalty: float = 0.0, n_critic: int = 1, name: str = "gan"):
         hidden = tuple(hidden)
