@@ -11,6 +11,7 @@ import argparse
 import tinygen as tg
 from tinygen.data import DataLoader, load
 from tinygen.models import build
+from tinygen.optim.lr_scheduler import CosineAnnealingLR
 from tinygen.train import Trainer
 
 
@@ -30,10 +31,13 @@ def main() -> float:
     model = build("classifier", image_shape=train.image_shape, num_classes=10)
     print(model.summary((args.batch_size, *train.image_shape)))               # (N, 1, H, W)
 
-    trainer = Trainer(
-        model, DataLoader(train, args.batch_size, shuffle=True, drop_last=True, seed=args.seed),
-        eval_loader=DataLoader(test, 500), out=args.out, seed=args.seed, samples=0,
-        epochs=args.epochs or (30 if args.quick else 5))
+    loader = DataLoader(train, args.batch_size, shuffle=True, seed=args.seed)
+    epochs = args.epochs or (30 if args.quick else 5)
+    optimizers = model.configure_optimizers(lr=2e-3)
+    schedule = CosineAnnealingLR(optimizers["model"], T_max=epochs * len(loader))
+    trainer = Trainer(model, loader, args.out, epochs=epochs, optimizers=optimizers,
+                      schedulers=schedule, schedule_per="step", seed=args.seed, samples=0,
+                      eval_loader=DataLoader(test, 500))
     accuracy = 0.0
     for row in trainer.fit():
         if "eval_accuracy" in row:

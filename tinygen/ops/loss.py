@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..primitive import primitive
 from ..tensor import Tensor
 from .activation import sigmoid
@@ -131,13 +132,8 @@ def _(needs, gs, ys, logits, target, weight=None, *, ignore_index, reduction, la
         all_w = c if weight is None else weight.sum()
         gx = p * (own + around * all_w)[:, None]
         gx -= around[:, None] if weight is None else around[:, None] * weight
-    gx[np.arange(n) if isinstance(p, np.ndarray) else classes * 0 + _arange(p, n), classes] -= own
+    gx[backend.array_module(p).arange(n), classes] -= own
     return gx.astype(p.dtype, copy=False), None, None
-
-
-def _arange(like, n):
-    from .. import backend
-    return backend.array_module(like).arange(n)
 
 
 def cross_entropy(logits: Any, target: Any, weight: Any = None, ignore_index: int = -100,

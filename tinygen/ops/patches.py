@@ -18,7 +18,9 @@ import numpy as np
 Pair = tuple[int, int]
 Edges = tuple[Pair, Pair]
 
-# Bytes of patches in one tile, on a CPU and on a GPU (which has no cache to stay in).
+# Bytes of patches in one tile, on a CPU and on a GPU (which has no cache to stay in). Measured on
+# two cores with 2.5 MB of L2 each, 128 -> 256 channels, 4x4, stride 2: forward 50 ms with 0.5 MB,
+# 34 with 2 MB, 37 with 8 MB, 67 with all patches at once; PyTorch 29.
 TILE, TILE_GPU = 2 << 20, 256 << 20
 PLANES = 4   # images with at most so many channels are gathered plane by plane
 LAST, FIRST = 1, 2   # where the height is: (N, H, W, C) or (N, C, H, W)
