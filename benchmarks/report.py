@@ -89,7 +89,7 @@ def duration(seconds: float) -> str:
 def footnote(report: Report) -> list[str]:
     """What a reader has to know to judge the figures."""
     lines = [
-        f"{report.machine()}; {report.threads} threads on each side; "
+        f"{report.machine()}; {report.threads} thread{'s' * (report.threads > 1)} on each side; "
         f"{', '.join(report.versions())}",
         f"sgemm 1024x1024: {report.ceiling:.0f} GFLOP/s; load average {report.load[0]:.1f} before "
         f"and {report.load[1]:.1f} after; {report.rounds} alternating rounds"

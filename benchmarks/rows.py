@@ -32,9 +32,11 @@ def rows(quick: bool = False) -> list[Row]:
 
 
 def select(wanted: list[str], quick: bool = False) -> list[Row]:
-    """The rows whose group or name contains one of `wanted`; all macro rows without any."""
+    """The rows of the groups named in `wanted`, and those whose names contain another of its
+    entries; all macro rows without any."""
     wanted = wanted or ["macro"]
-    return [r for r in rows(quick) if any(w in r.name or w == r.group for w in wanted)]
+    return [r for r in rows(quick)
+            if any(w == r.group if w in ("macro", "micro") else w in r.name for w in wanted)]
 
 
 def _macro(quick: bool) -> list[Row]:

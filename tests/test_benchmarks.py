@@ -69,6 +69,14 @@ def test_a_side_that_dies_is_named_and_does_not_stop_the_others(monkeypatch):
     assert result.ratio("broken") is None
 
 
+def test_filters_choose_groups_and_names():
+    assert rows.select([], quick=True) == MACRO
+    assert {r.group for r in rows.select(["micro"])} == {"micro"}
+    assert [r.name for r in rows.select(["micro-mlp", "conv2d-b"])] == ["micro-mlp",
+                                                                        "conv2d-backward"]
+    assert rows.select(["nosuch"]) == []
+
+
 def test_ratio_is_peer_time_over_ours():
     result = runner.Result(ROWS[0], {"tinygen": runner.Measurement([2.0, 1.0, 4.0]),
                                      "torch": runner.Measurement([6.0, 3.0, 4.0])})
