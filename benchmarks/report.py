@@ -161,7 +161,7 @@ def write_markdown(report: Report, path: Path) -> None:
     page = ["# Benchmarks", "", "Whole training steps (forward, backward, optimizer), the same "
             "architecture and hyperparameters on each side, each side in a process of its own, "
             "in alternating rounds.", "",
-            *([f"![Time of each side relative to tinygen]({chart.name})", ""] if drawn else []),
+            *([f"![Speed of tinygen relative to each peer]({chart.name})", ""] if drawn else []),
             *table, "", *[f"- {line}" for line in footnote(report)], "",
             f"Measured {datetime.now(UTC):%Y-%m-%d} by", "",
             f"    {report.command}", ""]
