@@ -455,9 +455,12 @@ def test_many_abandoned_iterators_do_not_deadlock():
 
 
 SCRIPT = """
-import threading, time
+import signal, threading, time
 import numpy as np
 from tinygen.data import ArrayDataset, DataLoader
+
+# a parent started in the background hands down an ignored SIGINT
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Slow(ArrayDataset):
     def batch(self, indices, rng=None):
