@@ -212,3 +212,10 @@ def test_fused_ops_and_several_outputs_leave_no_cycles():
         PRIMITIVES["layer_norm"](x, axes=(1,), eps=1e-5)[0].sum().backward()
         x.grad = w.grad = None
     assert no_cycles(step) == 0
+
+
+def test_detect_anomaly_sees_operators_as_well_as_functions():
+    x = tg.Tensor([1.0, 0.0], requires_grad=True)
+    with (np.errstate(all="ignore"), tg.detect_anomaly(),
+          pytest.raises(tg.AnomalyError, match=r"\[divide\] made the first")):
+        _ = x / tg.zeros(2)

@@ -25,13 +25,12 @@ _COMPARE = {"eq": elementwise.equal, "ne": elementwise.not_equal, "lt": elementw
 
 
 def _operator(op: Any) -> tuple[Any, Any]:
-    call = op.__call__   # bound once: 0.1 us less per operator than calling the object
-
+    # op(...), not a bound op.__call__ (0.1 us less): detect_anomaly replaces the method
     def forward(self, other):
-        return call(self, other)
+        return op(self, other)
 
     def reflected(self, other):
-        return call(other, self)
+        return op(other, self)
     return forward, reflected
 
 
