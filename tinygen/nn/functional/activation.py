@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops, random
-from ..backend import Generator
-from ..tensor import Tensor
+from ... import ops, random
+from ...backend import Generator
+from ...tensor import Tensor
+
+__all__ = ["elu", "gelu", "gumbel_softmax", "hardtanh", "leaky_relu", "log_softmax", "logsigmoid",
+           "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softmin", "softplus",
+           "softsign", "tanh"]
 
 
 def relu(input: Any, inplace: bool = False) -> Tensor:

@@ -1,0 +1,20 @@
+"""Primitives without a row, and where they are tested instead."""
+
+from tests.drawing import Case
+
+CASES: list[Case] = []
+
+EXEMPT = {
+    "pick": "reads one output of the node of another primitive; every row with several outputs "
+            "goes through it",
+    "random_normal": "its values come from a generator; tests/engine/test_random.py",
+    "random_uniform": "its values come from a generator; tests/engine/test_random.py",
+    "random_integers": "its values come from a generator; tests/engine/test_random.py",
+    "random_permutation": "its values come from a generator; tests/engine/test_random.py",
+    "sgd_update": "changes its inputs in place; tests/optim/test_updates.py",
+    "rmsprop_update": "changes its inputs in place; tests/optim/test_updates.py",
+    "adam_update": "changes its inputs in place; tests/optim/test_updates.py",
+    "total_norm": "never differentiated, float64 inside; tests/optim/test_clip.py",
+    "scale_to_norm": "changes its inputs in place; tests/optim/test_clip.py",
+    "clip_in_place": "changes its inputs in place; tests/optim/test_clip.py",
+}

@@ -1,0 +1,16 @@
+"""Everything in nn that has no state, under PyTorch's names, argument names and defaults.
+
+These are the functions of `tinygen.ops` as a PyTorch user calls them (`dim` instead of `axis`).
+`inplace=True` is accepted where PyTorch has it and changes nothing: results are new tensors.
+"""
+
+from .activation import *
+from .conv import *
+from .distance import *
+from .dropout import *
+from .loss import *
+from .norm import *
+from .padding import *
+from .pool import *
+from .resize import *
+from .table import *
