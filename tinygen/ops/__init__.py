@@ -36,6 +36,12 @@ from .loss import (
 from .norm import batch_norm, layer_norm, log_softmax, softmax
 from .padding import pad
 from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from . import arrange, floating, running, scattering, statistics
+from .arrange import *
+from .floating import *
+from .running import *
+from .scattering import *
+from .statistics import *
 
 # The names that NumPy and the array API give to the same functions.
 abs, pow, mod, concatenate, true_divide = absolute, power, remainder, concat, divide
@@ -67,3 +73,5 @@ __all__ = [
     "tanh", "tensor", "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu",
     "true_divide", "trunc", "var", "where", "zeros", "zeros_like",
 ]
+__all__ += arrange.__all__ + floating.__all__ + running.__all__
+__all__ += scattering.__all__ + statistics.__all__

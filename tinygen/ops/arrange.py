@@ -1,0 +1,267 @@
+"""Joining, cutting and laying out tensors: NumPy's conveniences, made of the ops of `shape.py`."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from .index import getitem, put_index, take
+from .shape import (
+    as_shape,
+    broadcast_arrays,
+    concat,
+    expand_dims,
+    flip,
+    moveaxis,
+    normalize_axis,
+    permute_dims,
+    reshape,
+    split,
+    stack,
+    swapaxes,
+)
+
+__all__ = ["argwhere", "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "cartesian_prod",
+           "column_stack", "combinations", "diag", "diag_embed", "diagflat", "dsplit", "dstack",
+           "fliplr", "flipud", "hsplit", "hstack", "ravel", "rollaxis", "rot90",
+           "sliding_window_view", "tril_indices", "triu_indices", "unstack", "vsplit", "vstack"]
+
+
+def _tensor(x: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+# -- at least so many axes -----------------------------------------------------------------------
+
+
+def _many(xs: tuple[Any, ...], change: Any) -> Any:
+    if len(xs) == 1 and isinstance(xs[0], (list, tuple)) and any(
+            isinstance(x, Tensor) for x in xs[0]):
+        xs = tuple(xs[0])
+    made = tuple(change(_tensor(x)) for x in xs)
+    return made[0] if len(made) == 1 else made
+
+
+def atleast_1d(*xs: Any) -> Any:
+    """Numbers as tensors of shape (1,); all others as they are."""
+    return _many(xs, lambda x: x if x.ndim else reshape(x, (1,)))
+
+
+def atleast_2d(*xs: Any) -> Any:
+    """Tensors with two axes or more: (n,) becomes (1, n)."""
+    return _many(xs, lambda x: x if x.ndim > 1 else reshape(x, (1, -1)))
+
+
+def atleast_3d(*xs: Any) -> Any:
+    """Tensors with three axes or more: (n,) becomes (1, n, 1) and (m, n) becomes (m, n, 1)."""
+    return _many(xs, lambda x: x if x.ndim > 2 else reshape(x, (*x.shape, 1)) if x.ndim == 2
+                 else reshape(x, (1, -1, 1)))
+
+
+def ravel(x: Any) -> Tensor:
+    """All elements along one axis, in C order."""
+    return reshape(x, (-1,))
+
+
+# -- joining and cutting -------------------------------------------------------------------------
+
+
+def hstack(xs: Sequence[Any]) -> Tensor:
+    """The tensors side by side: along axis 1, or end to end if they have one axis."""
+    xs = [atleast_1d(x) for x in xs]
+    return concat(xs, 0 if xs and xs[0].ndim == 1 else 1)
+
+
+def vstack(xs: Sequence[Any]) -> Tensor:
+    """The tensors one below the other, rows being made of those with one axis."""
+    return concat([atleast_2d(x) for x in xs], 0)
+
+
+def dstack(xs: Sequence[Any]) -> Tensor:
+    """The tensors one behind the other, along axis 2."""
+    return concat([atleast_3d(x) for x in xs], 2)
+
+
+def column_stack(xs: Sequence[Any]) -> Tensor:
+    """The tensors side by side, columns being made of those with one axis."""
+    xs = [_tensor(x) for x in xs]
+    return concat([x if x.ndim > 1 else reshape(x, (-1, 1)) for x in xs], 1)
+
+
+def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
+    """The slices along `axis`, one tensor each (PyTorch's `unbind`)."""
+    x = _tensor(x)
+    axis = normalize_axis(axis, x.ndim, "unstack")
+    return tuple(x[(*(slice(None),) * axis, i)] for i in range(x.shape[axis]))
+
+
+def array_split(x: Any, parts: Any, axis: int = 0) -> list[Tensor]:
+    """`split` into pieces whose lengths differ by at most one."""
+    x = _tensor(x)
+    if not isinstance(parts, (int, np.integer)):
+        return split(x, parts, axis)
+    if parts < 1:
+        raise ValueError(f"[array_split] parts must be at least 1, got {parts}")
+    n = x.shape[normalize_axis(axis, x.ndim, "array_split")]
+    sizes = [n // parts + (i < n % parts) for i in range(int(parts))]
+    return split(x, list(itertools.accumulate(sizes))[:-1], axis)
+
+
+def _split_along(x: Any, parts: Any, axis: int, least: int, op: str) -> list[Tensor]:
+    x = _tensor(x)
+    if x.ndim < least:
+        raise ValueError(f"[{op}] at least {least} axes are needed, got {x.shape}")
+    return split(x, parts, axis)
+
+
+def hsplit(x: Any, parts: Any) -> list[Tensor]:
+    """`split` along axis 1 (along axis 0 of a tensor with one axis)."""
+    return _split_along(x, parts, 0 if _tensor(x).ndim == 1 else 1, 1, "hsplit")
+
+
+def vsplit(x: Any, parts: Any) -> list[Tensor]:
+    """`split` along axis 0."""
+    return _split_along(x, parts, 0, 2, "vsplit")
+
+
+def dsplit(x: Any, parts: Any) -> list[Tensor]:
+    """`split` along axis 2."""
+    return _split_along(x, parts, 2, 3, "dsplit")
+
+
+# -- turning and sliding -------------------------------------------------------------------------
+
+
+def fliplr(x: Any) -> Tensor:
+    """Axis 1 reversed."""
+    return flip(x, 1)
+
+
+def flipud(x: Any) -> Tensor:
+    """Axis 0 reversed."""
+    return flip(x, 0)
+
+
+def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
+    """A turn by k * 90 degrees in the plane of two axes, from the first towards the second."""
+    x = _tensor(x)
+    a, b = (normalize_axis(i, x.ndim, "rot90") for i in axes)
+    if a == b:
+        raise ValueError(f"[rot90] two different axes are needed, got {tuple(axes)}")
+    k = operator.index(k) % 4
+    if k == 0:
+        return x
+    if k == 2:
+        return flip(x, (a, b))
+    return flip(swapaxes(x, a, b), a) if k == 1 else swapaxes(flip(x, a), a, b)
+
+
+def rollaxis(x: Any, axis: int, start: int = 0) -> Tensor:
+    """Axis `axis` moved back to before the axis that is at `start`."""
+    x = _tensor(x)
+    axis = normalize_axis(axis, x.ndim, "rollaxis")
+    start = start + x.ndim if start < 0 else start
+    return moveaxis(x, axis, start - 1 if axis < start else start)
+
+
+def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int = 1) -> Tensor:
+    """All windows of the given length(s) along `axis`, as new last axes (a copy, not a view).
+
+    >>> import tinygen as tg
+    >>> tg.sliding_window_view(tg.arange(4), 3).tolist()
+    [[0, 1, 2], [1, 2, 3]]
+    """
+    x = _tensor(x)
+    sizes = as_shape(window_shape)
+    axes = range(x.ndim) if axis is None else as_shape(axis)
+    axes = [normalize_axis(a, x.ndim, "sliding_window_view") for a in axes]
+    if len(sizes) != len(axes):
+        raise ValueError(f"[sliding_window_view] {len(sizes)} window lengths for {len(axes)} axes")
+    for a, size in zip(axes, sizes, strict=True):
+        if not 0 <= size <= x.shape[a]:
+            raise ValueError(f"[sliding_window_view] a window of {size} does not fit into axis {a} "
+                             f"of {x.shape}")
+        starts = np.arange(0, x.shape[a] - size + 1, step)
+        x = moveaxis(take(x, starts[:, None] + np.arange(size), a), a + 1, -1)
+    return x
+
+
+# -- diagonals and triangles ---------------------------------------------------------------------
+
+
+def diag(x: Any, k: int = 0) -> Tensor:
+    """A vector as the diagonal `k` of a matrix; of a matrix, its diagonal `k`."""
+    x = _tensor(x)
+    if x.ndim == 1:
+        return diag_embed(x, k)
+    if x.ndim != 2:
+        raise ValueError(f"[diag] a vector or a matrix is needed, got {x.shape}")
+    i = np.arange(max(0, min(x.shape[0] + min(k, 0), x.shape[1] - max(k, 0))))
+    return getitem(x, (i - min(k, 0), i + max(k, 0)))
+
+
+def diagflat(x: Any, k: int = 0) -> Tensor:
+    """All elements along the diagonal `k` of a matrix."""
+    return diag_embed(reshape(x, (-1,)), k)
+
+
+def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
+    """The last axis laid along a diagonal of two new axes `axis1` and `axis2` of the result."""
+    x = _tensor(x)
+    n = x.shape[-1] + abs(offset)
+    i = np.arange(x.shape[-1])
+    empty = Tensor.wrap(np.zeros((*x.shape[:-1], n, n), x.dtype)).to(x.device)
+    y = put_index(empty, (..., i - min(offset, 0), i + max(offset, 0)), x)
+    a, b = (normalize_axis(d, y.ndim, "diag_embed") for d in (axis1, axis2))
+    if a == b:
+        raise ValueError(f"[diag_embed] axis1 and axis2 must differ, got {axis1} and {axis2}")
+    order = [d for d in range(y.ndim - 2)]
+    for place, source in sorted(((a, y.ndim - 2), (b, y.ndim - 1))):
+        order.insert(place, source)
+    return permute_dims(y, order)
+
+
+def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the lower triangle of an n x m matrix, up to diagonal k."""
+    rows, cols = np.tril_indices(n, k, m)
+    return Tensor.wrap(rows), Tensor.wrap(cols)
+
+
+def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the upper triangle of an n x m matrix, from diagonal k."""
+    rows, cols = np.triu_indices(n, k, m)
+    return Tensor.wrap(rows), Tensor.wrap(cols)
+
+
+# -- choices -------------------------------------------------------------------------------------
+
+
+def argwhere(x: Any) -> Tensor:
+    """The indices of the elements that are not zero, one row each: (count, ndim)."""
+    array = _tensor(x).data
+    return Tensor.wrap(np.stack(array.nonzero(), axis=1) if array.ndim
+                       else np.zeros((int(array != 0), 0), np.int64))
+
+
+def cartesian_prod(*xs: Any) -> Tensor:
+    """All choices of one element from each of the vectors, one row each."""
+    vectors = [_tensor(x) for x in xs]
+    if len(vectors) == 1:
+        return vectors[0]
+    grids = broadcast_arrays(*(reshape(v, (-1,) + (1,) * (len(vectors) - 1 - i))
+                               for i, v in enumerate(vectors)))
+    return reshape(stack(grids, -1), (-1, len(vectors)))
+
+
+def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All choices of r elements of a vector, one row each, in the order of itertools."""
+    x = _tensor(x)
+    choose = itertools.combinations_with_replacement if with_replacement else (
+        itertools.combinations)
+    index = np.array(list(choose(range(x.shape[0]), r)), np.int64).reshape(-1, r)
+    return getitem(expand_dims(x, 0), (0, index))

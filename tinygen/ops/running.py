@@ -1,0 +1,240 @@
+"""Running extremes and sums along an axis, differences, and integrals by the trapezoidal rule."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..primitive import primitive
+from ..tensor import Tensor
+from . import elementwise as ew
+from .index import take_along_axis_p
+from .reduce import cumprod, cumsum
+from .reduce import sum as sum_of
+from .shape import broadcast_to, concat_p, normalize_axis, reshape, swapaxes
+
+__all__ = ["cummax", "cummin", "cumulative_prod", "cumulative_sum", "cumulative_trapezoid", "diff",
+           "gradient", "logcumsumexp", "trapezoid", "trapz"]
+
+
+def _tensor(x: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+# -- running extremes ----------------------------------------------------------------------------
+
+
+@primitive(name="argcummax")
+def argcummax_p(xp, x, *, axis):
+    """Where the largest element so far stands; the last of equal ones, NaN above all."""
+    return _argcum(xp, x, xp.maximum, axis)
+
+
+@primitive(name="argcummin")
+def argcummin_p(xp, x, *, axis):
+    """Where the smallest element so far stands; the last of equal ones, NaN below all."""
+    return _argcum(xp, x, xp.minimum, axis)
+
+
+def _argcum(xp: Any, x: Any, extreme: Any, axis: int) -> Any:
+    best = extreme.accumulate(x, axis=axis)
+    here = xp.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
+    reached = (x == best) | ((x != x) if x.dtype.kind == "f" else False)
+    return xp.maximum.accumulate(xp.where(reached, here, 0), axis=axis)
+
+
+def cummax(x: Any, axis: int = 0) -> tuple[Tensor, Tensor]:
+    """The largest element so far along `axis`, and its index: (values, indices).
+
+    >>> import tinygen as tg
+    >>> tg.cummax(tg.tensor([1.0, 3.0, 2.0, 3.0]))[1].tolist()
+    [0, 1, 1, 3]
+    """
+    return _running_extreme(x, axis, argcummax_p, "cummax")
+
+
+def cummin(x: Any, axis: int = 0) -> tuple[Tensor, Tensor]:
+    """The smallest element so far along `axis`, and its index: (values, indices)."""
+    return _running_extreme(x, axis, argcummin_p, "cummin")
+
+
+def _running_extreme(x: Any, axis: int, indices_of: Any, op: str) -> tuple[Tensor, Tensor]:
+    x = _tensor(x)
+    if not x.ndim:
+        return x, Tensor.wrap(np.zeros((), np.int64))
+    axis = normalize_axis(axis, x.ndim, op)
+    indices = indices_of(x, axis=axis)
+    return take_along_axis_p(x, indices, axis=axis), indices
+
+
+# -- running sums --------------------------------------------------------------------------------
+
+
+def logcumsumexp(x: Any, axis: int = 0) -> Tensor:
+    """log of the running sum of exp(x) along `axis`, without overflow.
+
+    By doubling: log2(n) elementwise steps, each adding the sum that ends `step` places before.
+    """
+    from .special import logaddexp
+    x = _tensor(x)
+    if not x.ndim:
+        return x
+    y, step = swapaxes(x, axis, -1), 1
+    while step < y.shape[-1]:
+        y = concat_p(y[..., :step], logaddexp(y[..., step:], y[..., :-step]), axis=-1)
+        step *= 2
+    return swapaxes(y, axis, -1)
+
+
+def _cumulative(running: Callable[..., Tensor], start: float, x: Any, axis: int | None,
+                dtype: Any, include_initial: bool, op: str) -> Tensor:
+    x = _tensor(x) if dtype is None else _tensor(x).astype(dtype)
+    if axis is None:
+        if x.ndim != 1:
+            raise ValueError(f"[{op}] axis must be given for a tensor of shape {x.shape}")
+        axis = 0
+    axis = normalize_axis(axis, x.ndim, op)
+    y = running(x, axis)
+    if not include_initial:
+        return y
+    edge = np.full((*x.shape[:axis], 1, *x.shape[axis + 1:]), start, y.dtype)
+    return concat_p(Tensor.wrap(edge), y, axis=axis)
+
+
+def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None,
+                   include_initial: bool = False) -> Tensor:
+    """The running sum along `axis` (array API); `include_initial` puts a 0 before it."""
+    return _cumulative(cumsum, 0, x, axis, dtype, include_initial, "cumulative_sum")
+
+
+def cumulative_prod(x: Any, axis: int | None = None, dtype: Any = None,
+                    include_initial: bool = False) -> Tensor:
+    """The running product along `axis` (array API); `include_initial` puts a 1 before it."""
+    return _cumulative(cumprod, 1, x, axis, dtype, include_initial, "cumulative_prod")
+
+
+# -- differences ---------------------------------------------------------------------------------
+
+
+def _cut(axis: int, start: int | None, stop: int | None, step: int | None = None) -> Any:
+    return (*(slice(None),) * axis, slice(start, stop, step))
+
+
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
+    """The n-th differences along `axis`: x[i + 1] - x[i], n times over."""
+    x = _tensor(x)
+    n, axis = operator.index(n), normalize_axis(axis, x.ndim, "diff")
+    if n < 0:
+        raise ValueError(f"[diff] n must not be negative, got {n}")
+    if not n:
+        return x
+    edge = [*x.shape[:axis], 1, *x.shape[axis + 1:]]
+    parts = [None if p is None else _edge(p, x, edge) for p in (prepend, append)]
+    joined = [p for p in (parts[0], x, parts[1]) if p is not None]
+    y = concat_p(*joined, axis=axis) if len(joined) > 1 else x
+    subtract = ew.not_equal if y.dtype.kind == "b" else ew.subtract
+    for _ in range(n):
+        y = subtract(y[_cut(axis, 1, None)], y[_cut(axis, None, -1)])
+    return y
+
+
+def _edge(value: Any, like: Tensor, shape: list[int]) -> Tensor:
+
+    value = _tensor(value)
+    return value if value.ndim else broadcast_to(value.astype(like.dtype), tuple(shape))
+
+
+def gradient(x: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    """Numerical derivatives along every axis by central differences (NumPy's `gradient`).
+
+    Args:
+        spacing: distance between samples, one number for all axes, or for each axis a number or
+            the coordinates of the samples.
+        edge_order: 1 or 2, the order of the one-sided differences at the ends.
+    """
+    x = _tensor(x)
+    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = [normalize_axis(a, x.ndim, "gradient") for a in axes]
+    steps = list(spacing) or [1.0]
+    if len(steps) == 1 and not np.ndim(getattr(steps[0], "data", steps[0])):
+        steps = steps * len(axes)
+    if len(steps) != len(axes):
+        raise ValueError(f"[gradient] {len(steps)} spacings for {len(axes)} axes")
+    if edge_order not in (1, 2):
+        raise ValueError(f"[gradient] edge_order must be 1 or 2, got {edge_order}")
+    for a in axes:
+        if x.shape[a] < edge_order + 1:
+            raise ValueError(f"[gradient] axis {a} of {x.shape} needs at least {edge_order + 1} "
+                             "samples")
+    found = [_derivative(x, a, h, edge_order) for a, h in zip(axes, steps, strict=True)]
+    return found[0] if len(found) == 1 and (axis is None or isinstance(axis, int)) else found
+
+
+def _derivative(x: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
+    n = x.shape[axis]
+    h = np.asarray(getattr(step, "data", step), np.float64)
+    gaps = np.full(n - 1, float(h)) if h.ndim == 0 else np.diff(h)
+    if h.ndim > 1 or gaps.shape != (n - 1,):
+        raise ValueError(f"[gradient] {h.shape} coordinates for an axis of length {n}")
+    weights = np.zeros((n, n))                     # the derivative is linear: one matrix
+    a, b = gaps[:-1], gaps[1:]
+    inner = np.arange(1, n - 1)
+    weights[inner, inner - 1] = -b / (a * (a + b))
+    weights[inner, inner] = (b - a) / (a * b)
+    weights[inner, inner + 1] = a / (b * (a + b))
+    weights[0, :edge_order + 1] = _one_sided(gaps[:2], edge_order)
+    weights[-1, n - 1 - edge_order:] = -_one_sided(gaps[::-1][:2], edge_order)[::-1]
+    matrix = Tensor(weights, dtype=x.dtype if x.dtype.kind == "f" else np.float32)
+    return swapaxes(swapaxes(x, axis, -1) @ matrix.T, axis, -1)
+
+
+def _one_sided(gaps: np.ndarray, order: int) -> np.ndarray:
+    if order == 1:
+        return np.array([-1.0, 1.0]) / gaps[0]
+    a, b = gaps
+    return np.array([-(2 * a + b) / (a * (a + b)), (a + b) / (a * b), -a / (b * (a + b))])
+
+
+# -- integrals -----------------------------------------------------------------------------------
+
+
+def _panels(y: Any, x: Any, dx: float, axis: int, op: str) -> tuple[Tensor, int]:
+    """The area of each panel between neighbouring samples."""
+    y = _tensor(y)
+    axis = normalize_axis(axis, y.ndim, op)
+    if x is None:
+        width: Any = dx
+    else:
+        x = _tensor(x)
+        width = diff(x, axis=0 if x.ndim == 1 else axis)
+        if x.ndim == 1:
+            width = reshape(width, (-1,) + (1,) * (y.ndim - 1 - axis))
+    return (y[_cut(axis, 1, None)] + y[_cut(axis, None, -1)]) * width * 0.5, axis
+
+
+def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Tensor:
+    """The integral of y along `axis` by the trapezoidal rule, at places x or dx apart.
+
+    >>> import tinygen as tg
+    >>> tg.trapezoid(tg.tensor([1.0, 2.0, 3.0])).item()
+    4.0
+    """
+    areas, axis = _panels(y, x, dx, axis, "trapezoid")
+    return sum_of(areas, axis=axis)
+
+
+trapz = trapezoid
+
+
+def cumulative_trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1,
+                         initial: float | None = None) -> Tensor:
+    """The running integral of y along `axis` by the trapezoidal rule (SciPy's function)."""
+    areas, axis = _panels(y, x, dx, axis, "cumulative_trapezoid")
+    total = cumsum(areas, axis)
+    if initial is None:
+        return total
+    edge = np.full((*total.shape[:axis], 1, *total.shape[axis + 1:]), initial, total.dtype)
+    return concat_p(Tensor.wrap(edge), total, axis=axis)
