@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygen as tg
-from tests.cases import shapes
+from tests.drawing import shapes
 from tinygen.autograd import grad_of
 
 

@@ -19,6 +19,7 @@ from tests.drawing import (
     whole,
 )
 from tests.families import binary, moving, predicate, unary_with
+from tinygen.ops.index import SLOT
 
 
 def whole_exponent(shape):
@@ -96,10 +97,22 @@ def bincount_reference(x, weights=None, *, minlength):
     return np.bincount(x, weights, minlength)
 
 
+def written_sample(draw):
+    n, m = draw(st.integers(1, 3)), draw(st.integers(1, 5))
+    return Sample((lambda rng: rng.integers(0, n, m),), {"template": (SLOT,), "shape": (n, 2)})
+
+
+def written_reference(index, template, shape):
+    last = {place: k for k, place in enumerate(index.tolist())}
+    kept = np.array([last[place] == k for k, place in enumerate(index.tolist())])
+    return np.repeat(kept[:, None], shape[1], 1)
+
+
 CASES = [
+    Case("last_written", written_sample, written_reference, inputs=()),
     binary("copysign", np.copysign, x=far_from_zero, y=far_from_zero),
     predicate("signbit", np.signbit, strange),
-    binary("nextafter", np.nextafter, inputs=(), half=None, single=1e-6),
+    binary("nextafter", np.nextafter, x=distinct, y=odd_tenths, inputs=(0,)),
     binary("heaviside", np.heaviside, x=whole, y=whole, inputs=()),
     Case("frexp", lambda draw: Sample((between(draw(shapes()), 0.55, 0.9),)), np.frexp),
     binary("ldexp", lambda x, e: x * 2.0 ** e, y=whole_exponent, inputs=(0,)),

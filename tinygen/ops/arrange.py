@@ -178,8 +178,8 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int =
     """
     x = _tensor(x)
     sizes = as_shape(window_shape)
-    axes = range(x.ndim) if axis is None else as_shape(axis)
-    axes = [normalize_axis(a, x.ndim, "sliding_window_view") for a in axes]
+    axes = [normalize_axis(a, x.ndim, "sliding_window_view")
+            for a in (range(x.ndim) if axis is None else as_shape(axis))]
     if len(sizes) != len(axes):
         raise ValueError(f"[sliding_window_view] {len(sizes)} window lengths for {len(axes)} axes")
     for a, size in zip(axes, sizes, strict=True):

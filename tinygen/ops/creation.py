@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import backend
 from ..tensor import Tensor
-from .shape import as_shape
+from .shape import as_shape, broadcast_arrays, reshape
 
 
 def _make(array: Any, device: Any, requires_grad: bool) -> Tensor:
@@ -135,6 +135,16 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 def meshgrid(*xs: Any, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
-    """Coordinate grids of 1-D tensors, as in NumPy."""
-    arrays = np.meshgrid(*[x.data if isinstance(x, Tensor) else x for x in xs], indexing=indexing)
-    return [Tensor.wrap(a) for a in arrays]
+    """Coordinate grids of 1-D tensors: grid i has the values of `xs[i]` along axis i.
+
+    With ``"xy"`` (NumPy's default) the first two axes are exchanged, as in pictures.
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"[meshgrid] indexing must be 'xy' or 'ij', got {indexing!r}")
+    tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in xs]
+    order = list(range(len(tensors)))
+    if indexing == "xy" and len(order) > 1:
+        order[:2] = 1, 0
+    wide = [reshape(x, tuple(-1 if a == order[i] else 1 for a in range(len(order))))
+            for i, x in enumerate(tensors)]
+    return broadcast_arrays(*wide)

@@ -22,13 +22,7 @@ __all__ = ["allclose", "array_equal", "copysign", "deg2rad", "degrees", "fmax", 
 def copysign(xp, x, y):
     """|x| with the sign of y; the sign of a zero counts."""
     return xp.copysign(x, y)
-copysign.vjp(lambda g, out, x, y: g * ew.sign(x) * _unit_sign(y),
-             lambda g, out, x, y: g * 0)
-
-
-def _unit_sign(x: Any) -> Any:
-    """1 or -1, -0.0 being negative."""
-    return 1 - 2 * signbit(x).astype(x.dtype)
+copysign.vjp(lambda g, out, x, y: g * ew.sign(x) * ew.sign(out))
 
 
 @primitive(elementwise=True)
@@ -41,6 +35,7 @@ def signbit(xp, x):
 def nextafter(xp, x, y):
     """The floating point number next to x on the way to y."""
     return xp.nextafter(x, y)
+nextafter.vjp(lambda g, out, x, y: ew.where(ew.not_equal(x, y), g, 0))
 
 
 @primitive(elementwise=True)

@@ -15,7 +15,7 @@ from .. import backend
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import equal
-from .shape import flip, normalize_axis
+from .shape import broadcast_to, flip, normalize_axis, permute_p
 
 SLOT = "array"  # stands in a static index for the next index array
 
@@ -119,10 +119,30 @@ def put_index_p(xp, x, value, *arrays, template):
     out = x.copy()
     out[_rebuild(template, arrays)] = value
     return out
+
+
+def _to_value(g, out, x, value, *arrays, template):
+    picked = getitem_p(g, *arrays, template=template)
+    if all(a.dtype.kind == "b" for a in arrays):
+        return picked
+    return picked * last_written_p(*arrays, template=template, shape=tuple(x.shape))
+
+
 put_index_p.vjp(
     lambda g, out, x, value, *arrays, template: put_index_p(g, 0, *arrays, template=template),
-    lambda g, out, x, value, *arrays, template: getitem_p(g, *arrays, template=template),
+    _to_value,
 )
+
+
+@primitive(name="last_written")
+def last_written_p(xp, *arrays, template, shape):
+    """Which elements of a value written at an index are still there: the last of each place."""
+    index = _rebuild(template, arrays)
+    owner = xp.empty(shape, "int64")
+    size = owner[index].shape
+    order = xp.arange(int(np.prod(size, dtype=int))).reshape(size)
+    owner[index] = order
+    return owner[index] == order
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
@@ -179,22 +199,43 @@ take_along_axis_p.vjp(lambda g, out, x, indices, axis:
 def scatter_along_p(xp, g, indices, *, axis, shape):
     """Zeros of `shape` with g added along an axis at the indices."""
     out = xp.zeros(shape, g.dtype)
-    xp.add.at(out, _along(xp, indices, axis, g.ndim), g)
+    xp.add.at(out, along(xp, indices, axis, g.shape), g)
     return out
-scatter_along_p.vjp(lambda g, out, x, indices, axis, shape:
-                    take_along_axis_p(g, indices, axis=axis))
 
 
-def _along(xp: Any, indices: Any, axis: int, ndim: int) -> tuple[Any, ...]:
-    grid = [xp.arange(n).reshape((1,) * i + (n,) + (1,) * (ndim - 1 - i))
-            for i, n in enumerate(indices.shape)]
+@scatter_along_p.vjp
+def _(g, out, x, indices, axis, shape):
+    if all(n == m for a, (n, m) in enumerate(zip(x.shape, g.shape)) if a != axis):
+        return take_along_axis_p(g, indices, axis=axis)
+    return getitem_p(g, *along(np, indices, axis, x.shape), template=(SLOT,) * g.ndim)
+
+
+def along(xp: Any, indices: Any, axis: int, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """The index of the places that `indices` along `axis` mean, for values of `shape`."""
+    grid = [xp.arange(n).reshape((1,) * i + (n,) + (1,) * (len(shape) - 1 - i))
+            for i, n in enumerate(shape)]
     grid[axis] = indices
     return tuple(grid)
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
-    """One chosen element per position along `axis` (PyTorch's `gather(x, axis, indices)`)."""
-    return take_along_axis_p(x, indices, axis=normalize_axis(axis, x.ndim, "take_along_axis"))
+    """One chosen element per position along `axis` (PyTorch's `gather(x, axis, indices)`).
+
+    Along the other axes `x` and `indices` broadcast.
+    """
+    axis = normalize_axis(axis, x.ndim, "take_along_axis")
+    indices = indices if hasattr(indices, "shape") else Tensor(indices)
+    others = [s[:axis] + (1,) + s[axis + 1:] for s in (tuple(x.shape), tuple(indices.shape))]
+    if len(others[0]) == len(others[1]) and others[0] != others[1]:
+        try:
+            wide = np.broadcast_shapes(*others)
+        except ValueError:
+            raise ValueError(f"[take_along_axis] x: {tuple(x.shape)}, indices: "
+                             f"{tuple(indices.shape)}: all axes but {axis} must broadcast"
+                             ) from None
+        x, indices = (broadcast_to(v, (*wide[:axis], v.shape[axis], *wide[axis + 1:]))
+                      for v in (x, indices))
+    return take_along_axis_p(x, indices, axis=axis)
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
@@ -268,11 +309,16 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, 
 def nonzero(x: Any) -> tuple[Tensor, ...]:
     """The indices of the elements that are not zero: one tensor per axis."""
     array = x.data if isinstance(x, Tensor) else np.asarray(x)
+    array = array.reshape(-1) if array.ndim == 0 else array
     return tuple(Tensor.wrap(i) for i in array.nonzero())
 
 
-def diagonal(x: Any, offset: int = 0) -> Tensor:
-    """The diagonal of the last two axes."""
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The diagonal of the axes `axis1` and `axis2`, as the last axis of the result."""
+    a, b = (normalize_axis(i, x.ndim, "diagonal") for i in (axis1, axis2))
+    if a == b:
+        raise ValueError(f"[diagonal] axis1 and axis2 must differ, got {axis1} and {axis2}")
+    x = permute_p(x, axes=(*(i for i in range(x.ndim) if i not in (a, b)), a, b))
     rows, cols = x.shape[-2:]
     n = max(0, min(rows + min(offset, 0), cols - max(offset, 0)))
     i = np.arange(n)

@@ -209,12 +209,12 @@ def prod_p(xp, x, *, axis=None, keepdims=False):
 def _(g, out, x, axis=None, keepdims=False):
     """g times the product of all *other* elements; dividing by x would fail at zeros."""
     axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    axes = tuple(a % x.ndim for a in axes)
+    axes = tuple(a % x.ndim for a in axes) if x.ndim else ()
     kept = tuple(a for a in range(x.ndim) if a not in axes)
     order = kept + axes
-    flat = x.transpose(order).reshape(tuple(x.shape[a] for a in kept) + (-1,)
-                                      if x.size else tuple(x.shape[a] for a in kept)
-                                      + (_count(x, axes),))
+    if not x.size:
+        return x * 0
+    flat = x.transpose(order).reshape(tuple(x.shape[a] for a in kept) + (-1,))
     ones = flat[..., :1] * 0 + 1
     before = _running_product(_join([ones, flat[..., :-1]]))
     after = flip(_running_product(_join([ones, flip(flat[..., 1:], -1)])), -1)

@@ -14,8 +14,8 @@ from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
 from . import reduce as rd
-from .index import getitem_p, put_index, scatter_along_p
-from .shape import broadcast_to, moveaxis, normalize_axis, reshape
+from .index import SLOT, along, getitem_p, put_index, scatter_along_p
+from .shape import broadcast_to, normalize_axis, reshape
 
 __all__ = ["index_add", "index_copy", "index_fill", "index_reduce", "masked_scatter",
            "put_along_axis", "scatter", "scatter_reduce"]
@@ -44,15 +44,6 @@ def _arguments(x: Any, indices: Any, source: Any, axis: int,
     return x, indices, source, axis
 
 
-def _grid(indices: Tensor, axis: int) -> tuple[Any, ...]:
-    """The NumPy index of the places that `indices` along `axis` mean."""
-    grid: list[Any] = [np.arange(n).reshape((1,) * i + (n,) + (1,) * (indices.ndim - 1 - i))
-                       for i, n in enumerate(indices.shape)]
-    if grid:
-        grid[axis] = indices
-    return tuple(grid)
-
-
 def scatter(x: Any, indices: Any, source: Any, axis: int = 0) -> Tensor:
     """`x` with `source` set at `indices` along `axis`: out[i[j], k] = source[j, k] for axis 0.
 
@@ -63,7 +54,7 @@ def scatter(x: Any, indices: Any, source: Any, axis: int = 0) -> Tensor:
     x, indices, source, axis = _arguments(x, indices, source, axis, "scatter")
     if not x.ndim:
         return source * 1
-    return put_index(x, _grid(indices, axis), source.astype(x.dtype, copy=False))
+    return put_index(x, along(np, indices, axis, indices.shape), source.astype(x.dtype, copy=False))
 
 
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1) -> Tensor:
@@ -84,10 +75,7 @@ _UFUNCS = {"amax": "maximum", "amin": "minimum", "prod": "multiply"}
 def scatter_combine_p(xp, x, indices, source, *, axis, how):
     """x combined at the indices with the source by max, min or product."""
     out = x.copy()
-    grid = [xp.arange(n).reshape((1,) * i + (n,) + (1,) * (x.ndim - 1 - i))
-            for i, n in enumerate(indices.shape)]
-    grid[axis] = indices
-    getattr(xp, _UFUNCS[how]).at(out, tuple(grid), source)
+    getattr(xp, _UFUNCS[how]).at(out, along(xp, indices, axis, source.shape), source)
     return out
 
 
@@ -102,30 +90,21 @@ def _combine_to_source(g, out, x, indices, source, *, axis, how):
     if how == "prod":
         return _product_gradients(g, x, indices, source, axis)[1]
     share = _shares(g, out, x, indices, source, axis)[1]
-    best = getitem_p(out, *_arrays(indices, axis), template=_slots(x))
-    return ew.equal(source, best) * getitem_p(share, *_arrays(indices, axis), template=_slots(x))
+    return ew.equal(source, _read(out, indices, axis)) * _read(share, indices, axis)
 
 
 scatter_combine_p.vjp(_combine_to_x, None, _combine_to_source)
 
 
-def _slots(x: Any) -> tuple[str, ...]:
-    return ("array",) * x.ndim
-
-
-def _arrays(indices: Any, axis: int) -> tuple[Any, ...]:
-    n = len(indices.shape)
-    grid = [np.arange(m).reshape((1,) * i + (m,) + (1,) * (n - 1 - i))
-            for i, m in enumerate(indices.shape)]
-    grid[axis] = indices
-    return tuple(grid)
+def _read(x: Any, indices: Any, axis: int) -> Any:
+    """The elements of x that the indices mean."""
+    return getitem_p(x, *along(np, indices, axis, indices.shape), template=(SLOT,) * x.ndim)
 
 
 def _shares(g: Any, out: Any, x: Any, indices: Any, source: Any, axis: int) -> tuple[Any, Any]:
     """Where x is the extreme, and the gradient for each element that is: ties share it."""
     hits = ew.equal(x, out)
-    best = getitem_p(out, *_arrays(indices, axis), template=_slots(x))
-    others = ew.equal(source, best).astype(g.dtype)
+    others = ew.equal(source, _read(out, indices, axis)).astype(g.dtype)
     count = hits.astype(g.dtype) + scatter_along_p(others, indices, axis=axis,
                                                    shape=tuple(x.shape))
     return hits.astype(g.dtype), g / ew.maximum(count, 1)
@@ -139,14 +118,12 @@ def _product_gradients(g: Any, x: Any, indices: Any, source: Any, axis: int) -> 
     zeros = zero_x.astype(g.dtype) + scatter_along_p(
         zero_s.astype(g.dtype), indices, axis=axis, shape=tuple(x.shape))
 
-    def read(v: Any) -> Any:
-        return getitem_p(v, *_arrays(indices, axis), template=_slots(x))
-
     def others(factor: Any, is_zero: Any, zeros: Any, product: Any) -> Any:
         kept = ew.equal(zeros, is_zero.astype(g.dtype))     # no zero among the others
         return ew.where(kept, product / factor, 0)
     return (g * others(one_x, zero_x, zeros, product),
-            read(g) * others(one_s, zero_s, read(zeros), read(product)))
+            _read(g, indices, axis) * others(one_s, zero_s, _read(zeros, indices, axis),
+                                             _read(product, indices, axis)))
 
 
 def scatter_reduce(x: Any, indices: Any, source: Any, axis: int = 0, reduce: str = "sum",
@@ -219,8 +196,8 @@ def index_fill(x: Any, indices: Any, value: Any, axis: int = 0) -> Tensor:
     x, indices, axis = _rows(x, indices, axis, "index_fill")
     if not x.ndim:
         return x * 0 + value
-    filled = put_index(moveaxis(x, axis, 0), indices, value)
-    return moveaxis(filled, 0, axis)
+    chosen = put_index(np.zeros(x.shape[axis], bool), indices, True)
+    return ew.where(reshape(chosen, (-1,) + (1,) * (x.ndim - 1 - axis)), value, x)
 
 
 def index_reduce(x: Any, indices: Any, source: Any, axis: int = 0, reduce: str = "prod",

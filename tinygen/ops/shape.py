@@ -142,12 +142,17 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     return permute_p(x, axes=tuple(order))
 
 
-def moveaxis(x: Any, source: int, destination: int) -> Tensor:
-    """One axis moved to another place, the others in order."""
+def moveaxis(x: Any, source: Shape, destination: Shape) -> Tensor:
+    """One axis, or several, moved to other places, the rest staying in order."""
     x = _tensor(x)
-    order = list(range(x.ndim))
-    order.insert(normalize_axis(destination, x.ndim, "moveaxis"),
-                 order.pop(normalize_axis(source, x.ndim, "moveaxis")))
+    old, new = ([normalize_axis(a, x.ndim, "moveaxis") for a in as_shape(axes)]
+                for axes in (source, destination))
+    if len(old) != len(new) or len(set(old)) != len(old) or len(set(new)) != len(new):
+        raise ValueError(f"[moveaxis] source {source} and destination {destination} must name "
+                         "equally many different axes")
+    order = [a for a in range(x.ndim) if a not in old]
+    for place, axis in sorted(zip(new, old, strict=True)):
+        order.insert(place, axis)
     return permute_p(x, axes=tuple(order))
 
 

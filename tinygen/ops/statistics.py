@@ -139,7 +139,8 @@ def nanquantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False,
 def percentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False,
                method: str = "linear") -> Tensor:
     """`quantile` at q / 100."""
-    return _quantile(x, Tensor(q, dtype=np.float64) / 100, axis, keepdims, method, False, "percentile")
+    q = Tensor(q, dtype=np.float64) / 100
+    return _quantile(x, q, axis, keepdims, method, False, "percentile")
 
 
 def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -274,9 +275,7 @@ def _histogramdd(x: Tensor, bins: Any, range: Any, density: bool,
         bins = [b if isinstance(b, int) else getattr(b, "data", xp.asarray(b)) for b in bins]
     counts, edges = xp.histogramdd(x.data, bins, range, density,
                                    getattr(weights, "data", weights))
-    kind = x.dtype if x.dtype.kind == "f" else np.float32
-    if not density and weights is None:
-        kind = np.int64
-    return (Tensor.wrap(counts.astype(kind)),
-            [Tensor.wrap(xp.asarray(e).astype(x.dtype if x.dtype.kind == "f" else np.float32))
-             for e in edges])
+    kind: Any = x.dtype if x.dtype.kind == "f" else np.float32
+    whole = not density and weights is None
+    return (Tensor.wrap(counts.astype(np.int64 if whole else kind)),
+            [Tensor.wrap(xp.asarray(e).astype(kind)) for e in edges])

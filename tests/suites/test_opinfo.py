@@ -1,0 +1,42 @@
+"""PyTorch's own samples for its own operators (op_db), run by tinygen too.
+
+The API is PyTorch's private one, so the version is pinned. Every op of op_db is either compared,
+forward and VJP in float64, or stands in a table with the reason why not.
+"""
+
+import warnings
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("expecttest")
+if torch.__version__.split("+")[0] != "2.13.0":
+    pytest.skip("op_db is private API, read for torch 2.13.0", allow_module_level=True)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from tests.suites.opinfo import harness, table
+
+OPERATORS = harness.operators()
+torch.set_num_threads(1)
+
+
+def test_every_operator_is_compared_or_listed():
+    unknown = set(OPERATORS) - set(table.ADAPTERS) - set(table.NOT_COMPARED)
+    assert not unknown, f"neither compared nor listed: {sorted(unknown)}"
+    twice = set(table.ADAPTERS) & set(table.NOT_COMPARED)
+    assert not twice, f"both compared and listed: {sorted(twice)}"
+    gone = (set(table.ADAPTERS) | set(table.NOT_COMPARED)) - set(OPERATORS)
+    assert not gone, f"not in op_db: {sorted(gone)}"
+
+
+def test_more_than_three_hundred_operators_are_compared():
+    assert len(table.ADAPTERS) >= 300
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(table.ADAPTERS))
+def test_operator(name):
+    """All samples agree; those that tinygen refuses are the ones that the table lists."""
+    outcome = harness.run(OPERATORS[name], table.ADAPTERS[name])
+    assert outcome.compared, f"no sample was compared; refused: {outcome.refused}"
