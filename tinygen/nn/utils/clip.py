@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..autograd import no_grad
-from ..primitive import primitive
-from ..tensor import Tensor
+from ... import ops
+from ...autograd import no_grad
+from ...primitive import primitive
+from ...tensor import Tensor
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector",
            "vector_to_parameters"]

@@ -1,0 +1,3 @@
+"""What works on parameters, gradients and sequences rather than being a layer itself."""
+
+from .clip import *
