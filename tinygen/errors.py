@@ -65,7 +65,8 @@ def explain(op: Any, error: Exception, inputs: tuple[Any, ...],
         reason = _broadcast(names, inputs)
     message = f"[{op.name}] {', '.join(shown)}: {reason or _plain(error)}"
     if kind not in (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError,
-                    MemoryError, RuntimeError, KeyError, NotImplementedError):
+                    MemoryError, RuntimeError, KeyError, NotImplementedError,
+                    np.linalg.LinAlgError):
         kind = _nearest(kind)
     made = kind(message)
     line = user_line()
