@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import nn
+from tinygen import nn, optim
 from tinygen.optim import SGD, Adam, AdamW, RMSprop
 
 
@@ -29,13 +29,14 @@ PARAMETERS = [
      r"parameter 1 of group 0 must be a Tensor, got ndarray"),
     (lambda: [leaf(2) * 2], ValueError,
      r"parameter 0 of group 0, float32 \(2,\), was computed by multiply; only leaf"),
-    (lambda: [tg.zeros(3)], ValueError,
-     r"parameter 0 of group 0, float32 \(3,\), does not require grad"),
     (lambda: [leaf(1), SHARED, SHARED], ValueError,
      r"parameter 2 of group 0 is given twice: it is parameter 1 of group 0 too"),
     (lambda: [{"params": [SHARED]}, {"params": [("b", SHARED)]}], ValueError,
      r"parameter 0 of group 1 \(b\) is given twice: it is parameter 0 of group 0 too"),
-    (lambda: [("a", leaf(1)), leaf(2)], TypeError, r"name all parameters or none"),
+    (lambda: [("a", leaf(1)), leaf(2)], ValueError, r"name all parameters or none"),
+    (lambda: [{"params": [leaf(1)]}, {"params": [("b", leaf(2))]}], ValueError,
+     r"group 1 is named, group 0 is not: name the parameters of all groups or of none"),
+    (lambda: [{"params": {leaf(2)}}], TypeError, r"group 0: params must have an order"),
     (lambda: [{"params": leaf(1)}, leaf(2)], TypeError, r"group 1 must be a dictionary with 'pa"),
     (lambda: [{"parameters": [leaf(2)]}], TypeError, r"group 0 must be a dictionary with 'params'"),
     (lambda: [{"params": [leaf(2)], "weigth_decay": 1.0}], TypeError,
@@ -62,15 +63,45 @@ def test_parameters(make, error, message):
     (Adam, dict(betas=(0.9, 1.0)), ValueError, r"betas must both be in \[0, 1\), got \(0.9, 1.0\)"),
     (Adam, dict(betas=0.9), TypeError, r"betas must be two numbers, got 0.9"),
     (AdamW, dict(eps=-1e-8), ValueError, r"\[AdamW\] eps"),
+    (SGD, dict(lr=tg.zeros(2)), ValueError, r"lr must be one number, got a tensor of shape \(2,\)"),
+    (Adam, dict(betas=(0.9, tg.asarray(0.9))), ValueError, r"betas must be two numbers or two ten"),
+    (Adam, dict(differentiable=True), NotImplementedError,
+     r"\[Adam\] differentiable=True is not supported: steps change parameters in place"),
+    (SGD, dict(foreach=True, fused=True), RuntimeError, r"foreach and fused cannot both be True"),
+    (optim.Adagrad, dict(lr_decay=-1), ValueError, r"\[Adagrad\] lr_decay"),
+    (optim.Adadelta, dict(rho=1.1), ValueError, r"rho must be in \[0, 1\], got 1.1"),
+    (optim.Adamax, dict(betas=(0.0, 1.0)), ValueError, r"\[Adamax\] betas must both be in"),
+    (optim.NAdam, dict(momentum_decay=-0.2), ValueError, r"momentum_decay"),
+    (optim.RAdam, dict(weight_decay=-1), ValueError, r"\[RAdam\] weight_decay"),
+    (optim.ASGD, dict(alpha="x"), TypeError, r"\[ASGD\] alpha must be a number"),
+    (optim.Rprop, dict(etas=(1.0, 0.5)), ValueError, r"etas must be 0 < etas\[0\] < 1 < etas\[1\]"),
+    (optim.Rprop, dict(step_sizes=3), TypeError, r"step_sizes must be two numbers, got 3"),
+    (optim.Lion, dict(betas=(1, 0)), ValueError, r"\[Lion\] betas must both be in"),
+    (optim.Adafactor, dict(d=0.0), ValueError, r"d must be at least 1, got 0.0"),
+    (optim.Adafactor, dict(beta2_decay=0.8), ValueError, r"beta2_decay must be at most 0, got 0.8"),
+    (optim.Adafactor, dict(eps=(-1e-30, 1e-3)), ValueError, r"eps must not be negative"),
+    (optim.Adafactor, dict(eps=1e-3), TypeError, r"eps must be two numbers"),
+    (optim.Muon, dict(), ValueError, r"\[Muon\] takes matrices only, not .* float32 \(2,\)"),
+    (optim.SparseAdam, dict(), NotImplementedError, r"\[SparseAdam\] needs sparse gradients"),
 ])
 def test_options(cls, options, error, message):
     with pytest.raises(error, match=message):
         cls([leaf(2)], **options)
 
 
+@pytest.mark.parametrize("options, message", [
+    (dict(adjust_lr_fn="mine"), r"adjust_lr_fn must be None, 'original' or .* got 'mine'"),
+    (dict(ns_steps=100), r"ns_steps must be an integer in \[0, 100\), got 100"),
+    (dict(ns_coefficients=(1, 2)), r"ns_coefficients must be three numbers, got \(1, 2\)"),
+])
+def test_options_of_muon(options, message):
+    with pytest.raises(ValueError, match=message):
+        optim.Muon([leaf(2, 3)], **options)
+
+
 def test_a_group_that_is_refused_is_not_added():
     optimizer = Adam([leaf(2)])
-    for bad in ({"params": [tg.zeros(2)]}, {"params": [leaf(2)], "eps": -1}):
+    for bad in ({"params": [leaf(2) * 2]}, {"params": [leaf(2)], "eps": -1}):
         with pytest.raises(ValueError):
             optimizer.add_param_group(bad)
     assert len(optimizer.param_groups) == 1

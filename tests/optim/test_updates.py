@@ -1,141 +1,20 @@
-"""Optimizers against PyTorch's, step by step, and what their update rules promise."""
+"""What the update rules promise: packing, blocks, layouts, state, graphs, tapes and kernels."""
 
 import copy
 import gc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import tinygen as tg
-from tinygen.optim import SGD, Adam, AdamW, RMSprop, plan, update
+from tests.optim.helpers import MAKERS, arrays, assert_same, give, leaves, values, walk
+from tinygen.optim import SGD, Adam, plan, update
 from tinygen.primitive import KERNELS, TAPE, forget_implementations, kernel, local
-
-SHAPES = [(3, 2), (4,), (), (5, 1, 2), (0, 3), (4100,), (3, 1400)]   # small ones are packed
-rates = st.sampled_from([0.0, 1e-3, 0.1])
-flags = st.booleans()
-
-
-@st.composite
-def sgd_options(draw):
-    momentum = draw(st.sampled_from([0.0, 0.5, 0.9]))
-    nesterov = draw(flags) if momentum else False
-    return dict(lr=draw(rates), momentum=momentum, nesterov=nesterov, weight_decay=draw(rates),
-                dampening=0.0 if nesterov else draw(st.sampled_from([0.0, 0.3])),
-                maximize=draw(flags))
-
-
-rmsprop_options = st.fixed_dictionaries(dict(
-    lr=rates, alpha=st.sampled_from([0.9, 0.99]), eps=st.sampled_from([1e-8, 1e-2]),
-    weight_decay=rates, momentum=st.sampled_from([0.0, 0.9]), centered=flags, maximize=flags))
-adam_options = st.fixed_dictionaries(dict(
-    lr=rates, betas=st.sampled_from([(0.9, 0.999), (0.0, 0.9), (0.5, 0.5)]),
-    eps=st.sampled_from([1e-8, 1e-2]), weight_decay=rates, amsgrad=flags, maximize=flags))
-KINDS = [(SGD, sgd_options()), (RMSprop, rmsprop_options), (Adam, adam_options),
-         (AdamW, adam_options)]
-kinds = pytest.mark.parametrize("cls, options", KINDS, ids=lambda x: getattr(x, "__name__", ""))
-
-
-def arrays(seed, shapes=SHAPES, dtype=np.float64):
-    rng = np.random.default_rng(seed)
-    return [np.asarray(rng.standard_normal(s)).astype(dtype) for s in shapes]
-
-
-def leaves(values):
-    return [tg.Tensor(v, requires_grad=True) for v in values]
-
-
-def give(params, grads):
-    for p, g in zip(params, grads, strict=True):
-        p.grad = None if g is None else tg.Tensor(g)
-
-
-def walk(optimizer, params, seed, steps):
-    """Steps with random gradients of the parameters' dtype."""
-    for t in range(steps):
-        give(params, arrays(seed + t, [p.shape for p in params], params[0].dtype))
-        optimizer.step()
-
-
-def values(params):
-    return [p.data.copy() for p in params]
-
-
-def assert_same(ours, others):
-    for a, b in zip(ours, others, strict=True):
-        np.testing.assert_array_equal(a, b, strict=True)
-
-
-# -- the same numbers as PyTorch ------------------------------------------------------------------
-
-
-@kinds
-@settings(max_examples=12)
-@given(data=st.data(), seed=st.integers(0, 2**20))
-def test_fifty_steps_follow_pytorch(cls, options, data, seed):
-    """Two groups with options of their own; now and then a parameter has no gradient."""
-    torch = pytest.importorskip("torch")
-    first, second = data.draw(options, label="group 0"), data.draw(options, label="group 1")
-    start, rng = arrays(seed), np.random.default_rng(seed + 1)
-    ours = leaves(start)
-    theirs = [torch.tensor(v, requires_grad=True) for v in start]
-    optimizer = cls([{"params": ours[:4], **first}, {"params": ours[4:], **second}])
-    peer = getattr(torch.optim, cls.__name__)([{"params": theirs[:4], **first},
-                                               {"params": theirs[4:], **second}])
-    skips = data.draw(st.sampled_from([0.0, 0.2]), label="share of missing gradients")
-    for _ in range(50):
-        for p, q in zip(ours, theirs, strict=True):
-            if rng.random() < skips:
-                p.grad = q.grad = None
-            else:
-                g = np.asarray(rng.standard_normal(p.shape)) + 0.1 * p.data
-                p.grad, q.grad = tg.Tensor(g), torch.tensor(g)
-        optimizer.step()
-        peer.step()
-    for p, q in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("make", [
-    lambda o, ps: o.SGD(ps, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4),
-    lambda o, ps: o.RMSprop(ps, lr=0.01, momentum=0.5, centered=True),
-    lambda o, ps: o.Adam(ps, lr=0.01, amsgrad=True),
-    lambda o, ps: o.AdamW(ps, lr=0.01),
-], ids=["SGD", "RMSprop", "Adam", "AdamW"])
-def test_a_real_loss_in_float32(make):
-    """Least squares through backward(): float32 stays float32 and follows PyTorch's curve."""
-    torch = pytest.importorskip("torch")
-    x, target, w0 = arrays(0, [(64, 8), (64, 3), (3, 8)], np.float32)
-    w, v = tg.Tensor(w0, requires_grad=True), torch.tensor(w0, requires_grad=True)
-    optimizer, peer = make(tg.optim, [w]), make(torch.optim, [v])
-    for _ in range(60):
-        optimizer.zero_grad()
-        peer.zero_grad()
-        loss = ((tg.Tensor(x) @ w.T - tg.Tensor(target)) ** 2).mean()
-        other = ((torch.tensor(x) @ v.T - torch.tensor(target)) ** 2).mean()
-        loss.backward()
-        other.backward()
-        optimizer.step()
-        peer.step()
-        assert loss.item() == pytest.approx(other.item(), rel=1e-4)
-    assert w.dtype == np.float32
-    assert all(t.dtype == np.float32 for t in optimizer.state[w].values())
-
-
-def test_defaults_are_pytorchs():
-    torch = pytest.importorskip("torch")
-    for cls in (SGD, RMSprop, Adam, AdamW):
-        peer = getattr(torch.optim, cls.__name__)([torch.zeros(1)]).defaults
-        assert cls(leaves([np.zeros(1)])).defaults.items() <= peer.items()
-
 
 # -- packing and blocks change no bit --------------------------------------------------------------
 
 
-CHECKED = [lambda ps: SGD(ps, 0.1, momentum=0.9, dampening=0.1, weight_decay=0.01),
-           lambda ps: RMSprop(ps, centered=True, momentum=0.9, maximize=True),
-           lambda ps: Adam(ps, amsgrad=True, weight_decay=0.1), lambda ps: AdamW(ps)]
+CHECKED = [pytest.param(make, id=name) for name, make in MAKERS.items()]
 
 
 @pytest.mark.parametrize("make", CHECKED)
@@ -316,7 +195,7 @@ def test_a_parameter_without_gradient_stays_usable():
 
 def test_steps_leave_nothing_for_the_garbage_collector():
     params = leaves(arrays(0))
-    optimizers = [make(params) for make in CHECKED]
+    optimizers = [make(params) for make in MAKERS.values()]
     schedule = tg.optim.lr_scheduler.StepLR(optimizers[0], 2)
     gc.collect()
     gc.disable()
@@ -370,7 +249,7 @@ def test_a_recorded_step_can_be_replayed(make):
 
 
 def test_rules_write_where_they_say():
-    for make in CHECKED:
+    for make in MAKERS.values():
         params = leaves([np.ones(4100)])
         optimizer = make(params)
         walk(optimizer, params, 0, 1)

@@ -1,11 +1,24 @@
-"""Optimizers, learning-rate schedules and gradient clipping, under PyTorch's names."""
+"""Optimizers, learning-rate schedules, weight averages and gradient clipping, as in PyTorch."""
 
 from . import lr_scheduler
+from .adagrad import Adadelta, Adagrad
 from .adam import Adam, AdamW
-from .optimizer import Optimizer
+from .adam_variants import Adamax, NAdam, RAdam
+from .asgd import ASGD
+from .lbfgs import LBFGS
+from .matrix import Adafactor, Muon
+from .optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from .rmsprop import RMSprop
 from .sgd import SGD
+from .sign import Lion, Rprop
+from .sparse import SparseAdam
 from ..nn.utils import clip_grad_norm_, clip_grad_value_
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm_", "clip_grad_value_",
-           "lr_scheduler"]
+__all__ = ["ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax",
+           "Lion", "Muon", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "SparseAdam",
+           "clip_grad_norm_", "clip_grad_value_", "lr_scheduler",
+           "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..primitive import primitive
-from .optimizer import Optimizer, Params, number
+from .optimizer import Optimizer, Params, check_betas, numbers
 from .update import blocks, descent
 
 __all__ = ["Adam", "AdamW", "adam_update"]
@@ -17,7 +17,7 @@ def adam_update(xp, p, g, m, v, v_max, step, lr, *, beta1, beta2, eps, weight_de
                 decoupled, maximize):
     """One step of Adam, in place: p -= lr * m^ / (sqrt(v^) + eps), with m and v moved towards g."""
     step += 1
-    t = float(step)
+    t, lr = float(step), float(lr)
     bias1, root = 1 - beta1 ** t, math.sqrt(1 - beta2 ** t)
     # m / bias1 / (sqrt(v) / root + eps), with the two numbers drawn out of the passes
     size, floor = lr * root / bias1, eps * root
@@ -62,6 +62,7 @@ class Adam(Optimizer):
         amsgrad: divide by the largest v so far (Reddi et al. 2018, arXiv:1904.09237).
         maximize: climb instead of descend.
         decoupled_weight_decay: shrink p by lr * weight_decay instead, as `AdamW` does.
+        foreach, capturable, fused: taken, and change nothing; `differentiable=True` is refused.
 
     >>> import tinygen as tg
     >>> w = tg.Tensor([1.0, -2.0], requires_grad=True)
@@ -76,15 +77,18 @@ class Adam(Optimizer):
 
     def __init__(self, params: Params, lr: float = 1e-3,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0.0, amsgrad: bool = False, *, maximize: bool = False,
+                 weight_decay: float = 0.0, amsgrad: bool = False, *,
+                 foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
+                 differentiable: bool = False, fused: bool | None = None,
                  decoupled_weight_decay: bool = False):
         super().__init__(params, dict(
             lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
-            maximize=maximize, decoupled_weight_decay=decoupled_weight_decay))
+            maximize=maximize, foreach=foreach, capturable=capturable,
+            differentiable=differentiable, fused=fused,
+            decoupled_weight_decay=decoupled_weight_decay))
 
     def check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "eps", "weight_decay"):
-            number(self, group, name)
+        numbers(self, group, "lr", "eps", "weight_decay")
         check_betas(self, group)
 
     def slots(self, group: dict[str, Any]) -> tuple[str | None, ...]:
@@ -105,22 +109,14 @@ class AdamW(Adam):
 
     def __init__(self, params: Params, lr: float = 1e-3,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False):
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize,
-                         decoupled_weight_decay=True)
+                 weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
+                 foreach: bool | None = None, capturable: bool = False,
+                 differentiable: bool = False, fused: bool | None = None):
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach,
+                         maximize=maximize, capturable=capturable, differentiable=differentiable,
+                         fused=fused, decoupled_weight_decay=True)
 
     def check(self, group: dict[str, Any]) -> None:
         super().check(group)
         group["decoupled_weight_decay"] = True       # also when Adam's state is loaded
 
-
-def check_betas(optimizer: Optimizer, group: dict[str, Any]) -> None:
-    """Make `betas` a pair of floats in [0, 1), or raise."""
-    try:
-        beta1, beta2 = map(float, group["betas"])
-    except (TypeError, ValueError):
-        raise TypeError(f"[{optimizer.name}] betas must be two numbers, "
-                        f"got {group['betas']!r}") from None
-    if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
-        raise ValueError(f"[{optimizer.name}] betas must both be in [0, 1), got {group['betas']!r}")
-    group["betas"] = (beta1, beta2)

@@ -14,12 +14,12 @@ from typing import Any
 from ..backend import array_module
 from ..tensor import Tensor
 
-__all__ = ["Pack", "Plan", "Single", "separate_steps"]
+__all__ = ["Pack", "Plan", "Single", "separate_scalars"]
 
 # Up to this size a parameter is packed: copying it in and out costs less than a call of its own.
 PACK_LIMIT = 1 << 12
 
-Entry = dict[str, Tensor]     # what an optimizer keeps for one parameter, by name
+Entry = dict[str, Any]        # what an optimizer keeps for one parameter, by name
 Slots = tuple[str | None, ...]
 
 
@@ -28,7 +28,7 @@ class Single:
 
     def __init__(self, p: Tensor, entry: Entry, slots: Slots):
         self.p = p
-        self.state = [None if name is None else entry[name] for name in slots]
+        self.state = [None if name is None else entry.get(name) for name in slots]
 
     def update(self, rule: Any, lr: float, options: dict[str, Any]) -> None:
         """Update the parameter and its state in place."""
@@ -41,13 +41,15 @@ class Pack:
 
     Rules are elementwise, so the bits are those of separate calls. The parameters keep their
     own arrays: values are copied in before the call and out after it. The tensors in `entries`
-    become views into the shared buffers, and all entries share one `step`: see `separate_steps`.
+    become views into the shared buffers, and all entries share one `step` and any other state
+    that is a single number: see `separate_scalars`.
     """
 
-    def __init__(self, params: Sequence[Tensor], entries: Sequence[Entry], slots: Slots):
+    def __init__(self, params: Sequence[Tensor], entries: Sequence[Entry], slots: Slots,
+                 scalars: Sequence[str]):
         xp, dtype = array_module(params[0].data), params[0].dtype
         size = sum(p.size for p in params)
-        self.params = params
+        self.params, self.scalars = params, scalars
         self.p, self.g = Tensor.wrap(xp.empty(size, dtype)), Tensor.wrap(xp.empty(size, dtype))
         self.p_views, self.g_views = self._views(self.p), self._views(self.g)
         self.state = [None if name is None else self._share(name, entries) for name in slots]
@@ -60,7 +62,7 @@ class Pack:
         return views
 
     def _share(self, name: str, entries: Sequence[Entry]) -> Tensor:
-        if name == "step":
+        if name in self.scalars:
             shared = entries[0][name]
             for entry in entries:
                 entry[name] = shared
@@ -90,24 +92,24 @@ class Plan:
         params: the group's parameters; those without a gradient are left out.
         state: the optimizer's state, complete for parameters with a gradient.
         slots: the names of the state that the rule takes.
+        scalars: the names of state that is a single number.
         pack: whether small parameters may share a call.
     """
 
     def __init__(self, params: Sequence[Tensor], state: dict[Tensor, Entry], slots: Slots,
-                 pack: bool):
+                 scalars: Sequence[str], pack: bool):
         self.slots = slots
         live = [p for p in params if p.grad is not None]
-        kept = any(slots)
+        kept, counts = any(slots), [name for name in scalars if name in slots]
         together: dict[Any, list[Tensor]] = {}
         for i, p in enumerate(live):
-            step = state[p]["step"].item() if "step" in slots else 0.0
             small = pack and p.size <= PACK_LIMIT
-            key = (p.device, p.dtype, step) if small else i
+            key = (p.device, p.dtype, *[state[p][n].item() for n in counts]) if small else i
             together.setdefault(key, []).append(p)
         self.parts: list[Single | Pack] = []
         for same in together.values():
             entries = [state[p] if kept else {} for p in same]
-            self.parts.append(Pack(same, entries, slots) if len(same) > 1
+            self.parts.append(Pack(same, entries, slots, scalars) if len(same) > 1
                               else Single(same[0], entries[0], slots))
         # (parameter, its array or None without a gradient, its entry, the entry's tensors)
         self.members = [(p, None if p.grad is None else p.data, state.get(p), [
@@ -139,11 +141,12 @@ class Plan:
         return True
 
 
-def separate_steps(entries: Iterable[Entry]) -> None:
-    """Give every entry a `step` of its own, which members of a pack do not have."""
+def separate_scalars(entries: Iterable[Entry], scalars: Sequence[str]) -> None:
+    """Give every entry scalars (`step`) of its own, which members of a pack do not have."""
     claimed: set[int] = set()
     for entry in entries:
-        step = entry.get("step")
-        if isinstance(step, Tensor) and id(step) in claimed:
-            step = entry["step"] = Tensor.wrap(step.data.copy())
-        claimed.add(id(step))
+        for name in scalars:
+            value = entry.get(name)
+            if isinstance(value, Tensor) and id(value) in claimed:
+                value = entry[name] = Tensor.wrap(value.data.copy())
+            claimed.add(id(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..primitive import primitive
-from .optimizer import Optimizer, Params, number
+from .optimizer import Optimizer, Params, numbers
 from .update import blocks, descent
 
 __all__ = ["RMSprop", "rmsprop_update"]
@@ -16,6 +16,7 @@ def rmsprop_update(xp, p, g, v, mean, buf, step, lr, *, alpha, eps, weight_decay
                    maximize):
     """One step of RMSprop, in place: v moves towards g^2, p -= lr * g / (sqrt(v) + eps)."""
     step += 1
+    lr = float(lr)
     changed = bool(weight_decay or maximize)
     whole, pieces = p, blocks(xp, 1 + changed, p, g, v, mean, buf)
     for p, g, v, mean, buf, s, *extra in pieces:
@@ -62,19 +63,22 @@ class RMSprop(Optimizer):
         momentum: buf = momentum * buf + g / (sqrt(v) + eps), p -= lr * buf.
         centered: divide by the standard deviation of the gradient instead of its rms.
         maximize: climb instead of descend.
+        capturable, foreach: taken, and change nothing; `differentiable=True` is refused.
     """
 
     rule = rmsprop_update
 
     def __init__(self, params: Params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
-                 weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False, *,
-                 maximize: bool = False):
-        super().__init__(params, dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay,
-                                      momentum=momentum, centered=centered, maximize=maximize))
+                 weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False,
+                 capturable: bool = False, foreach: bool | None = None, maximize: bool = False,
+                 differentiable: bool = False):
+        super().__init__(params, dict(
+            lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum,
+            centered=centered, maximize=maximize, capturable=capturable, foreach=foreach,
+            differentiable=differentiable))
 
     def check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "alpha", "eps", "weight_decay", "momentum"):
-            number(self, group, name)
+        numbers(self, group, "lr", "alpha", "eps", "weight_decay", "momentum")
 
     def slots(self, group: dict[str, Any]) -> tuple[str | None, ...]:
         return ("square_avg", "grad_avg" if group["centered"] else None,

@@ -7,7 +7,7 @@ from typing import Any
 from ..backend import array_module
 from ..primitive import primitive
 from ..tensor import Tensor
-from .optimizer import Optimizer, Params, number
+from .optimizer import Optimizer, Params, number, numbers
 from .update import blocks, descent
 
 __all__ = ["SGD", "sgd_update"]
@@ -16,6 +16,7 @@ __all__ = ["SGD", "sgd_update"]
 @primitive
 def sgd_update(xp, p, g, buf, lr, *, momentum, dampening, weight_decay, nesterov, maximize):
     """One step of SGD, in place: buf = momentum * buf + (1 - dampening) * g, p -= lr * buf."""
+    lr = float(lr)
     changed = bool(weight_decay or maximize)
     whole, pieces = p, blocks(xp, 1 + changed, p, g, buf)
     for p, g, buf, s, *extra in pieces:
@@ -49,6 +50,7 @@ class SGD(Optimizer):
         weight_decay: adds weight_decay * p to the gradient.
         nesterov: Nesterov's momentum; needs momentum > 0 and dampening 0.
         maximize: climb instead of descend.
+        foreach, fused: taken, and change nothing; `differentiable=True` is refused.
 
     >>> import tinygen as tg
     >>> w = tg.Tensor([1.0, -2.0], requires_grad=True)
@@ -62,14 +64,15 @@ class SGD(Optimizer):
 
     def __init__(self, params: Params, lr: float = 1e-3, momentum: float = 0.0,
                  dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, *,
-                 maximize: bool = False):
-        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening,
-                                      weight_decay=weight_decay, nesterov=nesterov,
-                                      maximize=maximize))
+                 maximize: bool = False, foreach: bool | None = None,
+                 differentiable: bool = False, fused: bool | None = None):
+        super().__init__(params, dict(
+            lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+            nesterov=nesterov, maximize=maximize, foreach=foreach, differentiable=differentiable,
+            fused=fused))
 
     def check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "momentum", "weight_decay"):
-            number(self, group, name)
+        numbers(self, group, "lr", "momentum", "weight_decay")
         number(self, group, "dampening", low=None)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError(f"[{self.name}] nesterov needs momentum > 0 and dampening 0, got "
@@ -84,10 +87,11 @@ class SGD(Optimizer):
             # The first buf is to be g, undamped: momentum * buf + (1 - dampening) * g == g.
             xp = array_module(p.data)
             g = descent(xp, p.grad.data, p.data,  # type: ignore[union-attr]
-                        group["weight_decay"], group["maximize"], xp.empty_like(p.data))
+                        float(group["weight_decay"]), group["maximize"], xp.empty_like(p.data))
             xp.multiply(g, group["dampening"] / group["momentum"], out=buf)
         return buf
 
     def options(self, group: dict[str, Any]) -> dict[str, Any]:
-        return {k: group[k]
-                for k in ("momentum", "dampening", "weight_decay", "nesterov", "maximize")}
+        return {"momentum": group["momentum"], "dampening": group["dampening"],
+                "weight_decay": float(group["weight_decay"]), "nesterov": group["nesterov"],
+                "maximize": group["maximize"]}

@@ -10,32 +10,39 @@ import numpy as np
 
 from ..backend import as_array, is_array
 from ..tensor import Tensor
+from .groups import check_flags, label
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
 
-__all__ = ["load", "save"]
+__all__ = ["array_of", "load", "load_tensors", "save"]
 
-# How PyTorch carries a step out; they do not change what it computes.
-_PYTORCH_ONLY = ("foreach", "fused", "capturable", "differentiable")
-_YOUNG = ("decoupled_weight_decay",)     # PyTorch has it since 2.6
+# Options that a saved optimizer may lack: how PyTorch carries a step out, and what is younger.
+_OPTIONAL = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay")
 
 
 def save(optimizer: Optimizer) -> dict[str, Any]:
     """State and options with indices in place of parameters; arrays are copied."""
     index = {id(p): i for i, p in enumerate(
         p for group in optimizer.param_groups for p in group["params"])}
-    groups = [{**{k: v for k, v in group.items() if k != "params"},
+    groups = [{**{k: _copy(v) for k, v in group.items() if k != "params"},
                "params": [index[id(p)] for p in group["params"]]}
               for group in optimizer.param_groups]
-    state = {index[id(p)]: {k: Tensor.wrap(v.data.copy()) if isinstance(v, Tensor) else v
-                            for k, v in entry.items()}
-             for p, entry in optimizer.state.items() if id(p) in index}
+    state = {index[id(p)]: {k: _copy(v) for k, v in entry.items()}
+             for p, entry in optimizer.state.items() if entry and id(p) in index}
     return {"state": dict(sorted(state.items())), "param_groups": groups}
 
 
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return Tensor.wrap(value.data.copy())
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):
+        return Tensor(array_of(value))               # a learning rate of PyTorch's, say
+    return [_copy(v) for v in value] if isinstance(value, list) else value
+
+
 def load(optimizer: Optimizer, saved: Any,
-         ) -> tuple[defaultdict[Tensor, dict[str, Tensor]], list[dict[str, Any]]]:
+         ) -> tuple[defaultdict[Tensor, dict[str, Any]], list[dict[str, Any]]]:
     """The state and the groups that `saved` describes; `optimizer` itself is not changed."""
     where = f"[{optimizer.name}] load_state_dict"
     if not isinstance(saved, Mapping) or not {"state", "param_groups"} <= set(saved):
@@ -50,14 +57,14 @@ def load(optimizer: Optimizer, saved: Any,
     for i, (old, new) in enumerate(zip(olds, news)):
         group = _group(optimizer, where, i, old, new)
         for j, (key, p) in enumerate(zip(new["params"], old["params"])):
-            owner[str(key)] = optimizer._label(group, i, j), p, group
+            owner[str(key)] = label(group, i, j), p, group
         groups.append(group)
-    state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
+    state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
     for key, entry in saved["state"].items():
         if str(key) not in owner:
             raise ValueError(f"{where}: there is state for parameter {key}, which no group has")
-        label, p, group = owner[str(key)]
-        found = _entry(f"{where}: {label}", optimizer, entry, p, group)
+        what, p, group = owner[str(key)]
+        found = optimizer.load_entry(f"{where}: {what}", entry, p, group)
         if found:
             state[p] = found
     return state, groups
@@ -68,22 +75,23 @@ def _group(optimizer: Optimizer, where: str, i: int, old: dict[str, Any],
     if len(old["params"]) != len(new["params"]):
         raise ValueError(f"{where}: group {i} has {len(new['params'])} parameters in the saved "
                          f"optimizer and {len(old['params'])} in this one")
-    missing = [k for k in optimizer.defaults if k not in new and k not in _YOUNG]
+    missing = [k for k in optimizer.defaults if k not in new and k not in _OPTIONAL]
     if missing:
         raise KeyError(f"{where}: group {i} has no option {missing[0]!r} in the saved optimizer, "
                        f"only {', '.join(k for k in new if k != 'params')}; was it saved by "
                        f"{optimizer.name}?")
-    kept = {k: v for k, v in new.items() if k != "params" and k not in _PYTORCH_ONLY}
-    group = {**old, **kept}
+    group = {**old, **{k: _copy(v) for k, v in new.items() if k != "params"}}
+    check_flags(optimizer, group)
     optimizer.check(group)
     return group
 
 
-def _entry(where: str, optimizer: Optimizer, entry: Mapping[str, Any], p: Tensor,
-           group: dict[str, Any]) -> dict[str, Tensor]:
+def load_tensors(where: str, optimizer: Optimizer, entry: Mapping[str, Any], p: Tensor,
+                 group: dict[str, Any]) -> dict[str, Tensor]:
     """One parameter's state as tensors of its dtype, on its device."""
     given = {k: v for k, v in entry.items() if v is not None}
-    names = [n for n in optimizer.slots(group) if n is not None]
+    names = [n for n in optimizer.slots(group)
+             if n is not None and optimizer.shape_of(n, p) is not None]
     missing = [n for n in names if n not in given]
     if given and missing:
         raise KeyError(f"{where} has no {missing[0]!r} in the saved state, only "
@@ -94,17 +102,17 @@ def _entry(where: str, optimizer: Optimizer, entry: Mapping[str, Any], p: Tensor
                        f"these options keeps {', '.join(names) or 'nothing'}")
     found = {}
     for name, value in given.items():
-        array = _array(value)
-        shape = () if name == "step" else p.shape
+        array, shape = array_of(value), optimizer.shape_of(name, p)
         if array.shape != shape or array.dtype.kind not in "fiu":
             raise ValueError(f"{where} needs {name!r} of shape {shape}, the saved one is "
                              f"{array.dtype} {array.shape}")
-        dtype = np.float32 if name == "step" else p.dtype
+        dtype = np.float32 if name in optimizer.scalars else p.dtype
         found[name] = Tensor(array, dtype=dtype, device=p.device)
     return found
 
 
-def _array(value: Any) -> Any:
+def array_of(value: Any) -> Any:
+    """The bare array of a tensor of tinygen or PyTorch, or of anything that NumPy takes."""
     if isinstance(value, Tensor):
         return value.data
     return as_array(value if is_array(value) else np.asarray(value))

@@ -1,0 +1,10 @@
+"""Update rules of optimizers and averages have no row, and where they are tested instead."""
+
+from tests.drawing import Case
+
+CASES: list[Case] = []
+
+EXEMPT = {name: "changes its inputs in place; tests/optim/test_trajectories.py" for name in (
+    "sgd_update", "rmsprop_update", "adam_update", "adagrad_update", "adadelta_update",
+    "adamax_update", "nadam_update", "radam_update", "rprop_update", "lion_update", "asgd_update",
+    "adafactor_update", "muon_update")}
