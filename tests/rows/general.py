@@ -127,5 +127,9 @@ CASES = [
     moving("argcummin", running(np.less_equal), axis_attr, min_dims=1, inputs=()),
     Case("scatter_combine", scatter_sample, scatter_reference, inputs=(0, 2)),
     Case("searchsorted", searchsorted_sample, searchsorted_reference, inputs=()),
+    Case("isin", lambda draw: Sample((whole(draw(shapes())), whole(draw(shapes()))),
+                                     {"invert": draw(st.booleans())}),
+         lambda x, values, invert: np.any(x[..., None] == values.reshape(-1), -1) != invert,
+         inputs=()),
     Case("bincount", bincount_sample, bincount_reference, inputs=(), keeps_dtype=False),
 ]

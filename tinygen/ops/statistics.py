@@ -19,8 +19,8 @@ from .reduce import Axis
 from .shape import as_shape, broadcast_to, expand_dims, normalize_axis, permute_dims, reshape
 
 __all__ = ["aminmax", "average", "bincount", "bucketize", "digitize", "histogram", "histogramdd",
-           "median", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd",
-           "nansum", "nanvar", "percentile", "ptp", "quantile", "searchsorted"]
+           "isin", "median", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile",
+           "nanstd", "nansum", "nanvar", "percentile", "ptp", "quantile", "searchsorted"]
 
 
 def _tensor(x: Any) -> Tensor:
@@ -239,6 +239,17 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
 def bucketize(x: Any, boundaries: Any, right: bool = False) -> Tensor:
     """PyTorch's `digitize`, with the opposite meaning of `right`."""
     return searchsorted(boundaries, x, "right" if right else "left")
+
+
+@primitive(name="isin")
+def isin_p(xp, x, values, *, invert):
+    """True where an element of x is among the values."""
+    return xp.isin(x, values, invert=invert)
+
+
+def isin(x: Any, values: Any, invert: bool = False) -> Tensor:
+    """True where an element of `x` is among `values` (is not, with `invert`)."""
+    return isin_p(_tensor(x), _tensor(values), invert=bool(invert))
 
 
 @primitive(name="bincount")

@@ -29,7 +29,8 @@ SAME = """cross_entropy normalize cosine_similarity adaptive_avg_pool1d adaptive
     softplus mse_loss grid_sample ctc_loss cosine_embedding_loss nll_loss gaussian_nll_loss
     hinge_embedding_loss huber_loss pdist poisson_nll_loss pairwise_distance pixel_shuffle
     pixel_unshuffle channel_shuffle kl_div smooth_l1_loss l1_loss softmin softmin/with_dtype
-    multi_head_attention_forward upsample_bilinear upsample_nearest"""
+    multi_head_attention_forward linear_cross_entropy linear_cross_entropy/chunked
+    linear_cross_entropy/chunked_none upsample_bilinear upsample_nearest"""
 
 ADAPTERS: dict[str, Any] = {
     f"nn.functional.{name}": functional(name.partition("/")[0]) for name in SAME.split()}

@@ -26,7 +26,9 @@ SAME = """abs acos acosh asin asinh atan atanh ceil copysign cos cosh deg2rad di
     special.modified_bessel_i0=i0 special.modified_bessel_i1=i1
     special.modified_bessel_k0=k0 special.modified_bessel_k1=k1
     special.scaled_modified_bessel_k0=k0e special.scaled_modified_bessel_k1=k1e
-    special.spherical_bessel_j0=spherical_bessel_j0"""
+    special.spherical_bessel_j0=spherical_bessel_j0 bitwise_and bitwise_or bitwise_xor
+    bitwise_not=bitwise_invert bitwise_left_shift bitwise_right_shift gcd lcm
+    __rand__=bitwise_and __ror__=bitwise_or __rxor__=bitwise_xor"""
 
 
 def named(name: str) -> Any:
@@ -114,6 +116,7 @@ ADAPTERS |= {
     **{f"polygamma/polygamma_n_{n}": polygamma for n in range(5)},
     "mvlgamma/mvlgamma_p_1": lambda x, p: tg.special.multigammaln(x, p),
     "mvlgamma/mvlgamma_p_3": lambda x, p: tg.special.multigammaln(x, p),
+    "mvlgamma/mvlgamma_p_5": lambda x, p: tg.special.multigammaln(x, p),
     "allclose": lambda x, y, **how: tg.allclose(x, y, **how),
     "equal": lambda x, y: tg.array_equal(x, y),
     "masked_fill": tg.masked_fill,

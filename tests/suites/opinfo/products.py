@@ -49,6 +49,7 @@ ADAPTERS: dict[str, Any] = {
     "cholesky": lambda x, upper=False: tg.linalg.cholesky(x, upper=upper),
     "cholesky_inverse": lambda x, upper=False: tg.linalg.cholesky_inverse(x, upper=upper),
     "cholesky_solve": lambda x, y, upper=False: tg.linalg.cholesky_solve(x, y, upper=upper),
+    "lu_solve": lambda b, lu, pivots: tg.linalg.lu_solve(lu, pivots, b),
     "logdet": lambda x: tg.linalg.logdet(x), "matrix_exp": lambda x: tg.linalg.matrix_exp(x),
     "pinverse": lambda x, rcond=1e-15: tg.linalg.pinv(x, rcond),
     "qr": lambda x, some=True: tg.linalg.qr(x, "reduced" if some else "complete"),

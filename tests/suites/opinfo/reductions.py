@@ -255,5 +255,7 @@ ADAPTERS: dict[str, Any] = {
     "searchsorted": searchsorted, "diff": diff, "gradient": gradient,
     "trapezoid": trapezoid(tg.trapezoid), "trapz": trapezoid(tg.trapezoid),
     "cumulative_trapezoid": trapezoid(tg.cumulative_trapezoid), "unique": unique,
+    "isin": lambda x, y, *, assume_unique=False, invert=False: tg.isin(x, y, invert),
+    "bincount": lambda x, weights=None, minlength=0: tg.bincount(x, weights, minlength),
     "cov": cov, "corrcoef": lambda x: tg.linalg.corrcoef(x),
 }

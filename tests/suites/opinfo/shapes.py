@@ -286,6 +286,10 @@ ADAPTERS: dict[str, Any] = {
     "new_full": new(tg.full), "eye": made(tg.eye), "arange": made(arange),
     "linspace": made(linspace), "linspace/tensor_overload": made(linspace),
     "logspace": made(logspace), "logspace/tensor_overload": made(logspace),
+    "tril_indices": lambda n, m, offset=0, **how: tg.stack(tg.tril_indices(n, offset, m)),
+    "triu_indices": lambda n, m, offset=0, **how: tg.stack(tg.triu_indices(n, offset, m)),
+    "narrow_copy": lambda x, dim, start, length: axis_slice(x, dim, slice(start, start + length)),
+    "nn.functional.one_hot": tg.nn.functional.one_hot,
     "fill": lambda x, value: tg.broadcast_to(
         value.astype(x.dtype) if isinstance(value, tg.Tensor)
         else tg.full((), value, dtype=x.dtype), x.shape) + 0 * x,

@@ -1,0 +1,3 @@
+"""Signal processing: window functions (`tinygen.signal.windows`)."""
+
+from . import windows
