@@ -124,7 +124,7 @@ def both(make):
 
 def assert_close(ours, theirs, rtol=1e-12):
     for p, q in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=rtol, atol=1e-13)
+        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=rtol, atol=rtol / 10)
 
 
 @every
