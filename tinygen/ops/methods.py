@@ -5,12 +5,14 @@ NumPy's names come first; the names that a PyTorch user types are aliases at the
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 from .. import backend
 from ..primitive import RECORD, local, primitive
 from ..tensor import Tensor
-from . import activation, elementwise, index, linalg, reduce, shape
+from . import activation, elementwise, index, linalg, reduce, shape, torch_methods
 
 # -- operators ----------------------------------------------------------------------------------
 
@@ -223,14 +225,26 @@ _METHODS: list[tuple[Any, str]] = [
 ]
 
 
+_AXES = {"dim": "axis", "keepdim": "keepdims"}   # methods take PyTorch's argument names too
+
+
 def _bind(fn: Any) -> Any:
     """A plain function, so that attribute access binds self (primitives are objects)."""
     if not hasattr(fn, "fn"):
-        return fn
+        return _with_dims(fn) if "axis" in inspect.signature(fn).parameters else fn
 
     def method(self, *args):
         return fn(self, *args)
     method.__name__, method.__doc__ = fn.name, fn.__doc__
+    return method
+
+
+def _with_dims(fn: Any) -> Any:
+    @functools.wraps(fn)
+    def method(self, *args, **options):
+        if options:
+            options = {_AXES.get(name, name): value for name, value in options.items()}
+        return fn(self, *args, **options)
     return method
 
 
@@ -246,6 +260,11 @@ def _install_methods() -> None:
     Tensor.mT = property(shape.matrix_transpose)  # type: ignore[attr-defined]
     Tensor.cpu = lambda self: to(self, device="cpu")  # type: ignore[attr-defined]
     Tensor.cuda = lambda self, device="cuda": to(self, device=device)  # type: ignore[attr-defined]
+    for name, fn in torch_methods.METHODS.items():
+        if name not in Tensor.__dict__:
+            setattr(Tensor, name, _bind(fn))
+    for name in torch_methods.IN_PLACE.split():
+        setattr(Tensor, f"{name}_", torch_methods.in_place(name, getattr(Tensor, name)))
 
 
 _install_methods()
