@@ -63,8 +63,8 @@ def test_same_as_torch(name, args, options):
 
 
 IN_PLACE = [("add_", (2.0,)), ("sub_", (X,)), ("mul_", (X,)), ("div_", (X + 9,)),
-            ("clamp_", (-1, 1)), ("exp_", ()), ("tanh_", ()), ("relu_", ()), ("masked_fill_", (X > 0, 1.0)),
-            ("pow_", (2,)), ("neg_", ()), ("index_add_", (0, ROWS, X[:2])), ("tril_", ()),
+            ("clamp_", (-1, 1)), ("exp_", ()), ("tanh_", ()), ("relu_", ()),
+            ("masked_fill_", (X > 0, 1.0)), ("pow_", (2,)), ("neg_", ()), ("index_add_", (0, ROWS, X[:2])), ("tril_", ()),
             ("scatter_", (0, PLACES[:1], X[:1])), ("lerp_", (X * 2, 0.3)), ("addcmul_", (X, X))]
 
 
