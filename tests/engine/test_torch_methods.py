@@ -62,10 +62,12 @@ def test_same_as_torch(name, args, options):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
-IN_PLACE = [("add_", (2.0,)), ("sub_", (X,)), ("mul_", (X,)), ("div_", (X + 9,)),
-            ("clamp_", (-1, 1)), ("exp_", ()), ("tanh_", ()), ("relu_", ()),
-            ("masked_fill_", (X > 0, 1.0)), ("pow_", (2,)), ("neg_", ()), ("index_add_", (0, ROWS, X[:2])), ("tril_", ()),
-            ("scatter_", (0, PLACES[:1], X[:1])), ("lerp_", (X * 2, 0.3)), ("addcmul_", (X, X))]
+IN_PLACE = [
+    ("add_", (2.0,)), ("sub_", (X,)), ("mul_", (X,)), ("div_", (X + 9,)), ("clamp_", (-1, 1)),
+    ("exp_", ()), ("tanh_", ()), ("relu_", ()), ("masked_fill_", (X > 0, 1.0)), ("pow_", (2,)),
+    ("neg_", ()), ("index_add_", (0, ROWS, X[:2])), ("tril_", ()), ("lerp_", (X * 2, 0.3)),
+    ("scatter_", (0, PLACES[:1], X[:1])), ("addcmul_", (X, X)),
+]
 
 
 @pytest.mark.parametrize("name, args", IN_PLACE, ids=[c[0] for c in IN_PLACE])

@@ -24,6 +24,15 @@ def inner(x: Any, y: Any) -> Any:
     return x * y if not x.ndim or not y.ndim else tg.tensordot(x, y, ([-1], [-1]))
 
 
+def solve(a: Any, b: Any, *, left: bool = True) -> Any:
+    """PyTorch takes b as a batch of vectors where its shape is that of a without the last axis."""
+    if b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1]):
+        return tg.linalg.solve(a, b[..., None])[..., 0]
+    if left:
+        return tg.linalg.solve(a, b)
+    return tg.linalg.solve(a.mT, b.mT).mT
+
+
 LINALG = """cross det cholesky vecdot cond eigh eigvalsh lstsq matrix_power multi_dot norm
     matrix_norm qr slogdet vander vector_norm lu_factor lu lu_solve inv solve solve_triangular
     matrix_rank pinv svd svdvals tensorinv tensorsolve householder_product"""
@@ -34,6 +43,7 @@ ADAPTERS: dict[str, Any] = {
     "linalg.matrix_rank/hermitian": linalg("matrix_rank"),
     "linalg.pinv/hermitian": linalg("pinv"), "linalg.pinv/singular": linalg("pinv"),
     "linalg.lstsq/grad_oriented": linalg("lstsq"),
+    "linalg.solve": solve,
     "addmm": lambda x, a, b, *, beta=1, alpha=1: beta * x + alpha * (a @ b),
     "addmm/decomposed": lambda x, a, b, *, beta=1, alpha=1: beta * x + alpha * (a @ b),
     "addmv": lambda x, a, b, *, beta=1, alpha=1: beta * x + alpha * (a @ b),
