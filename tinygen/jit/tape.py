@@ -6,7 +6,7 @@ captured function may hold a whole backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import backend
@@ -45,6 +45,7 @@ class Tape:
         self.slots: dict[int, int] = {}
         self.alive: list[Any] = []          # recorded arrays must not be freed: ids would repeat
         self.seen: list[tuple[Tensor, int, Any]] = []   # tensors, with their seq and array then
+        self.written: set[int] = set()      # arrays that a recorded primitive changes in place
 
     def slot(self, array: Any) -> int:
         """The slot of an array, a new one if it has none."""
@@ -60,6 +61,7 @@ class Tape:
         self.rows.append(Row(op, [self._source(x) for x in inputs], attrs,
                              [None if y is None else self.slot(y.data) for y in outs]))
         self.watch(*(y for y in outs if y is not None))
+        self.written.update(id(x.data) for x in _written(op, inputs))
 
     def watch(self, *tensors: Tensor) -> None:
         """Remember tensors whose values must not change in place while the tape records."""
@@ -96,6 +98,8 @@ class Program:
             for row in self.rows:
                 read = [values[x] if isinstance(x, int) else x[1] for x in row.inputs]
                 made = row.op(*read, **row.attrs)
+                for x in _written(row.op, read):
+                    x.touch()
                 made = made if isinstance(made, tuple) else (made,)
                 for slot, y in zip(row.outputs, made, strict=True):
                     if slot is not None:
@@ -111,8 +115,9 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     """Run `function(*args)` once and record its primitive calls, backward passes included.
 
     Raises:
-        RuntimeError: a tensor that the function read was changed in place meanwhile (replaying
-            would miss the change), or a capture is running in this thread already.
+        RuntimeError: a tensor that the function read was changed in place meanwhile by other
+            means than a primitive that names what it `writes` (replaying would miss the change),
+            or a capture is running in this thread already.
     """
     if local.mode & TAPE:
         raise RuntimeError("[capture] a capture is running in this thread already")
@@ -126,12 +131,21 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     finally:
         local.mode, local.tape = before
     for x, seq, array in tape.seen:
-        if x.seq != seq and x.data is array:
+        if x.seq != seq and x.data is array and id(array) not in tape.written:
             raise RuntimeError(f"[capture] a {x.dtype} {x.shape} tensor that the function used was "
                                "changed in place while it was captured; return new tensors instead")
     outputs = [tape.slots[id(y.data)] if isinstance(y, Tensor) and id(y.data) in tape.slots
                else ("constant", y) for y in flatten(result)]
     return Program(tape.rows, slots, [_kind(x) for x in tensors], outputs, result)
+
+
+def _written(op: Primitive, inputs: Sequence[Any]) -> list[Tensor]:
+    """The tensors among the inputs that a primitive changes in place."""
+    if not op.writes:
+        return []
+    chosen = inputs[op.writes] if isinstance(op.writes, slice) else [
+        inputs[i] for i in op.writes if i < len(inputs)]
+    return [x for x in chosen if isinstance(x, Tensor)]
 
 
 def _tensors(args: Any) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F401, A004  (this file is the list of what the package offers)
 from .activation import elu, erf, gelu, leaky_relu, log_sigmoid, relu, sigmoid, silu, softplus
+from .batchnorm import batch_norm, instance_norm
 from .conv import conv2d, conv_transpose2d
 from .creation import (
     arange, asarray, empty, empty_like, eye, from_numpy, full, full_like, linspace, meshgrid,
@@ -33,7 +34,7 @@ from .loss import (
     binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber_loss, kl_div,
     l1_loss, mse_loss, nll_loss, smooth_l1_loss,
 )
-from .norm import batch_norm, layer_norm, log_softmax, softmax
+from .norm import layer_norm, log_softmax, rms_norm, softmax
 from .padding import pad
 from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from . import arrange, floating, running, scattering, statistics
@@ -71,7 +72,7 @@ __all__ = [
     "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort", "split", "sqrt", "square",
     "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan",
     "tanh", "tensor", "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu",
-    "true_divide", "trunc", "var", "where", "zeros", "zeros_like",
+    "true_divide", "trunc", "var", "where", "zeros", "zeros_like", "instance_norm", "rms_norm",
 ]
 __all__ += arrange.__all__ + floating.__all__ + running.__all__
 __all__ += scattering.__all__ + statistics.__all__
