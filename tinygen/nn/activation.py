@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..backend import Generator
 from ..tensor import Tensor
 from . import functional as F
 from . import init
 from .linear import count, new_parameter
 from .module import Module
 
-__all__ = ["ELU", "GELU", "SELU", "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish",
-           "PReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Softmin", "Softplus",
-           "Softsign", "Tanh"]
+__all__ = ["CELU", "ELU", "GELU", "GLU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish",
+           "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU",
+           "ReLU6", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin", "Softplus", "Softshrink",
+           "Softsign", "SwiGLU", "Tanh", "Tanhshrink", "Threshold"]
 
 
 class _InPlace(Module):
@@ -66,6 +68,55 @@ class Mish(_InPlace):
         return F.mish(input)
 
 
+class Hardsigmoid(_InPlace):
+    """x / 6 + 1/2, limited to [0, 1]."""
+
+    def forward(self, input: Any) -> Tensor:
+        return F.hardsigmoid(input)
+
+
+class Hardswish(_InPlace):
+    """x * hardsigmoid(x)."""
+
+    def forward(self, input: Any) -> Tensor:
+        return F.hardswish(input)
+
+
+class Threshold(Module):
+    """x where x > threshold, `value` elsewhere."""
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False):
+        super().__init__()
+        self.threshold, self.value, self.inplace = threshold, value, inplace
+
+    def forward(self, input: Any) -> Tensor:
+        return F.threshold(input, self.threshold, self.value)
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}, value={self.value}" + _in_place(self)
+
+
+class RReLU(Module):
+    """x where x > 0, a * x elsewhere, each a drawn from [lower, upper) in training.
+
+    In evaluation all a are (lower + upper) / 2. Draws come from `generator`, or from the default
+    one of the input's device.
+    """
+
+    def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False,
+                 generator: Generator | None = None):
+        super().__init__()
+        if not lower <= upper:
+            raise ValueError(f"[RReLU] lower must not be above upper, got {lower} and {upper}")
+        self.lower, self.upper, self.inplace, self.generator = lower, upper, inplace, generator
+
+    def forward(self, input: Any) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training, generator=self.generator)
+
+    def extra_repr(self) -> str:
+        return f"lower={self.lower}, upper={self.upper}" + _in_place(self)
+
+
 class LeakyReLU(Module):
     """x where x > 0, negative_slope * x elsewhere."""
 
@@ -96,13 +147,10 @@ class PReLU(Module):
         init.constant_(self.weight, self.init)
 
     def forward(self, input: Any) -> Tensor:
-        weight: Tensor = self.weight
-        if self.num_parameters > 1:
-            if input.ndim < 2 or input.shape[1] != self.num_parameters:
-                raise ValueError(f"[PReLU] expected (N, {self.num_parameters}, ...), got x of "
-                                 f"shape {tuple(input.shape)}")
-            weight = ops.reshape(weight, (-1,) + (1,) * (input.ndim - 2))
-        return ops.where(ops.greater(input, 0), input, weight * input)
+        if self.num_parameters > 1 and (input.ndim < 2 or input.shape[1] != self.num_parameters):
+            raise ValueError(f"[PReLU] expected (N, {self.num_parameters}, ...), got x of shape "
+                             f"{tuple(input.shape)}")
+        return F.prelu(input, self.weight)
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
@@ -117,6 +165,22 @@ class ELU(Module):
 
     def forward(self, input: Any) -> Tensor:
         return ops.elu(input, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}" + _in_place(self)
+
+
+class CELU(Module):
+    """x where x > 0, alpha (exp(x / alpha) - 1) elsewhere."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False):
+        super().__init__()
+        if alpha == 0:
+            raise ValueError("[CELU] alpha must not be 0")
+        self.alpha, self.inplace = alpha, inplace
+
+    def forward(self, input: Any) -> Tensor:
+        return F.celu(input, self.alpha)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}" + _in_place(self)
@@ -196,10 +260,75 @@ class Softplus(Module):
         return f"beta={self.beta}, threshold={self.threshold}"
 
 
-class _AlongDim(Module):
-    """Layers that act along one axis, which has to be named."""
+class Hardshrink(Module):
+    """x where |x| > lambd, 0 elsewhere."""
 
-    def __init__(self, dim: int):
+    def __init__(self, lambd: float = 0.5):
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, input: Any) -> Tensor:
+        return F.hardshrink(input, self.lambd)
+
+    def extra_repr(self) -> str:
+        return f"{self.lambd}"
+
+
+class Softshrink(Hardshrink):
+    """x - lambd where x > lambd, x + lambd where x < -lambd, 0 between."""
+
+    def forward(self, input: Any) -> Tensor:
+        return F.softshrink(input, self.lambd)
+
+
+class Tanhshrink(Module):
+    """x - tanh(x)."""
+
+    def forward(self, input: Any) -> Tensor:
+        return F.tanhshrink(input)
+
+
+class GLU(Module):
+    """a * sigmoid(b), where a and b are the halves of x along `dim`."""
+
+    def __init__(self, dim: int = -1):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Any) -> Tensor:
+        return F.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class SwiGLU(GLU):
+    """silu(a) * b, where a and b are the halves of x along `dim`.
+
+    After a linear layer of twice the width this is the gated feed-forward layer of recent
+    language models: `nn.Sequential(nn.Linear(d, 2 * h), nn.SwiGLU(), nn.Linear(h, d))`.
+
+    Source: N. Shazeer, "GLU Variants Improve Transformer", 2020.
+    """
+
+    def forward(self, input: Any) -> Tensor:
+        return F.swiglu(input, self.dim)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of every pixel of (N, C, H, W) or (C, H, W)."""
+
+    def forward(self, input: Any) -> Tensor:
+        if input.ndim not in (3, 4):
+            raise ValueError(f"[Softmax2d] expected (N, C, H, W) or (C, H, W), got x of shape "
+                             f"{tuple(input.shape)}")
+        return ops.softmax(input, axis=-3)
+
+
+class _AlongDim(Module):
+    """Layers that act along one axis, which should be named (see `functional.softmax`)."""
+
+    def __init__(self, dim: int | None = None):
         super().__init__()
         self.dim = dim
 
@@ -211,18 +340,18 @@ class Softmax(_AlongDim):
     """exp(x) / sum(exp(x)) along `dim`."""
 
     def forward(self, input: Any) -> Tensor:
-        return ops.softmax(input, axis=self.dim)
+        return F.softmax(input, self.dim, 5)
 
 
 class Softmin(_AlongDim):
     """softmax(-x) along `dim`."""
 
     def forward(self, input: Any) -> Tensor:
-        return F.softmin(input, self.dim)
+        return F.softmin(input, self.dim, 5)
 
 
 class LogSoftmax(_AlongDim):
     """log(softmax(x)) along `dim`."""
 
     def forward(self, input: Any) -> Tensor:
-        return ops.log_softmax(input, axis=self.dim)
+        return F.log_softmax(input, self.dim, 5)
