@@ -9,3 +9,5 @@ from .dropout import *
 from .linear import *
 from .loss import *
 from .norm import *
+from .rnn import *
+from .rnn_cells import *

@@ -43,6 +43,9 @@ from .floating import *
 from .running import *
 from .scattering import *
 from .statistics import *
+from . import lstm, recurrent
+from .lstm import *
+from .recurrent import *
 
 # The names that NumPy and the array API give to the same functions.
 abs, pow, mod, concatenate, true_divide = absolute, power, remainder, concat, divide
@@ -76,3 +79,4 @@ __all__ = [
 ]
 __all__ += arrange.__all__ + floating.__all__ + running.__all__
 __all__ += scattering.__all__ + statistics.__all__
+__all__ += lstm.__all__ + recurrent.__all__

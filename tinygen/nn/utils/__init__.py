@@ -1,3 +1,4 @@
 """What works on parameters, gradients and sequences rather than being a layer itself."""
 
+from . import rnn
 from .clip import *
