@@ -3,6 +3,8 @@
 from . import functional, init, utils
 from .module import Module, Parameter
 from .activation import *
+from .attention import *
+from .cache import *
 from .containers import *
 from .conv import *
 from .dropout import *
@@ -11,3 +13,4 @@ from .loss import *
 from .norm import *
 from .rnn import *
 from .rnn_cells import *
+from .transformer import *

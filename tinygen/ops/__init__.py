@@ -39,6 +39,7 @@ from .padding import pad
 from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from . import arrange, floating, running, scattering, statistics
 from .arrange import *
+from .attention import attention
 from .floating import *
 from .running import *
 from .scattering import *
@@ -78,5 +79,6 @@ __all__ = [
     "true_divide", "trunc", "var", "where", "zeros", "zeros_like", "instance_norm", "rms_norm",
 ]
 __all__ += arrange.__all__ + floating.__all__ + running.__all__
+__all__ += ["attention"]
 __all__ += scattering.__all__ + statistics.__all__
 __all__ += lstm.__all__ + recurrent.__all__

@@ -5,6 +5,7 @@ These are the functions of `tinygen.ops` as a PyTorch user calls them (`dim` ins
 """
 
 from .activation import *
+from .attention import *
 from .conv import *
 from .distance import *
 from .dropout import *

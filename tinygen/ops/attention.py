@@ -1,0 +1,215 @@
+"""Scaled dot-product attention in one node: softmax(q k^T * scale + mask) v.
+
+The node keeps the logarithm of each row's sum instead of the weights, so that between forward and
+backward nothing of size L x S lies in memory; backward computes the weights again.
+
+Source: A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017; recomputation after T. Dao et
+al., "FlashAttention", NeurIPS 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..primitive import primitive
+from ..tensor import Tensor
+from .elementwise import equal, logical_and, where
+from .linalg import matmul
+from .norm import softmax_p
+from .reduce import max_p
+
+__all__ = ["attention"]
+
+# Elements of the scores that are worked on at a time: 512 KB of float32, so that the passes of the
+# softmax over them find them in the cache.
+TILE = 1 << 17
+
+
+def _allowed(xp: Any, length: int, keys: int, offset: int) -> Any:
+    """(L, S) booleans: query i sees the keys up to i + offset."""
+    return xp.arange(keys)[None, :] <= xp.arange(length)[:, None] + offset
+
+
+def _definition(q, k, v, mask=None, keep=None, *, causal, offset, scale):
+    s = matmul(q * scale, k.swapaxes(-1, -2))                              # (..., L, S)
+    allowed = None
+    if causal:
+        allowed = _allowed(backend.array_module(_raw(q)), q.shape[-2], k.shape[-2], offset)
+    if mask is not None and mask.dtype.kind == "b":
+        allowed = mask if allowed is None else logical_and(allowed, mask)
+    elif mask is not None:
+        s = s + mask
+    if allowed is not None:
+        s = where(allowed, s, -math.inf)
+    if s.shape[-1]:
+        nothing = equal(max_p(s, axis=-1, keepdims=True), -math.inf)       # (..., L, 1)
+        s = where(nothing, 0.0, softmax_p(where(nothing, 0.0, s), axis=-1))
+    return matmul(s if keep is None else s * keep, v), None
+
+
+def _raw(x: Any) -> Any:
+    return x.data if isinstance(x, Tensor) else x
+
+
+@primitive(name="attention", composite=_definition, outputs=2, differentiable=1)
+def attention_p(xp, q, k, v, mask=None, keep=None, *, causal, offset, scale):
+    """softmax(q k^T scale + mask) v over (..., L, E), (..., S, E), (..., S, Ev); and each row's
+    log of the sum of exponentials, (..., L), which is 0 for a row that sees no key.
+
+    A boolean mask is true where a query sees a key; `causal` lets query i see the keys up to
+    i + offset; `keep` multiplies the weights (dropout: 0 or 1 / (1 - p)).
+    """
+    lead, q, k, v, mask, keep = _spread(xp, q, k, v, mask, keep)
+    y = xp.empty((*lead, q.shape[-2], v.shape[-1]), q.dtype)
+    lse = xp.empty((*lead, q.shape[-2]), q.dtype)
+    for i in _tiles(xp, lead, q.shape[-2] * k.shape[-2]):
+        s = _scores(xp, q[i], k[i], mask, i, causal, offset, scale)        # (..., L, S)
+        top = s.max(axis=-1, keepdims=True, initial=-math.inf)
+        top[top == -math.inf] = 0                                          # no key: exp gives 0
+        s -= top
+        xp.exp(s, out=s)
+        total = s.sum(axis=-1, keepdims=True)
+        total[total == 0] = 1
+        s *= 1 / total
+        if keep is not None:
+            s *= keep[i]
+        xp.matmul(s, v[i], out=y[i])
+        lse[i] = (xp.log(total) + top)[..., 0]
+    return y, lse
+
+
+@attention_p.vjp_joint
+def _(needs, gs, ys, q, k, v, mask=None, keep=None, *, causal, offset, scale):
+    xp, (g,), (y, lse) = backend.array_module(q), gs, ys
+    lead, q, k, v, mask, keep = _spread(xp, q, k, v, mask, keep)
+    gq, gk, gv = (xp.empty((*lead, *x.shape[-2:]), q.dtype) if needed else None
+                  for x, needed in zip((q, k, v), needs, strict=False))
+    inner = (g * y).sum(axis=-1, keepdims=True)                            # sum_j p_ij dp_ij
+    full = (*lead, q.shape[-2], k.shape[-2])
+    g_mask = xp.empty(full, q.dtype) if len(needs) > 3 and needs[3] else None
+    for i in _tiles(xp, lead, q.shape[-2] * k.shape[-2]):
+        p = _scores(xp, q[i], k[i], mask, i, causal, offset, scale)
+        p -= lse[i][..., None]
+        xp.exp(p, out=p)                                                   # the weights
+        if gv is not None:
+            xp.matmul((p if keep is None else p * keep[i]).swapaxes(-1, -2), g[i], out=gv[i])
+        if gq is None and gk is None and g_mask is None:
+            continue
+        ds = xp.matmul(g[i], v[i].swapaxes(-1, -2))
+        if keep is not None:
+            ds *= keep[i]
+        ds -= inner[i]
+        ds *= p
+        if g_mask is not None:
+            g_mask[i] = ds
+        if gq is not None:
+            xp.matmul(ds, k[i], out=gq[i])
+        if gk is not None:
+            xp.matmul(ds.swapaxes(-1, -2), q[i], out=gk[i])
+    for gx in (gq, gk):
+        if gx is not None:
+            gx *= scale
+    return gq, gk, gv, g_mask
+
+
+def _scores(xp: Any, q: Any, k: Any, mask: Any, i: Any, causal: bool, offset: int,
+            scale: float) -> Any:
+    """q k^T scale + mask of one tile; -inf where a query does not see a key."""
+    s = xp.matmul(q * scale, k.swapaxes(-1, -2))
+    if causal:
+        s[..., ~_allowed(xp, s.shape[-2], s.shape[-1], offset)] = -math.inf
+    if mask is not None and mask.dtype.kind == "b":
+        s[~mask[i]] = -math.inf
+    elif mask is not None:
+        s += mask[i]
+    return s
+
+
+def _spread(xp: Any, q: Any, k: Any, v: Any, mask: Any, keep: Any) -> tuple[Any, ...]:
+    """The leading axes of q, k and v together, and all inputs broadcast to them, as views."""
+    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    q, k, v = (xp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (q, k, v))
+    full = (*lead, q.shape[-2], k.shape[-2])
+    mask, keep = (m if m is None else xp.broadcast_to(m, full) for m in (mask, keep))
+    return lead, q, k, v, mask, keep
+
+
+def _tiles(xp: Any, lead: tuple[int, ...], size: int) -> Iterable[tuple[int, ...]]:
+    """Indices of so many leading axes that one tile of the scores has at most TILE elements."""
+    depth = 0
+    while xp is np and depth < len(lead) and math.prod(lead[depth:]) * size > TILE:
+        depth += 1
+    return np.ndindex(lead[:depth])
+
+
+@attention_p.explains
+def _(q, k, v, mask=None, keep=None, **_):
+    return misfit(q, k, v, mask)
+
+
+def misfit(q: Any, k: Any, v: Any, mask: Any = None) -> str | None:
+    """What does not fit in a call of attention, in words; None if all fits."""
+    sq, sk, sv = (tuple(np.shape(getattr(x, "data", x))) for x in (q, k, v))
+    for name, shape in (("q", sq), ("k", sk), ("v", sv)):
+        if len(shape) < 2:
+            return f"{name} must be (..., length, width), got {shape}"
+    if sq[-1] != sk[-1]:
+        return f"q {sq} and k {sk} must have the same width (last axis)"
+    if sk[-2] != sv[-2]:
+        return f"k {sk} and v {sv} must have the same length (last axis but one)"
+    try:
+        lead = np.broadcast_shapes(sq[:-2], sk[:-2], sv[:-2])
+    except ValueError:
+        return (f"the leading axes of q {sq}, k {sk} and v {sv} do not broadcast; grouped heads "
+                "need enable_gqa=True")
+    if mask is not None:
+        full, shape = (*lead, sq[-2], sk[-2]), tuple(mask.shape)
+        if len(shape) > len(full) or any(n not in (1, m) for n, m in zip(
+                shape[::-1], full[::-1], strict=False)):
+            return f"the mask {shape} does not broadcast to {full} (queries, keys last)"
+    return None
+
+
+def attention(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, causal: bool = False,
+              offset: int = 0, scale: float | None = None) -> Tensor:
+    """softmax(q k^T scale + mask) v: each query's average of the values, weighted by its keys.
+
+    Args:
+        q: (..., L, E). k: (..., S, E). v: (..., S, Ev). Leading axes broadcast.
+        mask: broadcasts to (..., L, S): true where a query sees a key, or numbers to add to the
+            scores. A row that sees no key gives zeros.
+        keep: multiplies the weights, for dropout: 0 or 1 / (1 - p).
+        causal: query i sees the keys up to i + `offset` only.
+        scale: 1 / sqrt(E) by default.
+
+    Returns:
+        (..., L, Ev).
+
+    Source: A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+    """
+    q, k, v = (x if hasattr(x, "dtype") else Tensor(x) for x in (q, k, v))
+    problem = misfit(q, k, v, mask)
+    if problem:
+        raise ValueError(f"[attention] {problem}")
+    if q.dtype.kind != "f" or not q.dtype == k.dtype == v.dtype:
+        raise TypeError("[attention] q, k and v must have one floating point dtype, got "
+                        f"{q.dtype}, {k.dtype} and {v.dtype}")
+    if mask is not None and mask.dtype.kind not in "bf":
+        raise TypeError("[attention] the mask must be boolean (true: the query sees the key) or "
+                        f"floating point (added to the scores), got {mask.dtype}")
+    if scale is None:
+        scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 0.0
+    if q.dtype.itemsize == 2:  # half precision: too few digits for sums
+        wide = [x if x is None or x.dtype.kind == "b" else x.astype("float32")
+                for x in (q, k, v, mask, keep)]
+        return attention_p(*wide, causal=bool(causal), offset=int(offset),
+                           scale=float(scale))[0].astype(q.dtype)
+    if mask is not None and mask.dtype.kind == "f" and mask.dtype != q.dtype:
+        mask = mask.astype(q.dtype)
+    return attention_p(q, k, v, mask, keep, causal=bool(causal), offset=int(offset),
+                       scale=float(scale))[0]
