@@ -112,6 +112,21 @@ def test_options_reach_the_model_and_the_trainer(tinygen, tmp_path):
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 3
 
 
+def test_averaged_weights_are_what_is_sampled(tinygen, tmp_path):
+    """Two runs that differ in the average alone learn the same and show other pictures."""
+    for name, options in (("plain", ""), ("averaged", "--ema-decay 0.9 --accumulate 1 ")):
+        code, _, shown = tinygen(f"train vae {SMALL['vae']} --steps 8 --quiet {options}--out",
+                                 tmp_path / name)
+        assert code == 0, shown
+        assert tinygen(f"sample {tmp_path / name} --n 4 --out {tmp_path / name}.png")[0] == 0
+    rows = [json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
+            for name in ("plain", "averaged")]
+    assert rows[0]["loss"] == rows[1]["loss"] and rows[0]["eval_loss"] != rows[1]["eval_loss"]
+    assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "averaged.png").read_bytes()
+    code, _, _ = tinygen(f"train --resume {tmp_path / 'averaged'} --steps 10 --quiet")
+    assert code == 0                             # with its own --ema-decay
+
+
 def test_a_folder_of_pictures_trains(tinygen, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for kind in ("cats", "dogs"):
@@ -266,6 +281,8 @@ def test_gans_do_not_reconstruct(tinygen, fails, tmp_path):
     ("train vae --beta -1", "beta must not be negative, got -1"),
     ("train dcgan --size 10", "cannot be halved down"),
     ("train vae --batch-size 5000", "has only 1500 images"),
+    ("train vae --ema-decay 2", "--ema-decay 2.0: it lies between 0 and 1, such as 0.999"),
+    ("train wgan-gp --accumulate 2", "--accumulate does not go with wgan-gp, which counts the"),
     ("train vae --device tpu", "unknown device 'tpu'"),
     ("train vae runs/x", "unexpected argument runs/x; the run's folder is --out"),
     ("train --resume", "--resume needs the run"),

@@ -58,6 +58,10 @@ def train(
     lr: Annotated[Float, _number("Learning rate (default: that of the model's paper).")] = None,
     seed: Annotated[Int, _count("Same seed, same result (default 0).", least=0)] = None,
     clip_norm: Annotated[Float, _number("Clip gradients to this norm.")] = None,
+    accumulate: Annotated[Int, _count(
+        "Pass each batch through the model in N parts, to save memory.")] = None,
+    ema_decay: Annotated[Float, _number(
+        "Average the weights with this decay, such as 0.999, and sample from the average.")] = None,
     device: Annotated[Text, _option("cpu (the default) or cuda.", metavar="NAME")] = None,
     size: Annotated[Int, _count("Scale pictures to N x N.")] = None,
     conditional: Annotated[bool | None, _option(

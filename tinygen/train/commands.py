@@ -20,9 +20,10 @@ BATCH_SIZE = 64
 MODEL_OPTIONS = ("width", "hidden", "latent", "loss", "label_smoothing", "gradient_penalty",
                  "n_critic", "beta", "likelihood")
 # Options that make a run what it is: a resumed run keeps its own.
-FIXED = ("data", "size", "batch_size", "lr", "seed", "clip_norm", "conditional", *MODEL_OPTIONS)
-TRAINER_OPTIONS = ("seed", "lr", "clip_norm", "sample_every", "checkpoint_every", "log_every",
-                   "keep")
+FIXED = ("data", "size", "batch_size", "lr", "seed", "clip_norm", "accumulate", "ema_decay",
+         "conditional", *MODEL_OPTIONS)
+TRAINER_OPTIONS = ("seed", "lr", "clip_norm", "accumulate", "ema_decay", "sample_every",
+                   "checkpoint_every", "log_every", "keep")
 
 Options = dict[str, Any]
 
@@ -142,6 +143,12 @@ def _trainer(name: str, options: Options, folder: Path, quiet: bool) -> Any:
                         prefetch=options.get("prefetch", 2))
     small = SMALL_EPOCHS if options["data"].lower() == "digits" else EPOCHS
     epochs = options.get("epochs", None if "steps" in options else small)
+    if options.get("accumulate", 1) > 1 and getattr(model, "n_critic", 1) > 1:
+        raise UsageError(f"--accumulate does not go with {name}, which counts the batches of each "
+                         "side (--n-critic)")
+    if not 0 <= options.get("ema_decay", 0) <= 1:
+        raise UsageError(f"--ema-decay {options['ema_decay']}: it lies between 0 and 1, "
+                         "such as 0.999")
     return Trainer(
         model, loader, folder, epochs=epochs, steps=options.get("steps"),
         eval_loader=_eval_loader(model, options), progress=not quiet,

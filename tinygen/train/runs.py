@@ -49,7 +49,7 @@ class Run:
         return read_checkpoint(Path(which))
 
     def model(self, which: str | None, device: str, warn: Any) -> Any:
-        """The trained model, in evaluation mode."""
+        """The trained model, in evaluation mode; its averaged weights, if the run has some."""
         from .. import models
 
         state = self.state(which, warn)
@@ -60,7 +60,8 @@ class Run:
                                 "model.load_state_dict(read_checkpoint(path)['model'])")
         model = models.build(**config)
         try:
-            model.load_state_dict(state["model"])
+            model.load_state_dict({**state["model"], **state.get("ema", {}).get("model", {}).get(
+                "averages", {})})
         except RuntimeError as error:
             raise CheckpointError(f"the weights of {self.folder} do not fit: {error}") from None
         return model.to(device=device_named(device)).eval()

@@ -37,8 +37,9 @@ def capture(trainer: Trainer, copy: bool = False) -> dict[str, Any]:
 def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """Go to a captured state."""
     for kind, parts in _parts(trainer).items():
-        if set(parts) != set(state[kind]):
-            raise ValueError(f"it has the {kind} {sorted(state[kind])}, this trainer "
+        found = state.get(kind, {})                  # older checkpoints have no `ema`
+        if set(parts) != set(found):
+            raise ValueError(f"it has the {kind} {sorted(found)}, this trainer "
                              f"{sorted(parts)}")
     trainer.model.load_state_dict(state["model"])
     for kind, parts in _parts(trainer).items():
@@ -56,7 +57,7 @@ def _parts(trainer: Trainer) -> dict[str, dict[str, Any]]:
     callbacks = {f"{i}-{type(c).__name__}": c for i, c in enumerate(trainer.user_callbacks)
                  if c.state_dict()}
     return {"optimizers": trainer.optimizers, "schedulers": trainer.schedulers,
-            "callbacks": callbacks}
+            "callbacks": callbacks, "ema": {} if trainer.ema is None else {"model": trainer.ema}}
 
 
 def resume(trainer: Trainer, source: bool | str | Path) -> Path | None:

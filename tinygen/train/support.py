@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from .. import random
 from .._version import __version__
+from ..autograd import no_grad
+from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..tensor import Tensor
 from .errors import TrainingError
 
 __all__ = ["ClippedOptimizer", "as_parts", "check_arguments", "run_config", "split_batch",
-           "stop_on_full_disk"]
+           "step_plateaus", "stop_on_full_disk", "undisturbed"]
 
 
 class ClippedOptimizer:
@@ -49,6 +52,16 @@ def as_parts(parts: Any, name: str) -> dict[str, Any]:
     if isinstance(parts, Sequence):
         return {f"{name}{i}": part for i, part in enumerate(parts)}
     return {name: parts}
+
+
+def step_plateaus(schedulers: Mapping[str, Any], value: float | None) -> None:
+    """Give the watched metric of an epoch to the schedulers that wait for it to stop falling."""
+    for name, scheduler in schedulers.items():
+        if isinstance(scheduler, ReduceLROnPlateau):
+            if value is None:
+                raise TrainingError(f"the scheduler {name}, a ReduceLROnPlateau, needs a metric at "
+                                    "the end of each epoch: Trainer(..., monitor=...) names one")
+            scheduler.step(value)
 
 
 def split_batch(batch: Any, device: str = "cpu") -> tuple[Tensor, Tensor | None]:
@@ -86,6 +99,25 @@ def run_config(model: Any, loader: Any, seed: int, total_steps: int,
         "versions": {"tinygen": __version__, "numpy": np.__version__,
                      "python": platform.python_version()},
     }
+
+
+@contextlib.contextmanager
+def undisturbed(model: Any, ema: Any = None) -> Iterator[None]:
+    """Inside, the model evaluates, with averaged weights if there are some, and records nothing.
+
+    Afterwards weights, modes and the random stream are what they were.
+    """
+    stream = random.get_state()
+    modes = [(m, m.training) for m in model.modules()]
+    try:
+        model.eval()
+        average = ema.average_parameters() if ema is not None else contextlib.nullcontext()
+        with average, no_grad(), np.errstate(all="ignore"):
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        random.set_state(stream)
 
 
 @contextlib.contextmanager

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..autograd import no_grad
+from ..optim import EMA
+from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..serialization import write_atomically
 from ..tensor import Tensor
+from .accumulate import accumulated_step, check_accumulate
 from .callbacks import Callback, Curves, Metrics, SampleGrid
 from .checkpoint import Checkpoints, clean_temporaries
 from .diagnose import find_culprit
@@ -36,7 +38,9 @@ from .support import (
     check_arguments,
     run_config,
     split_batch,
+    step_plateaus,
     stop_on_full_disk,
+    undisturbed,
 )
 
 __all__ = ["Trainer"]
@@ -67,8 +71,13 @@ class Trainer:
         monitor: the metric whose lowest value makes a checkpoint the best (default:
             `eval_loss`, or the epoch's mean `loss`, where there is one).
         schedulers: one learning-rate scheduler, several, or a dictionary of them.
-        schedule_per: `"epoch"` or `"step"`: how often schedulers advance.
+        schedule_per: `"epoch"` or `"step"`: how often schedulers advance (ReduceLROnPlateau: at
+            the end of each epoch, by the value of `monitor`).
         clip_norm: clip each optimizer's gradients to this norm before its step.
+        accumulate: pass each batch through the model in so many parts, for one update (same
+            result, less memory; see `accumulated_step`).
+        ema_decay: average the weights (`trainer.ema`, an `optim.EMA` with warm-up); pictures,
+            evaluations and `tinygen sample` use the average.
         config: what else to keep in config.json.
         progress: a `Progress`, True for one on standard error, False for silence.
         resume_with: what to tell the user to type after a stop.
@@ -84,10 +93,13 @@ class Trainer:
                  checkpoint_every: int | None = None, sample_every: int | None = None,
                  samples: int = 64, keep: int = 3, eval_loader: Any = None,
                  monitor: str | None = None, schedulers: Any = None, schedule_per: str = "epoch",
-                 clip_norm: float | None = None, config: Mapping[str, Any] | None = None,
+                 clip_norm: float | None = None, accumulate: int = 1,
+                 ema_decay: float | None = None, config: Mapping[str, Any] | None = None,
                  progress: Progress | bool = True, resume_with: str | None = None):
         check_arguments(loader, epochs, steps, schedule_per, log_every=log_every, keep=keep,
-                        checkpoint_every=checkpoint_every, sample_every=sample_every)
+                        checkpoint_every=checkpoint_every, sample_every=sample_every,
+                        accumulate=accumulate)
+        check_accumulate(model, accumulate)
         self.model, self.loader, self.eval_loader = model, loader, eval_loader
         self.out = None if out is None else Path(out)
         self.seed, self.log_every, self.monitor = seed, log_every, monitor
@@ -98,6 +110,8 @@ class Trainer:
                                    else optimizers, "optimizer")
         self._stepped = self.optimizers if clip_norm is None else {
             name: ClippedOptimizer(o, clip_norm) for name, o in self.optimizers.items()}
+        self.accumulate = accumulate
+        self.ema = None if ema_decay is None else EMA(model, ema_decay, warm_up=True)
         self.schedulers = as_parts(schedulers, "scheduler")
         self.config = run_config(model, loader, seed, self.total_steps, config or {})
         self.resume_with = resume_with or "Trainer.fit(resume=True)"
@@ -162,23 +176,13 @@ class Trainer:
         self._told.add(key)
         return known
 
-    @contextlib.contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def undisturbed(self) -> contextlib.AbstractContextManager[None]:
         """Look at the model without changing the training.
 
-        Inside, layers are in evaluation mode and nothing is recorded; afterwards modes and the
-        random stream are what they were.
+        Inside, layers are in evaluation mode, nothing is recorded, and with `ema_decay` weights
+        are the averaged ones; afterwards weights, modes and the random stream are as before.
         """
-        stream = random.get_state()
-        modes = [(m, m.training) for m in self.model.modules()]
-        try:
-            self.model.eval()
-            with no_grad(), np.errstate(all="ignore"):
-                yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
-            random.set_state(stream)
+        return undisturbed(self.model, self.ema)
 
     # -- the run -----------------------------------------------------------------------------------
 
@@ -271,11 +275,14 @@ class Trainer:
         """One step of the model, the optimizers and the schedules; returns its losses."""
         # Overflow is looked for in the results: NumPy's warnings would tear the progress bar
         with np.errstate(all="ignore"):
-            losses = self.model.training_step(images, labels, self._stepped)
+            losses = accumulated_step(self.model, images, labels, self._stepped, self.accumulate)
+            if self.ema is not None:
+                self.ema.update()
         self.step += 1
         if self.schedule_per == "step" or self.epoch_ended:
             for scheduler in self.schedulers.values():
-                scheduler.step()
+                if not isinstance(scheduler, ReduceLROnPlateau):
+                    scheduler.step()
         return losses
 
     def _after_step(self) -> bool:
@@ -287,7 +294,7 @@ class Trainer:
             row.update(self.averages.take("interval"))
         if self.eval_loader is not None and (self.epoch_ended or last):
             row.update(self.evaluate())
-        best = self._is_best(row)
+        best = self._judge(row)
         for callback in self.callbacks:
             callback.on_step_end(self)
         if row:
@@ -325,12 +332,15 @@ class Trainer:
                 count += len(images)
         return {f"eval_{name}": total / count for name, total in totals.items()}
 
-    def _is_best(self, row: Mapping[str, float]) -> bool:
+    def _judge(self, row: Mapping[str, float]) -> bool:
+        """Whether the watched metric is its lowest; schedules that wait for it are told."""
         means = self.averages.take("epoch") if self.epoch_ended else {}
         if self.monitor is not None:
             value = row.get(self.monitor, means.get(self.monitor))
         else:
             value = means.get("loss") if self.eval_loader is None else row.get("eval_loss")
+        if self.epoch_ended:
+            step_plateaus(self.schedulers, value)
         if value is None or not value < (self.best["value"] if self.best else math.inf):
             return False
         self.best = {"value": value, "step": self.step}
