@@ -281,7 +281,8 @@ class Tensor:
         return _rebuild, (type(self), self.data, self.requires_grad, grad)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"Tensor has no attribute {name!r}{_hint(name)}")
+        from ._elsewhere import method_hint
+        raise AttributeError(method_hint(name))
 
     if TYPE_CHECKING:  # given by ops/methods.py and autograd.py: signatures for type checkers
         def __add__(self, other: Any) -> Tensor: ...
@@ -377,10 +378,3 @@ def _unwrap_nested(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [_unwrap_nested(x) for x in data]
     return data
-
-
-def _hint(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, dir(Tensor), n=1, cutoff=0.75)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -57,6 +57,20 @@ CALLS = [
     ("searchsorted", (np.sort(ROW), X)), ("digitize", (X, np.sort(ROW))),
     ("digitize", (X, np.sort(ROW), True)), ("bincount", ([1, 4, 1],)),
     ("bincount", ([1, 4, 1], [0.5, 1.0, 2.0], 8)),
+    ("flatnonzero", (X > 0.3,)), ("extract", (X > 0, X)), ("compress", ([0, 1, 1], X, 1)),
+    ("append", (X, X, 1)), ("append", (ROW, 3.0)), ("delete", (X, 1, 1)),
+    ("delete", (X, [0, 2], 2)), ("delete", (ROW, 2)), ("insert", (X, 1, 9.0, 1)),
+    ("insert", (ROW, [1, 3], [7.0, 8.0])), ("insert", (HOLES, 2, ROW[:5], 0)),
+    ("insert", (HOLES, 5, ROW[:4], 1)), ("tri", (3, 4, 1)),
+    ("array_equiv", (ROW, X)), ("round", (ROW, 2)), ("around", (X,)), ("rint", (X,)),
+    ("fix", (X,)), ("fabs", (X,)), ("divmod", (X, 0.3)), ("modf", (X,)), ("cbrt", (X,)),
+    ("nancumsum", (HOLES, 1)), ("nancumprod", (HOLES,)), ("ediff1d", (X,)),
+    *(("convolve", (a, b, m)) for m in ("full", "same", "valid")
+      for a, b in ((ROW, ROW[:3]), (ROW[:2], ROW), (ROW, ROW[:1]))),
+    *(("correlate", (a, b, m)) for m in ("full", "same", "valid")
+      for a, b in ((ROW, ROW[:3]), (ROW[:2], ROW), (ROW[:3], ROW))),
+    ("interp", (X, np.array([-1.0, 0.0, 0.5]), np.array([3.0, 5.0, 1.0]))),
+    ("nanargmax", (HOLES, 0)), ("nanargmin", (HOLES, 1)), ("nanpercentile", (HOLES, 30, 1)),
     ("histogram", (X,)), ("histogram", (X, 7, (-1.0, 1.0))), ("histogram", (X, np.sort(ROW))),
 ]
 

@@ -18,7 +18,7 @@ from tests.drawing import (
     strange,
     whole,
 )
-from tests.families import binary, moving, predicate, unary_with
+from tests.families import binary, moving, predicate, unary, unary_with
 from tinygen.ops.index import SLOT
 
 
@@ -73,6 +73,12 @@ def scatter_reference(x, indices, source, axis, how):
     return out
 
 
+def partition_sample(draw):
+    shape = draw(shapes(min_dims=1, empty=False))
+    axis = draw(st.integers(0, len(shape) - 1))
+    return Sample((distinct(shape),), {"kth": draw(st.integers(0, shape[axis] - 1)), "axis": axis})
+
+
 def searchsorted_sample(draw):
     lead = draw(shapes(max_dims=2, empty=False))
     n, m = draw(st.integers(0, 4)), draw(st.integers(0, 4))
@@ -118,6 +124,7 @@ CASES = [
     binary("ldexp", lambda x, e: x * 2.0 ** e, y=whole_exponent, inputs=(0,)),
     binary("fmod", np.fmod, x=halves, y=divisor),
     binary("hypot", np.hypot, x=far_from_zero, y=far_from_zero),
+    unary("cbrt", np.cbrt, avoid=(0,)),
     binary("fmax", np.fmax, x=distinct, y=odd_tenths),
     binary("fmin", np.fmin, x=distinct, y=odd_tenths),
     unary_with("nan_to_num", lambda x, nan, posinf, neginf: np.nan_to_num(
@@ -127,6 +134,8 @@ CASES = [
     moving("argcummin", running(np.less_equal), axis_attr, min_dims=1, inputs=()),
     Case("scatter_combine", scatter_sample, scatter_reference, inputs=(0, 2)),
     Case("searchsorted", searchsorted_sample, searchsorted_reference, inputs=()),
+    Case("argpartition", partition_sample, lambda x, kth, axis: np.argpartition(x, kth, axis),
+         inputs=(), half=None),
     Case("isin", lambda draw: Sample((whole(draw(shapes())), whole(draw(shapes()))),
                                      {"invert": draw(st.booleans())}),
          lambda x, values, invert: np.any(x[..., None] == values.reshape(-1), -1) != invert,

@@ -5,8 +5,8 @@ from .activation import elu, erf, gelu, leaky_relu, log_sigmoid, relu, sigmoid, 
 from .batchnorm import batch_norm, instance_norm
 from .conv import conv2d, conv_transpose2d
 from .creation import (
-    arange, asarray, empty, empty_like, eye, from_numpy, full, full_like, linspace, meshgrid,
-    ones, ones_like, tensor, zeros, zeros_like,
+    arange, asarray, empty, empty_like, eye, from_numpy, full, full_like, geomspace, identity,
+    linspace, logspace, meshgrid, ones, ones_like, tensor, zeros, zeros_like,
 )
 from .elementwise import (
     absolute, acos, acosh, add, asin, asinh, atan, atan2, atanh, ceil, cos, cosh, divide, equal,
@@ -16,8 +16,8 @@ from .elementwise import (
     rsqrt, sign, sin, sinh, sqrt, square, subtract, tan, tanh, trunc, where,
 )
 from .index import (
-    argsort, diagonal, getitem, nonzero, one_hot, put_index, scatter_add, sort, take,
-    take_along_axis, topk,
+    argpartition, argsort, diagonal, getitem, nonzero, one_hot, partition, put_index, scatter_add,
+    sort, take, take_along_axis, topk,
 )
 from .linalg import dot, einsum, linear, matmul, outer, tensordot, trace
 from .methods import clip, masked_fill
@@ -57,20 +57,21 @@ amax, amin, bitwise_not, invert = max, min, logical_not, logical_not
 __all__ = [
     "abs", "absolute", "acos", "acosh", "adaptive_avg_pool2d", "add", "all", "amax", "amin",
     "any", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
-    "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2",
-    "atanh", "avg_pool2d", "batch_norm", "binary_cross_entropy",
+    "argmax", "argmin", "argpartition", "argsort", "asarray", "asin", "asinh", "astype", "atan",
+    "atan2", "atanh", "avg_pool2d", "batch_norm", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bitwise_not", "broadcast_arrays", "broadcast_to",
     "ceil", "clip", "concat", "concatenate", "conv2d", "conv_transpose2d", "cos", "cosh",
     "count_nonzero", "cross_entropy", "cumprod", "cumsum", "diagonal", "divide", "dot",
     "einsum", "elu", "empty", "empty_like", "equal", "erf", "exp", "exp2", "expand_dims",
     "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "from_numpy", "full",
-    "full_like", "gelu", "getitem", "greater", "greater_equal", "huber_loss", "invert",
+    "full_like", "gelu", "geomspace", "getitem", "identity", "logspace",
+    "greater", "greater_equal", "huber_loss", "invert",
     "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "less",
     "less_equal", "linear", "linspace", "log", "log10", "log1p", "log2", "log_sigmoid",
     "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
     "masked_fill", "matmul", "matrix_transpose", "max", "max_pool2d", "maximum", "mean",
     "meshgrid", "min", "minimum", "mod", "moveaxis", "mse_loss", "multiply", "negative",
-    "nll_loss", "nonzero", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad",
+    "nll_loss", "nonzero", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad", "partition",
     "permute_dims", "positive", "pow", "power", "prod", "put_index", "reciprocal", "relu",
     "remainder", "repeat", "reshape", "roll", "rsqrt", "scatter_add", "sigmoid", "sign", "silu",
     "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort", "split", "sqrt", "square",

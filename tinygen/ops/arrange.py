@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from .elementwise import where
 from .index import getitem, put_index, take
 from .shape import (
     as_shape,
     broadcast_arrays,
+    broadcast_to,
     concat,
     expand_dims,
     flip,
@@ -26,10 +28,12 @@ from .shape import (
     swapaxes,
 )
 
-__all__ = ["argwhere", "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "cartesian_prod",
-           "column_stack", "combinations", "diag", "diag_embed", "diagflat", "dsplit", "dstack",
-           "fliplr", "flipud", "hsplit", "hstack", "ravel", "rollaxis", "rot90",
-           "sliding_window_view", "tril_indices", "triu_indices", "unstack", "vsplit", "vstack"]
+__all__ = ["append", "argwhere", "array_split", "atleast_1d", "atleast_2d", "atleast_3d",
+           "cartesian_prod", "column_stack", "combinations", "compress", "delete", "diag",
+           "diag_embed", "diag_indices", "diagflat", "dsplit", "dstack", "extract", "flatnonzero",
+           "fliplr", "flipud", "hsplit", "hstack", "insert", "ravel", "rollaxis", "rot90",
+           "row_stack", "select", "sliding_window_view", "tri", "tril_indices", "triu_indices",
+           "unstack", "vsplit", "vstack"]
 
 
 def _tensor(x: Any) -> Tensor:
@@ -80,6 +84,9 @@ def hstack(xs: Sequence[Any]) -> Tensor:
 def vstack(xs: Sequence[Any]) -> Tensor:
     """The tensors one below the other, rows being made of those with one axis."""
     return concat([atleast_2d(x) for x in xs], 0)
+
+
+row_stack = vstack
 
 
 def dstack(xs: Sequence[Any]) -> Tensor:
@@ -265,3 +272,70 @@ def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
         itertools.combinations)
     index = np.array(list(choose(range(x.shape[0]), r)), np.int64).reshape(-1, r)
     return getitem(expand_dims(x, 0), (0, index))
+
+
+def flatnonzero(x: Any) -> Tensor:
+    """The indices of the elements of the flattened tensor that are not zero."""
+    return Tensor.wrap(_tensor(x).data.reshape(-1).nonzero()[0])
+
+
+def extract(condition: Any, x: Any) -> Tensor:
+    """The elements of `x` where the condition holds, along one axis."""
+    return ravel(x)[ravel(_tensor(condition)).astype(bool)]
+
+
+def compress(condition: Any, x: Any, axis: int | None = None) -> Tensor:
+    """The slices of `x` along `axis` where the condition holds; it may be shorter than the axis."""
+    x = ravel(x) if axis is None else _tensor(x)
+    return take(x, np.flatnonzero(_tensor(condition).data), axis or 0)
+
+
+def append(x: Any, values: Any, axis: int | None = None) -> Tensor:
+    """`x` with `values` at the end, along `axis` or as one row of numbers."""
+    if axis is None:
+        return concat([ravel(x), ravel(_tensor(values))], 0)
+    return concat([x, values], axis)
+
+
+def delete(x: Any, index: Any, axis: int | None = None) -> Tensor:
+    """`x` without the slices at `index` (an int, a slice or a list of ints) along `axis`."""
+    x = ravel(x) if axis is None else _tensor(x)
+    axis = normalize_axis(axis or 0, x.ndim, "delete")
+    kept = np.delete(np.arange(x.shape[axis]), index)
+    return take(x, kept, axis)
+
+
+def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Tensor:
+    """`x` with `values` before the slices at `index` along `axis`."""
+    x = ravel(x) if axis is None else _tensor(x)
+    axis = normalize_axis(axis or 0, x.ndim, "insert")
+    n = x.shape[axis]
+    order = np.insert(np.arange(n), index, -1)
+    count = len(order) - n
+    shape = (*x.shape[:axis], count, *x.shape[axis + 1:])
+    values = _tensor(values).astype(x.dtype)
+    if values.ndim and np.ndim(index) == 0 and values.ndim < x.ndim + 1 and axis:
+        values = expand_dims(values, axis) if values.ndim == x.ndim - 1 else values
+    order[order == -1] = n + np.arange(count)
+    return take(concat([x, broadcast_to(values, shape)], axis), order, axis)
+
+
+def diag_indices(n: int, ndim: int = 2) -> tuple[Tensor, ...]:
+    """The index of the main diagonal of an array with `ndim` axes of length n."""
+    return tuple(Tensor.wrap(np.arange(n)) for _ in range(ndim))
+
+
+def tri(n: int, m: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
+    """Ones on and below diagonal k of an n x m matrix, zeros above."""
+    return Tensor.wrap(np.tri(n, m, k, dtype=dtype or np.float32))
+
+
+def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0) -> Tensor:
+    """Elements of the first of `choices` whose condition holds, `default` where none does."""
+    if len(conditions) != len(choices) or not len(conditions):
+        raise ValueError(f"[select] {len(conditions)} conditions for {len(choices)} choices: one "
+                         "each is needed")
+    result = default
+    for condition, choice in reversed(list(zip(conditions, choices, strict=True))):
+        result = where(condition, choice, result)
+    return result

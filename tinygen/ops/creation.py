@@ -98,9 +98,13 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     return _make(np.arange(start, stop, step).astype(kind), device, requires_grad)
 
 
-def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: Any = None,
+def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None,
              device: Any = None, requires_grad: bool = False) -> Tensor:
-    """`num` evenly spaced values from `start` to `stop`, float32 by default."""
+    """`num` evenly spaced values from `start` to `stop` (numbers or 0-d tensors)."""
+    if isinstance(start, Tensor) or isinstance(stop, Tensor):     # they may receive gradients
+        share = linspace(0.0, 1.0, num, endpoint, dtype=dtype or getattr(start, "dtype", None)
+                         or getattr(stop, "dtype", None), device=device)
+        return start * (1 - share) + stop * share
     kind = backend.canonical_dtype(dtype or np.float32)
     values = np.linspace(start, stop, num, endpoint=endpoint).astype(kind)
     return _make(values, device, requires_grad)
@@ -111,6 +115,27 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
     """The identity matrix: ones on diagonal `k`, zeros elsewhere."""
     kind = backend.canonical_dtype(dtype or np.float32)
     return _make(np.eye(n_rows, n_cols, k, dtype=kind), device, requires_grad)
+
+
+def logspace(start: float, stop: float, num: int = 50, endpoint: bool = True, base: float = 10.0,
+             dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """base ** linspace(start, stop, num), float32 by default."""
+    kind = backend.canonical_dtype(dtype or np.float32)
+    values = np.logspace(start, stop, num, endpoint=endpoint, base=base).astype(kind)
+    return _make(values, device, requires_grad)
+
+
+def geomspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: Any = None,
+              device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`num` values from `start` to `stop` with equal ratios, float32 by default."""
+    kind = backend.canonical_dtype(dtype or np.float32)
+    values = np.geomspace(start, stop, num, endpoint=endpoint).astype(kind)
+    return _make(values, device, requires_grad)
+
+
+def identity(n: int, dtype: Any = None) -> Tensor:
+    """The n x n identity matrix."""
+    return eye(n, dtype=dtype)
 
 
 def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
 from .reduce import all as all_true
 
-__all__ = ["allclose", "array_equal", "copysign", "deg2rad", "degrees", "fmax", "fmin", "fmod",
-           "frexp", "heaviside", "hypot", "isclose", "isneginf", "isposinf", "ldexp", "lerp",
-           "nan_to_num", "nextafter", "rad2deg", "radians", "signbit"]
+__all__ = ["allclose", "around", "array_equal", "array_equiv", "cbrt", "copysign", "deg2rad",
+           "degrees", "divmod", "fabs", "fix", "float_power", "fmax", "fmin", "fmod", "frexp",
+           "heaviside", "hypot", "isclose", "isneginf", "isposinf", "ldexp", "lerp", "modf",
+           "nan_to_num", "nextafter", "rad2deg", "radians", "rint", "round", "signbit"]
 
 
 # -- signs and steps ----------------------------------------------------------------------------
@@ -181,3 +184,62 @@ def array_equal(x: Any, y: Any) -> bool:
     """Do both have one shape and equal elements?"""
     x, y = (v if isinstance(v, Tensor) else Tensor(v) for v in (x, y))
     return x.shape == y.shape and bool(all_true(ew.equal(x, y)))
+
+
+def array_equiv(x: Any, y: Any) -> bool:
+    """Are all elements equal after broadcasting?"""
+    try:
+        return bool(all_true(ew.equal(x, y)))
+    except ValueError:
+        return False
+
+
+# -- rounding and powers under NumPy's names ------------------------------------------------------
+
+
+def round(x: Any, decimals: int = 0) -> Tensor:
+    """The nearest number with so many decimals; halves go to the even neighbour."""
+    return ew.round_(x, decimals=decimals)
+
+
+around = round
+
+
+def rint(x: Any) -> Tensor:
+    """The nearest whole number; halves go to the even one."""
+    return ew.round_(x, decimals=0)
+
+
+def fix(x: Any) -> Tensor:
+    """The next whole number towards zero."""
+    return ew.trunc(x)
+
+
+def fabs(x: Any) -> Tensor:
+    """|x|, as a floating point number."""
+    return ew.absolute(ew.multiply(x, 1.0))
+
+
+def divmod(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """(floor_divide(x, y), remainder(x, y))."""
+    return ew.floor_divide(x, y), ew.remainder(x, y)
+
+
+def modf(x: Any) -> tuple[Tensor, Tensor]:
+    """(the part after the point, the whole part), both with the sign of x."""
+    whole = ew.trunc(x)
+    return ew.subtract(x, whole), whole
+
+
+@primitive(elementwise=True)
+def cbrt(xp, x):
+    """The cube root, of negative numbers too."""
+    return xp.cbrt(x)
+cbrt.vjp(lambda g, out, x: g / (3 * out * out))
+
+
+def float_power(x: Any, y: Any) -> Tensor:
+    """x ** y in float64."""
+    wide = [v.astype(np.float64) if isinstance(v, Tensor) else Tensor(v, dtype=np.float64)
+            for v in (x, y)]
+    return ew.power(*wide)

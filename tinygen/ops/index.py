@@ -297,6 +297,23 @@ def argtopk_p(xp, x, *, k, axis, largest):
     return xp.take(xp.argsort(key, axis=axis), xp.arange(k), axis=axis)
 
 
+@primitive(name="argpartition")
+def argpartition_p(xp, x, *, kth, axis):
+    """An order in which the element `kth` is at its sorted place, smaller ones before it."""
+    return xp.argpartition(x, kth, axis=axis)
+
+
+def argpartition(x: Any, kth: int, axis: int = -1) -> Tensor:
+    """Indices that put element `kth` at its sorted place, with no larger one before it."""
+    return argpartition_p(x, kth=kth if isinstance(kth, int) else tuple(kth),
+                          axis=normalize_axis(axis, x.ndim, "argpartition"))
+
+
+def partition(x: Any, kth: int, axis: int = -1) -> Tensor:
+    """`x` with element `kth` at its sorted place, no larger one before it, no smaller one after."""
+    return take_along_axis(x, argpartition(x, kth, axis), axis)
+
+
 def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """The `k` largest (or smallest) elements along `axis`, best first: (values, indices)."""
     axis = normalize_axis(axis, x.ndim, "topk")
@@ -335,5 +352,6 @@ def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Tensor:
     return hot.astype(dtype if dtype is not None else np.int64)
 
 
-__all__ = ["argsort", "diagonal", "flip", "getitem", "nonzero", "one_hot", "put_index",
-           "scatter_add", "setitem", "sort", "take", "take_along_axis", "topk"]
+__all__ = ["argpartition", "argsort", "diagonal", "flip", "getitem", "nonzero", "one_hot",
+           "partition", "put_index", "scatter_add", "setitem", "sort", "take", "take_along_axis",
+           "topk"]

@@ -152,18 +152,30 @@ def _diagonal_mask(like: Any, mine: str, size: dict[str, int]) -> np.ndarray:
     return mask.astype(like.dtype)
 
 
-def einsum(spec: str, *xs: Any) -> Tensor:
+def einsum(spec: Any, *xs: Any) -> Tensor:
     """A sum of products over named axes: `einsum('bij,bjk->bik', a, b)`.
 
-    Implicit output, repeated letters and `...` work as in NumPy.
+    Implicit output, repeated letters and `...` work as in NumPy, and so do operands followed by
+    the numbers of their axes: `einsum(a, [0, 1], b, [1, 2], [0, 2])`.
 
     >>> import tinygen as tg
     >>> tg.einsum("ii->", tg.eye(3)).item()
     3.0
     """
+    if not isinstance(spec, str):                  # einsum(a, [0, 1], b, [1, 2], [0, 2])
+        spec, xs = _letters((spec, *xs))
     if len(xs) == 1 and isinstance(xs[0], (list, tuple)):
         xs = tuple(xs[0])
     return einsum_p(*xs, spec=_explicit(spec.replace(" ", ""), xs))
+
+
+def _letters(mixed: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """Operands, each followed by the numbers of its axes, as a text and the operands."""
+    def text(axes: Sequence[Any]) -> str:
+        return "".join("..." if a is Ellipsis else chr(ord("a") + a) for a in axes)
+    xs, names = mixed[:len(mixed) // 2 * 2:2], mixed[1::2]
+    spec = ",".join(text(axes) for axes in names)
+    return (f"{spec}->{text(mixed[-1])}" if len(mixed) % 2 else spec), xs
 
 
 def _explicit(spec: str, xs: Sequence[Any]) -> str:

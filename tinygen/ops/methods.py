@@ -242,8 +242,9 @@ def _bind(fn: Any) -> Any:
 def _with_dims(fn: Any) -> Any:
     @functools.wraps(fn)
     def method(self, *args, **options):
-        if options:
-            options = {_AXES.get(name, name): value for name, value in options.items()}
+        if options:     # np.sum(tensor) calls the method with out=None
+            options = {_AXES.get(name, name): value for name, value in options.items()
+                       if value is not None or name not in ("out", "dtype")}
         return fn(self, *args, **options)
     return method
 

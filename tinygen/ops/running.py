@@ -16,8 +16,9 @@ from .reduce import cumprod, cumsum
 from .reduce import sum as sum_of
 from .shape import broadcast_to, concat_p, normalize_axis, reshape, swapaxes
 
-__all__ = ["cummax", "cummin", "cumulative_prod", "cumulative_sum", "cumulative_trapezoid", "diff",
-           "gradient", "logcumsumexp", "trapezoid", "trapz"]
+__all__ = ["convolve", "correlate", "cummax", "cummin", "cumulative_prod", "cumulative_sum",
+           "cumulative_trapezoid", "diff", "ediff1d", "gradient", "interp", "logcumsumexp",
+           "nancumprod", "nancumsum", "trapezoid", "trapz"]
 
 
 def _tensor(x: Any) -> Tensor:
@@ -238,3 +239,78 @@ def cumulative_trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1,
         return total
     edge = np.full((*total.shape[:axis], 1, *total.shape[axis + 1:]), initial, total.dtype)
     return concat_p(Tensor.wrap(edge), total, axis=axis)
+
+
+# -- sums over windows ---------------------------------------------------------------------------
+
+
+def nancumsum(x: Any, axis: int | None = None) -> Tensor:
+    """The running sum along `axis`, NaN counting as 0."""
+    return cumsum(ew.where(ew.isnan(_tensor(x)), 0, x), axis)
+
+
+def nancumprod(x: Any, axis: int | None = None) -> Tensor:
+    """The running product along `axis`, NaN counting as 1."""
+    y = ew.where(ew.isnan(_tensor(x)), 1, x)
+    return cumprod(reshape(y, (-1,)), 0) if axis is None else cumprod(y, axis)
+
+
+def ediff1d(x: Any) -> Tensor:
+    """The differences between neighbours of the flattened tensor."""
+    return diff(reshape(_tensor(x), (-1,)))
+
+
+def convolve(a: Any, v: Any, mode: str = "full") -> Tensor:
+    """The discrete convolution of two vectors: out[n] = sum over k of a[k] v[n - k].
+
+    Args:
+        mode: ``"full"`` (m + n - 1 values), ``"same"`` (as many as the longer vector has) or
+            ``"valid"`` (where both overlap completely).
+    """
+    a, v = _tensor(a), _tensor(v)
+    if a.ndim != 1 or v.ndim != 1 or not a.size or not v.size:
+        raise ValueError(f"[convolve] two vectors that are not empty are needed, got {a.shape} "
+                         f"and {v.shape}")
+    if mode not in ("full", "same", "valid"):
+        raise ValueError(f"[convolve] mode must be 'full', 'same' or 'valid', got {mode!r}")
+    if v.size > a.size:
+        a, v = v, a
+    n = v.size
+    edge = Tensor.wrap(np.zeros(n - 1, a.dtype))
+    wide = concat_p(edge, a, edge, axis=0)
+    windows = wide[np.arange(wide.size - n + 1)[:, None] + np.arange(n)]     # (m + n - 1, n)
+    full = windows @ v[::-1]
+    if mode == "full":
+        return full
+    length = a.size if mode == "same" else a.size - n + 1
+    start = (n - 1) // 2 if mode == "same" else n - 1
+    return full[start:start + length]
+
+
+def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
+    """The cross-correlation of two vectors: out[k] = sum over n of a[n + k] v[n] (NumPy's)."""
+    a, v = _tensor(a), _tensor(v)
+    flipped = convolve(a, v[::-1], mode)
+    if (mode == "same" and v.size > a.size) or (mode == "valid" and v.size > a.size):
+        return convolve(a, v[::-1], "full")[_middle(a.size, v.size, mode)]
+    return flipped
+
+
+def _middle(m: int, n: int, mode: str) -> slice:
+    """Which part of the full correlation of a shorter with a longer vector NumPy returns."""
+    if mode == "valid":
+        return slice(m - 1, n)
+    start = m - 1 - (m - 1) // 2
+    return slice(start, start + n)
+
+
+def interp(x: Any, xp: Any, fp: Any) -> Tensor:
+    """Linear interpolation at x between the samples fp at ascending places xp."""
+    x, places, values = _tensor(x), _tensor(xp), _tensor(fp)
+    right = np.clip(np.searchsorted(places.data, x.data), 1, max(places.size - 1, 1))
+    left = np.maximum(right - 1, 0)
+    right = np.minimum(right, places.size - 1)
+    gap = places[right] - places[left]
+    part = ew.where(ew.equal(gap, 0), 0, (x - places[left]) / ew.where(ew.equal(gap, 0), 1, gap))
+    part = ew.clip_p(part, low=0, high=1)
+    return values[left] + (values[right] - values[left]) * part

@@ -19,7 +19,9 @@ from .reduce import Axis
 from .shape import as_shape, broadcast_to, expand_dims, normalize_axis, permute_dims, reshape
 
 __all__ = ["aminmax", "average", "bincount", "bucketize", "digitize", "histogram", "histogramdd",
-           "isin", "median", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile",
+           "isin", "median", "nanargmax", "nanargmin",
+           "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
+           "nanprod", "nanquantile",
            "nanstd", "nansum", "nanvar", "percentile", "ptp", "quantile", "searchsorted"]
 
 
@@ -83,6 +85,16 @@ def _nan_extreme(x: Any, axis: Axis, keepdims: bool, extreme: Any, worst: float)
     return ew.where(reduce.all(unknown, axis, keepdims), math.nan, best)
 
 
+def nanargmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The index of the largest element along `axis` that is not NaN."""
+    return reduce.argmax(ew.where(ew.isnan(_tensor(x)), -math.inf, x), axis, keepdims)
+
+
+def nanargmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The index of the smallest element along `axis` that is not NaN."""
+    return reduce.argmin(ew.where(ew.isnan(_tensor(x)), math.inf, x), axis, keepdims)
+
+
 def aminmax(x: Any, axis: int | None = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """The smallest and the largest element over `axis`."""
     return reduce.min(x, axis, keepdims), reduce.max(x, axis, keepdims)
@@ -141,6 +153,13 @@ def percentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False,
     """`quantile` at q / 100."""
     q = Tensor(q, dtype=np.float64) / 100
     return _quantile(x, q, axis, keepdims, method, False, "percentile")
+
+
+def nanpercentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False,
+                  method: str = "linear") -> Tensor:
+    """`percentile` of the elements that are not NaN."""
+    q = Tensor(q, dtype=np.float64) / 100
+    return _quantile(x, q, axis, keepdims, method, True, "nanpercentile")
 
 
 def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:

@@ -1,0 +1,7 @@
+"""Is a value traced?"""
+
+import tinygen as tg
+
+
+def isbox(value):
+    return isinstance(value, tg.Tensor)
