@@ -37,12 +37,13 @@ from .loss import (
 from .norm import layer_norm, log_softmax, rms_norm, softmax
 from .padding import pad
 from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
-from . import arrange, floating, running, scattering, statistics
+from . import arrange, floating, running, scattering, special, statistics
 from .arrange import *
 from .attention import attention
 from .floating import *
 from .running import *
 from .scattering import *
+from .special import *
 from .statistics import *
 from . import lstm, recurrent
 from .lstm import *
@@ -83,3 +84,4 @@ __all__ += arrange.__all__ + floating.__all__ + running.__all__
 __all__ += ["attention"]
 __all__ += scattering.__all__ + statistics.__all__
 __all__ += lstm.__all__ + recurrent.__all__
+__all__ += special.__all__
