@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import special
 
 from tests import layer_calls as layers
-from tests.drawing import Case
-from tests.families import moving, unary, unary_with
+from tests.drawing import Case, between
+from tests.families import binary, moving, unary, unary_with
 
 # Normalisation divides by a standard deviation that may be small: narrow types lose digits there.
 STEEP = {"half": None, "single": 2e-4}
@@ -49,7 +49,8 @@ CASES = [
          lambda x, t, reduction: layers.reduced(
              -t * special.log_expit(x) - (1 - t) * special.log_expit(-x), reduction),
          inputs=(0, 1)),
-    unary("log_at_least_minus_100", np.log, 0.3, 4),
+    binary("bce", lambda p, t: -t * np.log(p) - (1 - t) * np.log(1 - p),
+           x=lambda s: between(s, 0.2, 0.8), y=lambda s: between(s, 0.0, 1.0)),
     Case("mse_loss", layers.pair_loss_sample,
          lambda x, t, reduction: layers.reduced((x - t) ** 2, reduction), inputs=(0, 1)),
     # padding, convolution, pooling

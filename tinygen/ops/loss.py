@@ -28,14 +28,14 @@ from .shape import moveaxis
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def _checked(reduction: str, op: str) -> str:
+def checked(reduction: str, op: str) -> str:
     if reduction not in REDUCTIONS:
         raise ValueError(f"[{op}] reduction must be one of {', '.join(REDUCTIONS)}, "
                          f"got {reduction!r}")
     return reduction
 
 
-def _reduce(loss: Any, reduction: str) -> Any:
+def reduced(loss: Any, reduction: str) -> Any:
     if reduction == "none":
         return loss
     return mean_p(loss) if reduction == "mean" else sum_p(loss)
@@ -151,7 +151,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, ignore_index: in
         ValueError: a class number is not in [0, C); the message has both.
     """
     op = "cross_entropy"
-    _checked(reduction, op)
+    checked(reduction, op)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"[{op}] label_smoothing must be in [0, 1], got {label_smoothing}")
     target = target if hasattr(target, "shape") else Tensor(target)
@@ -177,7 +177,7 @@ def _soft_cross_entropy(logits, target, weight, reduction, smoothing):
     loss = -(logp * target).sum(axis=axis)
     if reduction == "mean":
         return loss.sum() / (logits.size // classes)
-    return _reduce(loss, reduction)
+    return reduced(loss, reduction)
 
 
 def _rows(x, target, weight, ignore_index, op):
@@ -210,7 +210,7 @@ def nll_loss(log_probs: Any, target: Any, weight: Any = None, ignore_index: int 
 
     Shapes and arguments as in `cross_entropy`.
     """
-    _checked(reduction, "nll_loss")
+    checked(reduction, "nll_loss")
     target = target if hasattr(target, "shape") else Tensor(target)
     rows, flat, shape = _rows(log_probs, target, weight, ignore_index, "nll_loss")
     loss, share = _pick_loss(rows, _as_tensor(flat), _as_tensor(weight), ignore_index, 0)
@@ -252,7 +252,7 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any, weight: Any = Non
         pos_weight: a factor for the first term (broadcast), for example one per class.
     """
     op = "binary_cross_entropy_with_logits"
-    _checked(reduction, op)
+    checked(reduction, op)
     logits, target = _same_shape(logits, target, op)
     if weight is None and pos_weight is None:
         return bce_with_logits_p(logits, target, reduction=reduction)
@@ -261,15 +261,26 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any, weight: Any = Non
     else:
         soft = bce_with_logits_p(logits, 1.0, reduction="none")     # log(1 + exp(-x))
         loss = (1 - target) * logits + (1 + (pos_weight - 1) * target) * soft
-    return _reduce(loss if weight is None else loss * weight, reduction)
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
-@primitive(elementwise=True)
-def log_at_least_minus_100(xp, x):
-    """max(log(x), -100); the derivative is 1 / max(x, 1e-12), as in PyTorch's BCE."""
+BCE_EPSILON = 9.999999960041972e-13     # PyTorch's: 1e-12, rounded to float32
+
+
+@primitive(name="bce", elementwise=True)
+def bce_p(xp, p, target):
+    """-t log(p) - (1 - t) log(1 - p), the logarithms not below -100."""
     with np.errstate(divide="ignore"):
-        return xp.maximum(xp.log(x), -100)
-log_at_least_minus_100.vjp(lambda g, out, x: g / maximum(x, 1e-12))
+        return (target - 1) * xp.maximum(xp.log1p(-p), -100) - target * xp.maximum(xp.log(p), -100)
+bce_p.vjp(
+    lambda g, out, p, target: g * (p - target) / maximum((1 - p) * p, BCE_EPSILON),
+    lambda g, out, p, target: g * (_log(1 - p) - _log(p)),
+)
+
+
+def _log(x: Any) -> Any:
+    """max(log(x), -100), with a slope that stays finite at 0."""
+    return maximum(log(maximum(x, 1e-44)), -100)
 
 
 def binary_cross_entropy(p: Any, target: Any, weight: Any = None,
@@ -279,14 +290,14 @@ def binary_cross_entropy(p: Any, target: Any, weight: Any = None,
     `binary_cross_entropy_with_logits` is faster and exact for extreme predictions.
     """
     op = "binary_cross_entropy"
-    _checked(reduction, op)
+    checked(reduction, op)
     p, target = _same_shape(p, target, op)
     values = p.data if isinstance(p, Tensor) else p
     if values.size and not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(f"[{op}] probabilities must be in [0, 1]; got values from "
                          f"{values.min()} to {values.max()}")
-    loss = -(target * log_at_least_minus_100(p) + (1 - target) * log_at_least_minus_100(1 - p))
-    return _reduce(loss if weight is None else loss * weight, reduction)
+    loss = bce_p(p, target)
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 # -- distances ----------------------------------------------------------------------------------
@@ -309,28 +320,28 @@ mse_loss_p.vjp(
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     """(x - target)^2, averaged over all elements, summed, or as it is."""
     x, target = _same_shape(x, target, "mse_loss")
-    return mse_loss_p(x, target, reduction=_checked(reduction, "mse_loss"))
+    return mse_loss_p(x, target, reduction=checked(reduction, "mse_loss"))
 
 
 def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     """|x - target|, averaged over all elements, summed, or as it is."""
     x, target = _same_shape(x, target, "l1_loss")
-    return _reduce(absolute(x - target), _checked(reduction, "l1_loss"))
+    return reduced(absolute(x - target), checked(reduction, "l1_loss"))
 
 
 def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """d^2 / 2 where d = |x - target| is below delta, delta (d - delta / 2) elsewhere."""
-    _checked(reduction, "huber_loss")
+    checked(reduction, "huber_loss")
     if delta <= 0:
         raise ValueError(f"[huber_loss] delta must be positive, got {delta}")
     x, target = _same_shape(x, target, "huber_loss")
     d = absolute(x - target)
-    return _reduce(where(less(d, delta), 0.5 * d * d, delta * (d - 0.5 * delta)), reduction)
+    return reduced(where(less(d, delta), 0.5 * d * d, delta * (d - 0.5 * delta)), reduction)
 
 
 def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) where d = |x - target| is below beta, d - beta / 2 elsewhere."""
-    _checked(reduction, "smooth_l1_loss")
+    checked(reduction, "smooth_l1_loss")
     if beta < 0:
         raise ValueError(f"[smooth_l1_loss] beta must not be negative, got {beta}")
     if beta == 0:
@@ -358,4 +369,4 @@ def kl_div(log_q: Any, target: Any, reduction: str = "mean", log_target: bool = 
         loss = where(positive, target * log(where(positive, target, 1)), 0) - target * log_q
     if reduction == "batchmean":
         return sum_p(loss) / max(1, log_q.shape[0])
-    return _reduce(loss, reduction)
+    return reduced(loss, reduction)

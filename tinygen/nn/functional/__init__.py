@@ -5,11 +5,17 @@ These are the functions of `tinygen.ops` as a PyTorch user calls them (`dim` ins
 """
 
 from .activation import *
+from .adversarial_loss import *
 from .attention import *
+from .contrastive_loss import *
 from .conv import *
+from .ctc import *
 from .distance import *
 from .dropout import *
+from .image_loss import *
+from .likelihood_loss import *
 from .loss import *
+from .margin_loss import *
 from .norm import *
 from .padding import *
 from .pool import *

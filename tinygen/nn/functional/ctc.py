@@ -1,0 +1,92 @@
+"""The CTC loss: texts from frames, without an alignment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...ops.ctc import centred, ctc_p
+from ...ops.loss import checked
+from ...tensor import Tensor
+
+__all__ = ["ctc_loss"]
+
+
+def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any,
+             blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> Tensor:
+    """-log of the probability that frames with these log-probabilities read as the targets.
+
+    Args:
+        log_probs: (T, N, C) or (T, C), as `log_softmax` over C gives them.
+        targets: class numbers (N, S), padded at will, or all end to end (sum of the lengths,).
+        input_lengths: (N,) or a number: how many of the T frames count.
+        target_lengths: (N,) or a number: how many labels count.
+        reduction: ``"mean"`` divides each loss by its target length, then averages.
+        zero_infinity: targets that do not fit into their frames give 0 instead of infinity.
+
+    The gradient is PyTorch's: that of `log_softmax` inputs.
+
+    Source: A. Graves et al., "Connectionist Temporal Classification", ICML 2006.
+    """
+    op = "ctc_loss"
+    checked(reduction, op)
+    if log_probs.ndim not in (2, 3):
+        raise ValueError(f"[{op}] log_probs must be (T, N, C) or (T, C), got "
+                         f"{tuple(log_probs.shape)}")
+    batched = log_probs.ndim == 3
+    if not batched:
+        log_probs = ops.expand_dims(log_probs, 1)
+    steps, n, classes = log_probs.shape
+    if not 0 <= blank < classes:
+        raise ValueError(f"[{op}] blank={blank} is none of the {classes} classes")
+    frames = _lengths(input_lengths, n, steps, "input_lengths", f"the {steps} frames", op)
+    counts = _lengths(target_lengths, n, None, "target_lengths", "", op)
+    labels = _labels(targets, counts, n, op)
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        raise ValueError(f"[{op}] targets hold numbers from {labels.min()} to {labels.max()}; "
+                         f"there are {classes} classes")
+    loss = ctc_p(centred(log_probs), Tensor(labels), Tensor(frames), Tensor(counts), blank=blank)
+    if zero_infinity:
+        loss = ops.where(ops.isinf(loss), 0, loss)
+    if reduction == "none":
+        return loss if batched else loss[0]
+    if reduction == "sum":
+        return ops.sum(loss)
+    return ops.mean(loss / Tensor(np.maximum(counts, 1), dtype=loss.dtype))
+
+
+def _lengths(value: Any, n: int, most: int | None, name: str, what: str, op: str) -> np.ndarray:
+    lengths = np.asarray(getattr(value, "data", value)).reshape(-1)
+    if lengths.size == 1 and n != 1:
+        lengths = np.repeat(lengths, n)
+    if lengths.shape != (n,) or lengths.dtype.kind not in "iu":
+        raise ValueError(f"[{op}] {name} must hold {n} integers, one per sequence, got "
+                         f"{lengths.dtype} {lengths.shape}")
+    if lengths.size and (lengths.min() < 0 or (most is not None and lengths.max() > most)):
+        raise ValueError(f"[{op}] {name} go from {lengths.min()} to {lengths.max()}: they must "
+                         f"lie between 0 and {what or 'the width of the targets'}")
+    return lengths.astype(np.int64)
+
+
+def _labels(targets: Any, counts: np.ndarray, n: int, op: str) -> np.ndarray:
+    """Targets padded to (N, longest), with a label that occurs where nothing counts."""
+    numbers = np.asarray(getattr(targets, "data", targets))
+    if numbers.dtype.kind not in "iu":
+        raise TypeError(f"[{op}] targets must hold integers, got {numbers.dtype}")
+    longest = int(counts.max(initial=0))
+    if numbers.ndim == 2 and numbers.shape[0] == n:
+        if longest > numbers.shape[1]:
+            raise ValueError(f"[{op}] targets {numbers.shape} are shorter than the longest "
+                             f"target length {longest}")
+        padded = numbers[:, :longest].astype(np.int64)
+    elif numbers.ndim == 1 and numbers.size >= counts.sum():
+        padded = np.zeros((n, longest), np.int64)
+        ends = np.cumsum(counts)
+        for i, (end, count) in enumerate(zip(ends, counts, strict=True)):
+            padded[i, :count] = numbers[end - count:end]
+    else:
+        raise ValueError(f"[{op}] targets have shape {numbers.shape}; ({n}, S) or all "
+                         f"{counts.sum()} labels end to end fit")
+    return np.where(np.arange(longest) < counts[:, None], padded, 0)
