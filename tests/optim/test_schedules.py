@@ -146,6 +146,11 @@ def test_a_chain_inside_a_sequence_starts_over():
                                         schedules.ExponentialLR(ours, 0.5)])
     outer = schedules.SequentialLR(ours, [schedules.ConstantLR(ours, 0.1, 100), chain], [2])
     assert rates(ours, outer, 6)[:, 0, 0].tolist() == [0.1, 0.1, 0.5, 0.25, 0.25, 0.125]
+    ours = optimizer((1.0,))
+    chain = schedules.ChainedScheduler([schedules.ConstantLR(ours, 0.5, 2),
+                                        schedules.ExponentialLR(ours, 0.5)])
+    alone = schedules.SequentialLR(ours, [chain], [])
+    assert rates(ours, alone, 4)[:, 0, 0].tolist() == [0.5, 0.25, 0.25, 0.125]
 
 
 def test_a_constant_of_zero():

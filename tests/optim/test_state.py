@@ -236,3 +236,58 @@ def test_state_takes_the_parameters_dtype():
     optimizer.load_state_dict(saved)
     assert all(t.dtype == np.float32 for p in params for t in optimizer.state[p].values())
     assert optimizer.param_groups[0]["lr"] == 0.25
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "Rprop", "ASGD", "Adagrad", "NAdam"])
+def test_states_of_older_versions_of_pytorch(name):
+    """Options that came later are missing, and counts are plain numbers."""
+    torch = pytest.importorskip("torch")
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    peers = [torch.tensor(v, requires_grad=True) for v in arrays(0)]
+    peer = getattr(torch.optim, name)(peers, **options)
+    walk(peer, peers, 1, 3, torch.tensor)
+    saved = peer.state_dict()
+    for group in saved["param_groups"]:
+        for key in ("foreach", "fused", "capturable", "differentiable", "maximize"):
+            group.pop(key, None)
+    saved["state"] = {i: {k: v.item() if v.ndim == 0 and k == "step" else v
+                          for k, v in entry.items()} for i, entry in saved["state"].items()}
+    params = leaves([q.detach().numpy() for q in peers])
+    optimizer = getattr(tg.optim, name)(params, **options)
+    optimizer.load_state_dict(saved)
+    walk(optimizer, params, 9, 3)
+    walk(peer, peers, 9, 3, torch.tensor)
+    assert_close(params, peers)
+
+
+def test_an_optimizer_of_ones_own_keeps_what_it_likes():
+    class Kept(tg.optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {"lr": 1.0})
+
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    entry = self.state[p]
+                    entry["seen"] = entry.get("seen", 0) + 1
+                    entry["step"] = tg.Tensor(np.array(2.0**24 + 1))
+                    entry["means"] = [tg.Tensor(p.grad.data), None]
+
+    params = leaves([np.ones(3)])
+    params[0].grad = tg.ones(3, dtype="float64")
+    optimizer = Kept(params)
+    optimizer.step()
+    (single,) = leaves([np.ones(3, np.float32)])
+    other = Kept([single])
+    other.load_state_dict(optimizer.state_dict())
+    entry = other.state[single]
+    assert entry["seen"] == 1 and entry["step"].item() == 2.0**24 + 1
+    assert entry["means"][0].dtype == np.float32 and entry["means"][1] is None
+
+
+def test_numbers_given_as_tensors():
+    """`weight_decay` and `betas` are read once, `lr` at each step."""
+    optimizer = Adam(leaves([np.ones(2)]), betas=(tg.Tensor([[0.5]]), tg.asarray(0.25)),
+                     weight_decay=tg.Tensor([0.125]))
+    group = optimizer.param_groups[0]
+    assert group["betas"] == (0.5, 0.25) and group["weight_decay"] == 0.125

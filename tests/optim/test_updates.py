@@ -248,6 +248,22 @@ def test_a_recorded_step_can_be_replayed(make):
     assert_same(values(params), values(twins))
 
 
+def test_a_recorded_step_reads_its_learning_rate_where_it_is_a_tensor():
+    (w,), rate = leaves([np.zeros(2)]), tg.Tensor([1.0])
+    optimizer, tape, before = SGD([w], lr=rate), Tape(), local.mode
+    give([w], [np.ones(2)])
+    local.mode, local.tape = before | TAPE, tape
+    try:
+        optimizer.step()
+    finally:
+        local.mode, local.tape = before, None
+    ((op, inputs, attrs),) = tape.rows
+    rate.assign_(0.25)
+    with tg.no_grad():
+        op(*inputs, **attrs)
+    assert w.tolist() == [-1.25, -1.25]
+
+
 def test_rules_write_where_they_say():
     for make in MAKERS.values():
         params = leaves([np.ones(4100)])

@@ -105,9 +105,13 @@ def number(optimizer: Optimizer, group: dict[str, Any], name: str, low: float | 
            high: float = math.inf) -> None:
     """Raise unless option `name` of the group is a finite number in [low, high]."""
     value = group[name]
-    if isinstance(value, Tensor) and value.size != 1:
-        raise ValueError(f"[{optimizer.name}] {name} must be one number, got a tensor of shape "
-                         f"{value.shape}")
+    if isinstance(value, Tensor):
+        if value.size != 1:
+            raise ValueError(f"[{optimizer.name}] {name} must be one number, got a tensor of shape "
+                             f"{value.shape}")
+        value = value.item()
+        if name != "lr":                 # a learning rate is read at each step
+            group[name] = value
     try:
         fits = math.isfinite(value) and (low is None or value >= low) and value <= high
     except TypeError:

@@ -286,4 +286,6 @@ class Optimizer(Hooked):
 
 def _rate(lr: Any, taped: int) -> Any:
     """The learning rate as a number; while a tape records, a tensor stays one: it is an input."""
-    return lr if taped and isinstance(lr, Tensor) else float(lr)
+    if taped and isinstance(lr, Tensor):
+        return Tensor.wrap(lr.data.reshape(()))        # a view: what is written into it is read
+    return float(lr)

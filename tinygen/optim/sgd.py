@@ -87,11 +87,10 @@ class SGD(Optimizer):
             # The first buf is to be g, undamped: momentum * buf + (1 - dampening) * g == g.
             xp = array_module(p.data)
             g = descent(xp, p.grad.data, p.data,  # type: ignore[union-attr]
-                        float(group["weight_decay"]), group["maximize"], xp.empty_like(p.data))
+                        group["weight_decay"], group["maximize"], xp.empty_like(p.data))
             xp.multiply(g, group["dampening"] / group["momentum"], out=buf)
         return buf
 
     def options(self, group: dict[str, Any]) -> dict[str, Any]:
-        return {"momentum": group["momentum"], "dampening": group["dampening"],
-                "weight_decay": float(group["weight_decay"]), "nesterov": group["nesterov"],
-                "maximize": group["maximize"]}
+        return {k: group[k]
+                for k in ("momentum", "dampening", "weight_decay", "nesterov", "maximize")}

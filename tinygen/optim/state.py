@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["array_of", "load", "load_tensors", "save"]
 
 # Options that a saved optimizer may lack: how PyTorch carries a step out, and what is younger.
-_OPTIONAL = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay")
+_OPTIONAL = ("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay",
+             "maximize", "amsgrad", "nesterov")
 
 
 def save(optimizer: Optimizer) -> dict[str, Any]:
@@ -89,6 +90,8 @@ def _group(optimizer: Optimizer, where: str, i: int, old: dict[str, Any],
 def load_tensors(where: str, optimizer: Optimizer, entry: Mapping[str, Any], p: Tensor,
                  group: dict[str, Any]) -> dict[str, Tensor]:
     """One parameter's state as tensors of its dtype, on its device."""
+    if not hasattr(optimizer, "rule"):               # one of the user's own: anything goes
+        return {k: _like(v, p, k) for k, v in entry.items()}
     given = {k: v for k, v in entry.items() if v is not None}
     names = [n for n in optimizer.slots(group)
              if n is not None and optimizer.shape_of(n, p) is not None]
@@ -109,6 +112,17 @@ def load_tensors(where: str, optimizer: Optimizer, entry: Mapping[str, Any], p: 
         dtype = np.float32 if name in optimizer.scalars else p.dtype
         found[name] = Tensor(array, dtype=dtype, device=p.device)
     return found
+
+
+def _like(value: Any, p: Tensor, name: str = "") -> Any:
+    """A copy; what holds floats takes the dtype of the parameter, except for a `step`."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_like(v, p) for v in value)
+    if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
+        return value
+    array = array_of(value)
+    floats = array.dtype.kind == "f" and name != "step"
+    return Tensor(array, dtype=p.dtype if floats else None, device=p.device)
 
 
 def array_of(value: Any) -> Any:

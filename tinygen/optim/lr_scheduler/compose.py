@@ -59,7 +59,7 @@ class SequentialLR(_Composed):
     """One schedule after the other: `schedulers[i + 1]` takes over at epoch `milestones[i]`.
 
     Each begins at its own epoch 0, from the initial learning rates where it has a closed form.
-    A part may be a sequence or a chain itself (PyTorch's first part would run an epoch ahead).
+    A part may be a sequence or a chain itself (PyTorch 2.13 would run it an epoch ahead).
 
     >>> import tinygen as tg
     >>> from tinygen.optim.lr_scheduler import ExponentialLR, LinearLR
@@ -134,14 +134,17 @@ class ChainedScheduler(_Composed):
         super().__init__(optimizer, schedulers)
         self._last_lr = self._lrs()
 
-    def _update_lr(self, epoch: int | None = None) -> None:
-        """Start over, as a later part of a sequence: all factors of epoch 0, on the initial lr."""
+    def _initial_step(self) -> None:
+        """Start over, as a part of a sequence: all factors of epoch 0, on the initial lr."""
         for group in self.optimizer.param_groups:
             set_rate(group, float(group["initial_lr"]))
         for schedule in self._schedulers:
             schedule.last_epoch = -1
             schedule._initial_step()
         self._last_lr = self._lrs()
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        self._initial_step()
 
     def step(self, epoch: int | None = None) -> None:
         """Go one epoch further; `epoch` is refused, as by PyTorch."""
