@@ -77,7 +77,7 @@ def array(rng, shape, dtype, layout="C"):
     """Random numbers; an image batch (N, C, H, W) in channels-last or odd memory order."""
     x = rng.standard_normal(shape).astype(dtype)
     if layout == "channels-last":
-        return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
     if layout == "strided":
         wide = np.zeros((*shape[:-1], 2 * shape[-1]), dtype)
         wide[..., ::2] = x

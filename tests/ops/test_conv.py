@@ -16,39 +16,56 @@ few = settings(max_examples=40, deadline=None)
 ints = st.integers
 
 
+each = pytest.mark.parametrize("axes", [1, 2, 3])
+
+
+def several(draw, axes, low, high):
+    """One int for all axes, or one for each."""
+    one = st.integers(low, high)
+    return draw(one | st.tuples(*[one] * axes))
+
+
+def on_each(value, axes):
+    return (value,) * axes if isinstance(value, int) else value
+
+
+@each
 @few
 @given(data=st.data(), dtype=DTYPES, layout=LAYOUTS, seed=SEEDS)
-def test_conv2d_agrees_with_torch(data, dtype, layout, seed):
+def test_conv_agrees_with_torch(axes, data, dtype, layout, seed):
     draw = data.draw
     groups = draw(st.sampled_from([1, 1, 2, 3]))
-    n, c, o = draw(ints(1, 3)), groups * draw(ints(1, 4)), groups * draw(ints(1, 4))
-    kernel = draw(ints(1, 4)), draw(ints(1, 4))
-    how = {"stride": (draw(ints(1, 3)), draw(ints(1, 3))),
-           "padding": (draw(ints(0, 3)), draw(ints(0, 3))),
-           "dilation": (draw(ints(1, 2)), draw(ints(1, 2))), "groups": groups}
-    size = tuple(max(1, d * (k - 1) + 1 - 2 * p) + draw(ints(0, 6))
-                 for d, k, p in zip(how["dilation"], kernel, how["padding"]))
+    n, c, o = draw(ints(1, 3)), groups * draw(ints(1, 4 - axes // 2)), groups * draw(ints(1, 3))
+    kernel = tuple(draw(ints(1, 4 if axes < 3 else 3)) for _ in range(axes))
+    how = {"stride": several(draw, axes, 1, 3), "padding": several(draw, axes, 0, 3),
+           "dilation": several(draw, axes, 1, 2), "groups": groups}
+    size = tuple(max(1, d * (k - 1) + 1 - 2 * p) + draw(ints(0, 6 if axes < 3 else 2))
+                 for d, k, p in zip(on_each(how["dilation"], axes), kernel,
+                                    on_each(how["padding"], axes)))
     rng = np.random.default_rng(seed)
     arrays = [array(rng, (n, c, *size), dtype, layout),
               array(rng, (o, c // groups, *kernel), dtype)]
     if draw(st.booleans()):
         arrays.append(array(rng, (o,), dtype))
-    same(lambda x, w, b=None: tg.conv2d(x, w, b, **how),
-         lambda x, w, b=None: torch.nn.functional.conv2d(x, w, b, **how), *arrays, seed=seed)
+    name = f"conv{axes}d"
+    same(lambda x, w, b=None: getattr(tg, name)(x, w, b, **how),
+         lambda x, w, b=None: getattr(torch.nn.functional, name)(x, w, b, **how), *arrays,
+         seed=seed)
 
 
+@each
 @few
 @given(data=st.data(), dtype=DTYPES, layout=LAYOUTS, seed=SEEDS)
-def test_conv_transpose2d_agrees_with_torch(data, dtype, layout, seed):
+def test_conv_transpose_agrees_with_torch(axes, data, dtype, layout, seed):
     draw = data.draw
     groups = draw(st.sampled_from([1, 1, 2, 3]))
-    n, c, o = draw(ints(1, 3)), groups * draw(ints(1, 4)), draw(ints(1, 4))
-    kernel = draw(ints(1, 4)), draw(ints(1, 4))
-    stride, dilation = (draw(ints(1, 3)), draw(ints(1, 3))), (draw(ints(1, 3)), draw(ints(1, 3)))
+    n, c, o = draw(ints(1, 3)), groups * draw(ints(1, 4 - axes // 2)), draw(ints(1, 3))
+    kernel = tuple(draw(ints(1, 4 if axes < 3 else 3)) for _ in range(axes))
+    stride, dilation = (tuple(draw(ints(1, 3)) for _ in range(axes)) for _ in range(2))
     how = {"stride": stride, "dilation": dilation, "groups": groups,
-           "padding": (draw(ints(0, 3)), draw(ints(0, 3))),
+           "padding": tuple(draw(ints(0, 3)) for _ in range(axes)),
            "output_padding": tuple(draw(ints(0, max(s, d) - 1)) for s, d in zip(stride, dilation))}
-    size = draw(ints(1, 6)), draw(ints(1, 6))
+    size = tuple(draw(ints(1, 6 if axes < 3 else 3)) for _ in range(axes))
     for m, s, d, k, p, e in zip(size, stride, dilation, kernel, how["padding"],
                                 how["output_padding"]):
         assume((m - 1) * s - 2 * p + d * (k - 1) + 1 + e > 0)
@@ -56,9 +73,10 @@ def test_conv_transpose2d_agrees_with_torch(data, dtype, layout, seed):
     arrays = [array(rng, (n, c, *size), dtype, layout), array(rng, (c, o, *kernel), dtype)]
     if draw(st.booleans()):
         arrays.append(array(rng, (o * groups,), dtype))
-    same(lambda x, w, b=None: tg.conv_transpose2d(x, w, b, **how),
-         lambda x, w, b=None: torch.nn.functional.conv_transpose2d(x, w, b, **how),
-         *arrays, seed=seed)
+    name = f"conv_transpose{axes}d"
+    same(lambda x, w, b=None: getattr(tg, name)(x, w, b, **how),
+         lambda x, w, b=None: getattr(torch.nn.functional, name)(x, w, b, **how), *arrays,
+         seed=seed)
 
 
 @pytest.mark.parametrize("shape, weight, stride, padding, groups", [
@@ -87,22 +105,35 @@ def test_sizes_that_take_other_paths(shape, weight, stride, padding, groups, lay
 
 
 @pytest.mark.filterwarnings("ignore:Using padding=.same:UserWarning")
-@pytest.mark.parametrize("kernel", [(3, 3), (2, 5), (4, 1)])
+@pytest.mark.parametrize("kernel", [(4,), (3, 3), (2, 5), (4, 1), (2, 3, 4)])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_named_paddings(kernel, padding):
     rng = np.random.default_rng(0)
-    x, w = array(rng, (2, 3, 7, 11), "float64"), array(rng, (4, 3, *kernel), "float64")
-    same(lambda *a: tg.conv2d(*a, padding=padding, dilation=(1, 2)),
-         lambda *a: torch.nn.functional.conv2d(*a, padding=padding, dilation=(1, 2)), x, w)
+    axes = len(kernel)
+    x = array(rng, (2, 3, 7, 11, 8)[:axes + 2], "float64")
+    w = array(rng, (4, 3, *kernel), "float64")
+    how = {"padding": padding, "dilation": (1, 2, 1)[-axes:]}
+    same(lambda *a: getattr(tg, f"conv{axes}d")(*a, **how),
+         lambda *a: getattr(torch.nn.functional, f"conv{axes}d")(*a, **how), x, w)
 
 
-def test_one_image_without_a_batch():
+@each
+def test_one_image_without_a_batch(axes):
     rng = np.random.default_rng(0)
-    x, w = array(rng, (3, 7, 8), "float64"), array(rng, (3, 4, 3, 3), "float64")
-    same(lambda x, w: tg.conv2d(x, w.swapaxes(0, 1)),
-         lambda x, w: torch.nn.functional.conv2d(x, w.transpose(0, 1)), x, w)
-    same(lambda *a: tg.conv_transpose2d(*a, stride=2),
-         lambda *a: torch.nn.functional.conv_transpose2d(*a, stride=2), x, w)
+    x = array(rng, (3, 7, 8, 4)[:axes + 1], "float64")
+    w = array(rng, (3, 4) + (3,) * axes, "float64")
+    conv, transpose = f"conv{axes}d", f"conv_transpose{axes}d"
+    same(lambda x, w: getattr(tg, conv)(x, w.swapaxes(0, 1)),
+         lambda x, w: getattr(torch.nn.functional, conv)(x, w.transpose(0, 1)), x, w)
+    same(lambda *a: getattr(tg, transpose)(*a, stride=2),
+         lambda *a: getattr(torch.nn.functional, transpose)(*a, stride=2), x, w)
+
+
+def test_a_long_signal_is_cut_into_tiles():
+    rng = np.random.default_rng(0)
+    x, w = array(rng, (2, 16, 9000), "float32"), array(rng, (16, 16, 9), "float32")
+    same(lambda *a: tg.conv1d(*a, padding=4),
+         lambda *a: torch.nn.functional.conv1d(*a, padding=4), x, w, second=False)
 
 
 def test_an_empty_batch_gives_zero_gradients():
@@ -135,19 +166,25 @@ def test_third_derivative():
     assert float((w_.grad.data * direction).sum()) == pytest.approx((up - down) / (2 * h), rel=1e-6)
 
 
-def test_results_are_channels_last_and_stay_so():
-    x = tg.randn(4, 8, 10, 10)
-    y = tg.conv2d(x, tg.randn(16, 8, 3, 3), padding=1)
-    z = tg.conv_transpose2d(tg.relu(y), tg.randn(16, 6, 4, 4), stride=2, padding=1)
+@each
+def test_results_are_channels_last_and_stay_so(axes):
+    size, kernel = (10, 10, 6)[:axes], (3,) * axes
+    conv, transpose = getattr(tg, f"conv{axes}d"), getattr(tg, f"conv_transpose{axes}d")
+    y = conv(tg.randn(4, 8, *size), tg.randn(16, 8, *kernel), padding=1)
+    z = transpose(tg.relu(y), tg.randn(16, 6, *kernel), stride=2, padding=1)
     for t in (y, tg.relu(y), z):
-        assert t.data.transpose(0, 2, 3, 1).flags.c_contiguous
+        assert np.moveaxis(t.data, 1, -1).flags.c_contiguous
 
 
 @pytest.mark.parametrize("call, words", [
     (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 2, 3, 3)),
-     ["conv2d", "(1, 3, 8, 8)", "(4, 2, 3, 3)", "takes 2", "has 3"]),
+     ["conv2d", "(1, 3, 8, 8)", "(4, 2, 3, 3)", "takes 2", "input has 3"]),
     (lambda: tg.conv2d(tg.zeros(1, 3, 2, 8), tg.zeros(4, 3, 3, 3)), ["height 2", "spans 3"]),
-    (lambda: tg.conv2d(tg.zeros(3, 8), tg.zeros(4, 3, 3, 3)), ["x must be", "(3, 8)"]),
+    (lambda: tg.conv1d(tg.zeros(1, 3, 8), tg.zeros(4, 3, 9)), ["conv1d", "length 8", "spans 9"]),
+    (lambda: tg.conv3d(tg.zeros(1, 3, 2, 8, 8), tg.zeros(4, 3, 3, 3, 3)), ["conv3d", "depth 2"]),
+    (lambda: tg.conv3d(tg.zeros(1, 3, 8, 8, 8), tg.zeros(4, 3, 3, 3, 3), stride=(1, 2)),
+     ["stride", "three ints", "(1, 2)"]),
+    (lambda: tg.conv2d(tg.zeros(3, 8), tg.zeros(4, 3, 3, 3)), ["input must be", "(3, 8)"]),
     (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3)), ["weight must have 4 axes"]),
     (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3, 3), tg.zeros(3)),
      ["bias", "(3,)", "(4,)"]),
@@ -158,7 +195,7 @@ def test_results_are_channels_last_and_stay_so():
     (lambda: tg.conv2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3, 3), padding="same", stride=2),
      ["'same'", "stride 1"]),
     (lambda: tg.conv_transpose2d(tg.zeros(1, 3, 8, 8), tg.zeros(4, 3, 3, 3)),
-     ["conv_transpose2d", "takes 4", "has 3"]),
+     ["conv_transpose2d", "takes 4", "input has 3"]),
     (lambda: tg.conv_transpose2d(tg.zeros(1, 3, 8, 8), tg.zeros(3, 4, 3, 3), output_padding=1),
      ["output_padding", "(1, 1)", "stride"]),
     (lambda: tg.conv_transpose2d(tg.zeros(1, 3, 1, 1), tg.zeros(3, 4, 2, 2), padding=1),

@@ -16,53 +16,90 @@ few = settings(max_examples=40, deadline=None)
 ints = st.integers
 
 
+each = pytest.mark.parametrize("axes", [1, 2, 3])
+
+
 @st.composite
-def windows(draw, dilation):
-    """Keyword arguments of a pooling, and an image size that they fit."""
-    kernel = draw(ints(1, 4)), draw(ints(1, 4))
-    how = {"kernel_size": kernel, "stride": draw(st.none() | st.tuples(ints(1, 4), ints(1, 4))),
-           "padding": tuple(draw(ints(0, k // 2)) for k in kernel),
+def windows(draw, axes, dilation):
+    """Keyword arguments of a pooling, and an input size that they fit."""
+    each_of = [None] * axes
+    kernel = tuple(draw(ints(1, 4)) for _ in each_of)
+    how = {"kernel_size": kernel,
+           "stride": draw(st.none() | ints(1, 3) | st.tuples(*[ints(1, 4) for _ in each_of])),
            "ceil_mode": draw(st.booleans())}
     spans = kernel
     if dilation:
-        how["dilation"] = draw(ints(1, 2)), draw(ints(1, 2))
+        how["dilation"] = tuple(draw(ints(1, 2)) for _ in each_of)
         spans = tuple(d * (k - 1) + 1 for d, k in zip(how["dilation"], kernel))
-    size = tuple(max(1, s - p) + draw(ints(0, 6)) for s, p in zip(spans, how["padding"]))
+    how["padding"] = tuple(draw(ints(0, s // 2)) for s in spans)
+    size = tuple(max(1, s - p) + draw(ints(0, 6 if axes < 3 else 2))
+                 for s, p in zip(spans, how["padding"]))
     for n, s, p in zip(size, spans, how["padding"]):
         assume(n + 2 * p >= s)
+        assume(axes < 3 or n >= s)                   # PyTorch's avg_pool3d wants more than it needs
     return size, how
 
 
+@each
 @few
-@given(window=windows(dilation=True), n=ints(1, 3), c=ints(1, 4), dtype=DTYPES, layout=LAYOUTS,
-       seed=SEEDS, ties=st.booleans())
-def test_max_pool2d_agrees_with_torch(window, n, c, dtype, layout, seed, ties):
-    size, how = window
+@given(data=st.data(), n=ints(1, 3), c=ints(1, 3), dtype=DTYPES, layout=LAYOUTS, seed=SEEDS,
+       special=st.sampled_from(["", "", "ties", "nan", "-inf"]))
+def test_max_pool_agrees_with_torch(axes, data, n, c, dtype, layout, seed, special):
+    size, how = data.draw(windows(axes, dilation=True))
     x = array(np.random.default_rng(seed), (n, c, *size), dtype, layout)
-    if ties:
+    if special == "ties":
         x = np.round(x)          # the first of equal elements gets the gradient
-    same(lambda x: tg.max_pool2d(x, **how),
-         lambda x: torch.nn.functional.max_pool2d(x, **how), x, seed=seed)
+    elif special:                # the last NaN does
+        x = np.where(x > 0.5, float(special), x).astype(dtype)
+    ours, theirs = (getattr(m, f"max_pool{axes}d") for m in (tg, torch.nn.functional))
+    same(lambda x: ours(x, **how), lambda x: theirs(x, **how), x, seed=seed, second=special == "")
+    places = ours(tg.asarray(x), **how, return_indices=True)[1]
+    assert places.dtype == np.int64 and not places.requires_grad
+    expected = theirs(torch.tensor(np.array(x, order="C")), **how, return_indices=True)[1]
+    assert np.array_equal(places.numpy(), expected.numpy())
 
 
+@each
 @few
-@given(window=windows(dilation=False), n=ints(1, 3), c=ints(1, 4), dtype=DTYPES, layout=LAYOUTS,
-       seed=SEEDS, count_include_pad=st.booleans())
-def test_avg_pool2d_agrees_with_torch(window, n, c, dtype, layout, seed, count_include_pad):
-    size, how = window
-    how["count_include_pad"] = count_include_pad
+@given(data=st.data(), n=ints(1, 3), c=ints(1, 3), dtype=DTYPES, layout=LAYOUTS, seed=SEEDS)
+def test_avg_pool_agrees_with_torch(axes, data, n, c, dtype, layout, seed):
+    size, how = data.draw(windows(axes, dilation=False))
+    how["count_include_pad"] = data.draw(st.booleans())
+    if axes > 1:
+        how["divisor_override"] = data.draw(st.sampled_from([None, 1, 3]))
     x = array(np.random.default_rng(seed), (n, c, *size), dtype, layout)
-    same(lambda x: tg.avg_pool2d(x, **how),
-         lambda x: torch.nn.functional.avg_pool2d(x, **how), x, seed=seed)
+    name = f"avg_pool{axes}d"
+    same(lambda x: getattr(tg, name)(x, **how),
+         lambda x: getattr(torch.nn.functional, name)(x, **how), x, seed=seed)
 
 
+@each
 @few
-@given(size=st.tuples(ints(1, 9), ints(1, 9)), dtype=DTYPES, layout=LAYOUTS, seed=SEEDS,
-       out=ints(1, 5) | st.tuples(st.none() | ints(1, 5), ints(1, 5)))
-def test_adaptive_avg_pool2d_agrees_with_torch(size, dtype, layout, seed, out):
+@given(data=st.data(), dtype=DTYPES, layout=LAYOUTS, seed=SEEDS,
+       kind=st.sampled_from(["avg", "max"]))
+def test_adaptive_pools_agree_with_torch(axes, data, dtype, layout, seed, kind):
+    draw = data.draw
+    size = tuple(draw(ints(1, 9)) for _ in range(axes))
+    out = draw(ints(1, 5))
+    if axes > 1 and draw(st.booleans()):
+        out = tuple(draw(st.none() | ints(1, 9)) for _ in range(axes))
     x = array(np.random.default_rng(seed), (2, 3, *size), dtype, layout)
-    same(lambda x: tg.adaptive_avg_pool2d(x, out),
-         lambda x: torch.nn.functional.adaptive_avg_pool2d(x, out), x, seed=seed)
+    name = f"adaptive_{kind}_pool{axes}d"
+    ours, theirs = (getattr(m, name) for m in (tg, torch.nn.functional))
+    same(lambda x: ours(x, out), lambda x: theirs(x, out), x, seed=seed)
+    if kind == "max":
+        places = ours(tg.asarray(x), out, return_indices=True)[1]
+        expected = theirs(torch.tensor(np.array(x, order="C")), out, return_indices=True)[1]
+        assert np.array_equal(places.numpy(), expected.numpy())
+
+
+@each
+@pytest.mark.parametrize("name, how", [("max_pool", (2,)), ("avg_pool", (2, 1)),
+                                       ("adaptive_avg_pool", (3,)), ("adaptive_max_pool", (4,))])
+def test_without_a_batch_axis(axes, name, how):
+    x = array(np.random.default_rng(0), (3, 6, 7, 8)[:axes + 1], "float64")
+    ours, theirs = (getattr(m, f"{name}{axes}d") for m in (tg, torch.nn.functional))
+    same(lambda x: ours(x, *how), lambda x: theirs(x, *how), x)
 
 
 def test_max_pool2d_one_image_integers_and_nan():
@@ -89,7 +126,11 @@ def test_more_taps_than_a_byte_counts():
 @pytest.mark.parametrize("call, words", [
     (lambda: tg.max_pool2d(tg.zeros(1, 1, 8, 8), 2, padding=2), ["max_pool2d", "padding", "half"]),
     (lambda: tg.avg_pool2d(tg.zeros(1, 1, 2, 8), 3), ["avg_pool2d", "(1, 1, 2, 8)", "spans 3"]),
-    (lambda: tg.max_pool2d(tg.zeros(8, 8), 2), ["x must be", "(8, 8)"]),
+    (lambda: tg.avg_pool2d(tg.zeros(1, 1, 8, 8), 2, divisor_override=0), ["divisor_override"]),
+    (lambda: tg.avg_pool1d(np.arange(8).reshape(1, 8), 2), ["floating point", "int64"]),
+    (lambda: tg.max_pool3d(tg.zeros(1, 8, 8, 8), (2, 2)), ["kernel_size", "three ints", "(2, 2)"]),
+    (lambda: tg.adaptive_max_pool2d(tg.zeros(1, 8, 8), (2, 2, 2)), ["output_size", "two ints"]),
+    (lambda: tg.max_pool2d(tg.zeros(8, 8), 2), ["input must be", "(8, 8)"]),
     (lambda: tg.max_pool2d(tg.zeros(1, 1, 8, 8), 0), ["kernel_size", "0"]),
     (lambda: tg.adaptive_avg_pool2d(tg.zeros(1, 1, 8, 8), 0), ["output_size"]),
 ])

@@ -1,4 +1,4 @@
-"""Activations, normalisation, losses, padding, convolution and pooling."""
+"""Activations, normalisation and losses."""
 
 from __future__ import annotations
 
@@ -53,16 +53,4 @@ CASES = [
            x=lambda s: between(s, 0.2, 0.8), y=lambda s: between(s, 0.0, 1.0)),
     Case("mse_loss", layers.pair_loss_sample,
          lambda x, t, reduction: layers.reduced((x - t) ** 2, reduction), inputs=(0, 1)),
-    # padding, convolution, pooling
-    Case("pad", layers.pad_sample, layers.pad_reference),
-    Case("unpad", layers.unpad_sample, layers.unpad_reference),
-    Case("conv2d", layers.conv_sample, layers.conv_reference, inputs=(0, 1, 2)),
-    Case("conv_transpose2d", layers.conv_transpose_sample, layers.conv_transpose_reference,
-         inputs=(0, 1, 2)),
-    Case("conv2d_weight", layers.conv_weight_sample, layers.conv_weight_reference, inputs=(0, 1)),
-    Case("max_pool2d", layers.max_pool_sample, layers.max_pool_reference),
-    Case("max_unpool2d", layers.max_unpool_sample, layers.max_unpool_reference),
-    Case("max_pick2d", layers.max_pick_sample, layers.max_pick_reference),
-    Case("avg_pool2d", layers.avg_pool_sample, layers.avg_pool_reference),
-    Case("avg_unpool2d", layers.avg_unpool_sample, layers.avg_unpool_reference),
 ]

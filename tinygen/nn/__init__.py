@@ -1,5 +1,7 @@
 """Layers, losses and what holds them: PyTorch's names, arguments, defaults and weight layouts."""
 
+from typing import Any as _Any
+
 from . import functional, init, utils
 from .module import Module, Parameter
 from .activation import *
@@ -17,3 +19,18 @@ from .norm import *
 from .rnn import *
 from .rnn_cells import *
 from .transformer import *
+from .padding import *
+from .pool import *
+from .resize import *
+
+# What other libraries have in nn -> what to write here, for the error message.
+_ELSEWHERE = {
+    f"Lazy{kind}{n}d": f"{kind}{n}d(in_channels, ...): sizes are given, not guessed on first use"
+    for kind in ("Conv", "ConvTranspose") for n in (1, 2, 3)
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _ELSEWHERE:
+        raise AttributeError(f"tinygen.nn has no {name!r}; use nn.{_ELSEWHERE[name]}")
+    raise AttributeError(f"module 'tinygen.nn' has no attribute {name!r}")

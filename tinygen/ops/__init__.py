@@ -3,7 +3,6 @@
 # ruff: noqa: F401, A004  (this file is the list of what the package offers)
 from .activation import elu, erf, gelu, leaky_relu, log_sigmoid, relu, sigmoid, silu, softplus
 from .batchnorm import batch_norm, instance_norm
-from .conv import conv2d, conv_transpose2d
 from .creation import (
     arange, asarray, empty, empty_like, eye, from_numpy, full, full_like, geomspace, identity,
     linspace, logspace, meshgrid, ones, ones_like, tensor, zeros, zeros_like,
@@ -36,11 +35,13 @@ from .loss import (
 )
 from .norm import layer_norm, log_softmax, rms_norm, softmax
 from .padding import pad
-from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
-from . import arrange, floating, running, scattering, special, statistics
+from . import adaptive, arrange, conv, floating, pool, running, scattering, special, statistics
+from .adaptive import *
 from .arrange import *
 from .attention import attention
+from .conv import *
 from .floating import *
+from .pool import *
 from .running import *
 from .scattering import *
 from .special import *
@@ -56,12 +57,12 @@ arcsinh, arccosh, arctanh = asinh, acosh, atanh
 amax, amin, bitwise_not, invert = max, min, logical_not, logical_not
 
 __all__ = [
-    "abs", "absolute", "acos", "acosh", "adaptive_avg_pool2d", "add", "all", "amax", "amin",
+    "abs", "absolute", "acos", "acosh", "add", "all", "amax", "amin",
     "any", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
     "argmax", "argmin", "argpartition", "argsort", "asarray", "asin", "asinh", "astype", "atan",
-    "atan2", "atanh", "avg_pool2d", "batch_norm", "binary_cross_entropy",
+    "atan2", "atanh", "batch_norm", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bitwise_not", "broadcast_arrays", "broadcast_to",
-    "ceil", "clip", "concat", "concatenate", "conv2d", "conv_transpose2d", "cos", "cosh",
+    "ceil", "clip", "concat", "concatenate", "cos", "cosh",
     "count_nonzero", "cross_entropy", "cumprod", "cumsum", "diagonal", "divide", "dot",
     "einsum", "elu", "empty", "empty_like", "equal", "erf", "exp", "exp2", "expand_dims",
     "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "from_numpy", "full",
@@ -70,7 +71,7 @@ __all__ = [
     "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "less",
     "less_equal", "linear", "linspace", "log", "log10", "log1p", "log2", "log_sigmoid",
     "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
-    "masked_fill", "matmul", "matrix_transpose", "max", "max_pool2d", "maximum", "mean",
+    "masked_fill", "matmul", "matrix_transpose", "max", "maximum", "mean",
     "meshgrid", "min", "minimum", "mod", "moveaxis", "mse_loss", "multiply", "negative",
     "nll_loss", "nonzero", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad", "partition",
     "permute_dims", "positive", "pow", "power", "prod", "put_index", "reciprocal", "relu",
@@ -85,3 +86,4 @@ __all__ += ["attention"]
 __all__ += scattering.__all__ + statistics.__all__
 __all__ += lstm.__all__ + recurrent.__all__
 __all__ += special.__all__
+__all__ += adaptive.__all__ + conv.__all__ + pool.__all__

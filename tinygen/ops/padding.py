@@ -17,12 +17,19 @@ MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "
 
 @primitive(name="pad")
 def pad_p(xp, x, *, width, mode, value):
-    """x with more elements at the ends of its axes."""
-    if not width:
-        return x.copy()         # NumPy pads no 0-d array
-    if mode == "constant":
-        return xp.pad(x, width, constant_values=value)
-    return xp.pad(x, width, mode=mode)
+    """x with more elements at the ends of its axes, in x's memory order."""
+    out = xp.empty_like(x, shape=tuple(n + a + b for n, (a, b) in zip(x.shape, width)))
+    out[_core(out.shape, width)] = x
+    for axis, (n, (before, after)) in enumerate(zip(x.shape, width)):
+        lead, end = (slice(None),) * axis, before + n
+        if mode == "constant":
+            out[(*lead, slice(0, before))] = value
+            out[(*lead, slice(end, None))] = value
+        elif before or after:      # corners too: the other axes' padding is copied along
+            sources = before + xp.asarray(_sources(n, before, after, mode))
+            out[(*lead, slice(0, before))] = out[(*lead, sources[:before])]
+            out[(*lead, slice(end, None))] = out[(*lead, sources[end:])]
+    return out
 pad_p.vjp(lambda g, out, x, width, mode, value: unpad_p(g, width=width, mode=mode))
 
 
@@ -45,12 +52,17 @@ def _core(shape: tuple[int, ...], width: tuple[tuple[int, int], ...]) -> tuple[s
 def _fold(xp: Any, g: Any, axis: int, before: int, after: int, mode: str) -> Any:
     """unpad along one axis: a slice per padded row, of which there are few."""
     n = g.shape[axis] - before - after
-    sources = np.pad(np.arange(n), (before, after), mode=mode)   # type: ignore[call-overload]
+    sources = _sources(n, before, after, mode)
     lead = (slice(None),) * axis
     out = g[(*lead, slice(before, before + n))].copy()
     for i in (*range(before), *range(before + n, before + n + after)):
         out[(*lead, int(sources[i]))] += g[(*lead, i)]
     return out
+
+
+def _sources(n: int, before: int, after: int, mode: str) -> np.ndarray:
+    """Which of n elements each element of a padded axis is a copy of."""
+    return np.pad(np.arange(n), (before, after), mode=mode)  # type: ignore[call-overload]
 
 
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
@@ -71,6 +83,9 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     if mode not in MODES:
         raise ValueError(f"[pad] mode must be one of {', '.join(MODES)}, got {mode!r}")
     width = _widths(pad_width, x.ndim)
+    if any(n + min(a, 0) + min(b, 0) < 0 for n, (a, b) in zip(x.shape, width)):
+        raise ValueError(f"[pad] pad_width {pad_width!r} crops more than there is of "
+                         f"{tuple(x.shape)}")
     if any(v < 0 for w in width for v in w):
         x = x[tuple(slice(max(0, -a), n - max(0, -b) if b < 0 else None)
                     for n, (a, b) in zip(x.shape, width))]

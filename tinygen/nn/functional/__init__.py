@@ -14,10 +14,12 @@ from .distance import *
 from .dropout import *
 from .image_loss import *
 from .likelihood_loss import *
+from .grid import *
 from .loss import *
 from .margin_loss import *
 from .norm import *
 from .padding import *
 from .pool import *
+from .rearrange import *
 from .resize import *
 from .table import *

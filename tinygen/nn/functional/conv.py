@@ -5,9 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
+from ...ops.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from ...tensor import Tensor
 
-__all__ = ["conv2d", "conv_transpose2d", "linear"]
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_transpose2d",
+           "conv_transpose3d", "linear"]
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
@@ -15,17 +24,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     return ops.linear(input, weight) if bias is None else ops.linear(input, weight, bias)
 
 
-def conv2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-           dilation: Any = 1, groups: int = 1) -> Tensor:
-    """Convolution of (N, C, H, W), or (C, H, W), with weight (O, C / groups, kh, kw).
-
-    `padding` is an int, two ints, ``"valid"`` or ``"same"``.
-    """
-    return ops.conv2d(input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv_transpose2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-                     output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Tensor:
-    """Transposed convolution of (N, C, H, W) with weight (C, O / groups, kh, kw)."""
-    return ops.conv_transpose2d(input, weight, bias, stride, padding, output_padding, groups,
-                                dilation)
+def conv_tbc(input: Any, weight: Any, bias: Any, pad: int = 0) -> Tensor:
+    """`conv1d` with time first: (T, N, C), weight (k, C, O), bias (O,) -> (T', N, O)."""
+    y = conv1d(ops.permute_dims(input, (1, 2, 0)), ops.permute_dims(weight, (2, 1, 0)), bias,
+               padding=pad)
+    return ops.permute_dims(y, (2, 0, 1))
