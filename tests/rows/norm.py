@@ -1,10 +1,11 @@
-"""Normalisation beyond layer and batch norm, and what keeps its statistics."""
+"""Root-mean-square normalisation and bags of rows; what is written in place is exempt."""
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import strategies as st
 
-from tests.drawing import Case, Sample, between, far_from_zero, shapes
+from tests.drawing import Case, Sample, between, far_from_zero, flags, shapes, whole
 from tests.layer_calls import optional
 
 
@@ -21,10 +22,29 @@ def rms_norm_reference(x, weight=None, *, axes, eps):
     return x * rstd * (1 if weight is None else weight), rstd
 
 
+def bags_sample(draw):
+    n, d, count = draw(st.integers(0, 5)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    keep = flags((n,)) if draw(st.booleans()) else None
+    return Sample((whole((n, d)), lambda rng: rng.integers(0, count + 1, n), keep),
+                  {"count": count})
+
+
+def bags_reference(rows, bags, keep=None, *, count):
+    out = np.full((count, rows.shape[1]), -1)
+    for i, (row, bag) in enumerate(zip(rows, bags, strict=True)):
+        if bag < count and (keep is None or keep[i]):
+            for j, x in enumerate(row):
+                if out[bag, j] < 0 or x > rows[out[bag, j], j]:
+                    out[bag, j] = i
+    return out
+
+
 CASES = [
+    Case("argmax_in_bags", bags_sample, bags_reference, inputs=()),
     Case("rms_norm", rms_norm_sample, rms_norm_reference, inputs=(0, 1), single=2e-4, half=None),
 ]
 
 EXEMPT = {
+    "limit_rows": "changes its inputs in place; tests/nn/test_embedding.py",
     "update_statistics": "changes its inputs in place; tests/nn/test_statistics.py",
 }

@@ -10,7 +10,9 @@ from .attention import *
 from .cache import *
 from .containers import *
 from .conv import *
+from .distance import *
 from .dropout import *
+from .embedding import *
 from .linear import *
 from .likelihood_loss import *
 from .loss import *

@@ -9,7 +9,8 @@ from ..tensor import Tensor
 from . import functional as F
 from .module import Module
 
-__all__ = ["Dropout", "Dropout2d"]
+__all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
+           "FeatureAlphaDropout"]
 
 
 class Dropout(Module):
@@ -31,8 +32,36 @@ class Dropout(Module):
         return f"p={self.p}, inplace={self.inplace}"
 
 
+class Dropout1d(Dropout):
+    """Dropout of whole channels of (N, C, L), or (C, L)."""
+
+    def forward(self, input: Any) -> Tensor:
+        return F.dropout1d(input, self.p, self.training, generator=self.generator)
+
+
 class Dropout2d(Dropout):
-    """In training, whole channels of (N, C, H, W) are zero with probability `p`."""
+    """Dropout of whole channels of images (N, C, H, W), or of (N, C, L) with a warning."""
 
     def forward(self, input: Any) -> Tensor:
         return F.dropout2d(input, self.p, self.training, generator=self.generator)
+
+
+class Dropout3d(Dropout):
+    """Dropout of whole channels of volumes (N, C, D, H, W), or (C, D, H, W)."""
+
+    def forward(self, input: Any) -> Tensor:
+        return F.dropout3d(input, self.p, self.training, generator=self.generator)
+
+
+class AlphaDropout(Dropout):
+    """Dropout beside SELU: dropped elements take its lower limit, mean 0 and variance 1 stay."""
+
+    def forward(self, input: Any) -> Tensor:
+        return F.alpha_dropout(input, self.p, self.training, generator=self.generator)
+
+
+class FeatureAlphaDropout(Dropout):
+    """`AlphaDropout` of whole channels of (N, C, ...)."""
+
+    def forward(self, input: Any) -> Tensor:
+        return F.feature_alpha_dropout(input, self.p, self.training, generator=self.generator)

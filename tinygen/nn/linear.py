@@ -1,4 +1,4 @@
-"""Linear, Embedding, and the layers that only change shapes."""
+"""Linear and bilinear maps, and the layers that only change shapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import functional as F
 from . import init
 from .module import Module, Parameter
 
-__all__ = ["Embedding", "Flatten", "Identity", "Linear", "Reshape", "Unflatten"]
+__all__ = ["Bilinear", "Flatten", "Identity", "Linear", "Reshape", "Unflatten"]
 
 
 def new_parameter(shape: tuple[int, ...], dtype: Any, device: Any) -> Parameter:
@@ -65,56 +65,37 @@ def reset_uniform(weight: Tensor, bias: Tensor | None, fan_in: int) -> None:
         init.uniform_(bias, -bound, bound)
 
 
-class Embedding(Module):
-    """A table of vectors looked up by integer: (...,) -> (..., embedding_dim).
+class Bilinear(Module):
+    """y_o = x1^T W_o x2 + b_o: (..., in1), (..., in2) -> (..., out_features).
 
-    Args:
-        padding_idx: this row starts as zeros and never gets a gradient.
-        max_norm: rows that are looked up are first scaled down, in place, to at most this
-            `norm_type`-norm.
-
-    `weight` (num_embeddings, embedding_dim) starts standard normal.
+    `weight` is (out, in1, in2); weight and bias start uniform in [-1/sqrt(in1), 1/sqrt(in1)].
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
-                 max_norm: float | None = None, norm_type: float = 2.0, device: Any = None,
-                 dtype: Any = None):
+    def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True,
+                 device: Any = None, dtype: Any = None):
         super().__init__()
-        self.num_embeddings = count(num_embeddings, "Embedding", "num_embeddings")
-        self.embedding_dim = count(embedding_dim, "Embedding", "embedding_dim", 0)
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"[Embedding] padding_idx {padding_idx} is outside of the "
-                             f"{num_embeddings} rows")
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        self.max_norm, self.norm_type = max_norm, norm_type
-        self.weight = new_parameter((self.num_embeddings, self.embedding_dim), dtype, device)
+        self.in1_features = count(in1_features, "Bilinear", "in1_features")
+        self.in2_features = count(in2_features, "Bilinear", "in2_features")
+        self.out_features = count(out_features, "Bilinear", "out_features")
+        shape = (self.out_features, self.in1_features, self.in2_features)
+        self.weight = new_parameter(shape, dtype, device)
+        self.register_parameter("bias", new_parameter((self.out_features,), dtype, device)
+                                if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the table anew."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            self.weight.data[self.padding_idx] = 0
+        """Draw weight and bias anew."""
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
 
-    @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True,
-                        padding_idx: int | None = None) -> Embedding:
-        """An embedding whose table is `embeddings` (rows, dim), frozen by default."""
-        if embeddings.ndim != 2:
-            raise ValueError(f"[Embedding] a table (rows, dim) is needed, got {embeddings.shape}")
-        rows, dim = embeddings.shape
-        layer = cls(rows, dim, padding_idx)
-        layer.weight = Parameter(embeddings.detach(), requires_grad=not freeze)
-        return layer
-
-    def forward(self, input: Any) -> Tensor:
-        return F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type)
+    def forward(self, input1: Any, input2: Any) -> Tensor:
+        return F.bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        text = f"{self.num_embeddings}, {self.embedding_dim}"
-        if self.padding_idx is not None:
-            text += f", padding_idx={self.padding_idx}"
-        return text if self.max_norm is None else f"{text}, max_norm={self.max_norm}"
+        return (f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
+                f"out_features={self.out_features}, bias={self.bias is not None}")
 
 
 class Identity(Module):

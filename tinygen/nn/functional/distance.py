@@ -5,31 +5,85 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ... import ops
 from ...tensor import Tensor
 
-__all__ = ["cosine_similarity", "normalize"]
+__all__ = ["bilinear", "cosine_similarity", "normalize", "pairwise_distance", "pdist"]
 
 
-def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12,
+              out: Any = None) -> Tensor:
     """Vectors along `dim` divided by their p-norm (by `eps` where it is smaller)."""
+    if out is not None:
+        raise NotImplementedError("[normalize] out= is not offered: results are new tensors")
     return input / ops.clip(_norm(input, p, dim, keepdims=True), eps)
 
 
 def _norm(x: Any, p: float, axis: int, keepdims: bool = False) -> Any:
+    """(sum |x|^p)^(1/p); where a slope is infinite (at 0) the gradient is 0, as in PyTorch."""
     if p == math.inf:
         return ops.max(ops.absolute(x), axis=axis, keepdims=keepdims)
+    if p == -math.inf:
+        return ops.min(ops.absolute(x), axis=axis, keepdims=keepdims)
+    if p == 0:
+        return ops.sum(ops.sign(ops.absolute(x)), axis=axis, keepdims=keepdims)
     if p == 1:
         return ops.sum(ops.absolute(x), axis=axis, keepdims=keepdims)
-    if p != 2:
-        return ops.sum(ops.absolute(x) ** p, axis=axis, keepdims=keepdims) ** (1 / p)
-    total = ops.sum(ops.square(x), axis=axis, keepdims=keepdims)
-    # the root of 0 has an infinite slope: a zero vector gets gradient 0 instead, as in PyTorch
+    if p == 2:
+        total = ops.sum(ops.square(x), axis=axis, keepdims=keepdims)
+    else:
+        a, at_zero = ops.absolute(x), ops.equal(x, 0)
+        powers = ops.where(at_zero, 0 if p > 0 else math.inf, ops.where(at_zero, 1, a) ** p)
+        total = ops.sum(powers, axis=axis, keepdims=keepdims)
     zero = ops.equal(total, 0)
-    return ops.where(zero, 0, ops.sqrt(ops.where(zero, 1, total)))
+    safe = ops.where(zero, 1, total)
+    return ops.where(zero, 0, ops.sqrt(safe) if p == 2 else safe ** (1 / p))
 
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (|x1| |x2|) along `dim`; a norm below `eps` counts as `eps`."""
-    dot = ops.sum(x1 * x2, axis=dim)
-    return dot / (ops.clip(_norm(x1, 2, dim), eps) * ops.clip(_norm(x2, 2, dim), eps))
+    a, b = ops.broadcast_arrays(x1, x2)
+    return ops.sum(_unit(a, dim, eps) * _unit(b, dim, eps), axis=dim)
+
+
+def _unit(x: Any, dim: int, eps: float) -> Any:
+    length = _norm(x, 2, dim, keepdims=True)
+    now = length.detach()       # the limit is no part of the gradient
+    return x / (length + (ops.clip(now, eps) - now))
+
+
+def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6,
+                      keepdim: bool = False) -> Tensor:
+    """|x1 - x2 + eps|_p along the last axis: (..., D), (..., D) -> (...)."""
+    return _norm(x1 - x2 + eps, p, -1, keepdims=keepdim)
+
+
+def pdist(input: Any, p: float = 2.0) -> Tensor:
+    """The p-norm distances of all pairs of rows i < j of (N, D), in order: (N (N - 1) / 2,)."""
+    if input.ndim != 2:
+        raise ValueError(f"[pdist] input must be (N, D), got {tuple(input.shape)}")
+    if not p >= 0:
+        raise ValueError(f"[pdist] p must not be negative, got {p}")
+    i, j = np.triu_indices(input.shape[0], 1)
+    return _norm(ops.take(input, i, axis=0) - ops.take(input, j, axis=0), p, -1)
+
+
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
+    """x1^T W_o x2 + b_o for each output o: (..., in1), (..., in2), weight (out, in1, in2)."""
+    if weight.ndim != 3 or input1.ndim < 1 or input2.ndim < 1:
+        raise ValueError(f"[bilinear] weight must be (out, in1, in2) and inputs have an axis, got "
+                         f"{tuple(weight.shape)}, {tuple(input1.shape)}, {tuple(input2.shape)}")
+    if (tuple(input1.shape[:-1]) != tuple(input2.shape[:-1])
+            or (input1.shape[-1], input2.shape[-1]) != tuple(weight.shape[1:])):
+        raise ValueError(f"[bilinear] inputs {tuple(input1.shape)} and {tuple(input2.shape)} do "
+                         f"not fit weight (out, in1, in2) = {tuple(weight.shape)}: their last axes "
+                         "must be in1 and in2, the others equal")
+    out, in1, in2 = weight.shape
+    lead = tuple(input1.shape[:-1])
+    rows, n = ops.reshape(input1, (math.prod(lead), in1)), math.prod(lead)
+    half = ops.matmul(rows, ops.reshape(ops.permute_dims(weight, (1, 0, 2)), (in1, out * in2)))
+    y = ops.matmul(ops.reshape(half, (n, out, in2)), ops.reshape(input2, (n, in2, 1)))
+    y = ops.reshape(y, (*lead, out))
+    return y if bias is None else y + bias

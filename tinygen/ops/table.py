@@ -1,0 +1,36 @@
+"""What looking rows up in a table needs beyond indexing: bags of rows, and limits on their norm."""
+
+from __future__ import annotations
+
+from ..primitive import primitive
+
+__all__ = ["argmax_in_bags", "limit_rows"]
+
+
+@primitive
+def argmax_in_bags(xp, rows, bags, keep=None, *, count):
+    """Which row holds the largest element of each bag, per column: (count, columns).
+
+    Row i lies in bag `bags[i]`, or in none where that is not below `count`. The first of equal
+    elements wins; a bag without rows (that `keep` marks, if given) has -1.
+    """
+    n = len(rows)
+    best = xp.full((count + 1, rows.shape[1]), -xp.inf, rows.dtype)
+    first = xp.full(best.shape, n)
+    taken = xp.ones(n, bool) if keep is None else keep
+    at = xp.minimum(bags[taken], count)
+    xp.maximum.at(best, at, rows[taken])
+    wins = rows[taken] == best[at]
+    xp.minimum.at(first, at, xp.where(wins, xp.arange(n)[taken][:, None], n))
+    return xp.where(first == n, -1, first)[:count]
+
+
+@primitive
+def limit_rows(xp, table, indices, *, max_norm, norm_type):
+    """Rows of the table at the indices scaled down, in place, to at most this norm."""
+    used = xp.unique(indices)
+    norms = xp.linalg.norm(table[used], norm_type, axis=1, keepdims=True)
+    scale = xp.where(norms > max_norm, max_norm / (norms + 1e-7), 1)
+    table[used] *= scale.astype(table.dtype)
+    return table
+limit_rows.writes = (0,)
