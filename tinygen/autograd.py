@@ -218,8 +218,7 @@ class _Walk:
     def _propagate_jointly(self, node: Tensor, op: Primitive, g: Any, y: Any, args: Any) -> None:
         """The same for rules that give all gradients at once, and for nodes that have no rule."""
         if op is _freed:
-            raise RuntimeError("[backward] the graph behind this tensor was freed by an earlier "
-                               "backward; pass retain_graph=True to the first call")
+            raise _was_freed()
         needs = tuple(isinstance(x, Tensor) and x.requires_grad
                       and (self.useful is None or id(x) in self.useful) for x in node.inputs)
         if op is pick:
@@ -246,6 +245,8 @@ class _Walk:
     def _gather(self, node: Tensor, g: Any) -> None:
         """Note the gradient of one output of an op that has several."""
         parent, i = node.inputs[0], node.attrs["index"]
+        if parent.op is _freed:
+            raise _was_freed()
         if id(parent) not in self.grads:
             self._add(parent, [None] * parent.op.differentiable)
         slots = self.grads[id(parent)]
@@ -370,6 +371,11 @@ def _stale(op: Primitive, i: int, x: Tensor) -> RuntimeError:
         f"[{op.name}] {name} ({x.dtype} {x.shape}) was modified after it was used: its gradient "
         "would come from the new values. Call backward() before the update (optimizer.step, "
         "assign_, x[...] = ...), or use a copy")
+
+
+def _was_freed() -> RuntimeError:
+    return RuntimeError("[backward] the graph behind this tensor was freed by an earlier "
+                        "backward; pass retain_graph=True to the first call")
 
 
 def _nothing(xp: Any) -> None:

@@ -8,7 +8,34 @@ from typing import Any as _Any
 
 from numpy.linalg import LinAlgError
 
-from .ops.linalg import matmul, outer, tensordot
+from .ops.index import diagonal as _diagonal
+from .ops.linalg import matmul, outer, tensordot, trace
+from .ops.linalg_eigen import eigh, eigvalsh, matrix_rank, pinv, svd, svdvals
+from .ops.linalg_factor import (
+    householder_product,
+    lstsq,
+    lu,
+    lu_factor,
+    lu_solve,
+    matrix_exp,
+    qr,
+)
+from .ops.linalg_norm import cond, matrix_norm, norm, vector_norm
+from .ops.linalg_products import (
+    block_diag,
+    corrcoef,
+    cov,
+    cross,
+    inner,
+    kron,
+    matrix_power,
+    multi_dot,
+    tensorinv,
+    tensorsolve,
+    vdot,
+    vecdot,
+)
+from .ops.linalg_products import vander as _vander
 from .ops.linalg_solve import (
     cholesky,
     cholesky_inverse,
@@ -21,13 +48,35 @@ from .ops.linalg_solve import (
     solve_triangular,
 )
 from .ops.shape import matrix_transpose
+from .tensor import Tensor as _Tensor
 
-inverse = inv
+inverse, expm = inv, matrix_exp
+
+
+def diagonal(x: _Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> _Tensor:
+    """The diagonal `offset` of the matrices in two axes (the last two), as a last axis.
+
+    `tinygen.diagonal` takes the first two axes by default, as NumPy's.
+    """
+    return _diagonal(x, offset, axis1, axis2)
+
+
+def vander(x: _Any, N: int | None = None, increasing: bool = True) -> _Tensor:
+    """Rows of powers 1, x, ..., x^(N-1): `(..., n)` -> `(..., n, N)`, as PyTorch's.
+
+    `tinygen.vander` decreases by default, as NumPy's.
+    """
+    return _vander(x, N, increasing)
+
 
 __all__ = [
-    "LinAlgError", "cholesky", "cholesky_inverse", "cholesky_solve", "det", "inv", "inverse",
-    "logdet", "matmul", "matrix_transpose", "outer", "slogdet", "solve", "solve_triangular",
-    "tensordot",
+    "LinAlgError", "block_diag", "cholesky", "cholesky_inverse", "cholesky_solve", "cond",
+    "corrcoef", "cov", "cross", "det", "diagonal", "eigh", "eigvalsh", "expm",
+    "householder_product", "inner", "inv", "inverse", "kron", "logdet", "lstsq", "lu",
+    "lu_factor", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power",
+    "matrix_rank", "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet",
+    "solve", "solve_triangular", "svd", "svdvals", "tensordot", "tensorinv", "tensorsolve",
+    "trace", "vander", "vdot", "vecdot", "vector_norm",
 ]
 
 _REFUSED = {

@@ -23,6 +23,13 @@ def test_a_graph_is_freed_by_backward():
     same(x.grad, [8])
 
 
+def test_one_of_several_outputs_says_that_its_graph_was_freed():
+    values, vectors = tg.linalg.eigh(leaf(np.eye(2)))
+    values.sum().backward()
+    with pytest.raises(RuntimeError, match=r"freed by an earlier backward.*retain_graph=True"):
+        vectors.sum().backward()
+
+
 def test_retain_graph_allows_another_walk():
     x = leaf([2.0])
     z = x * x * x

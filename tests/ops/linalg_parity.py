@@ -43,6 +43,8 @@ def agree(ours, theirs, arrays, dtype="float64", second=True):
     used = [i for i, g in enumerate(torch.autograd.grad(
         [r for _, r, _ in pairs], yours, [torch.tensor(w) for *_, w in pairs],
         retain_graph=True, allow_unused=True)) if g is not None]
+    if not used:                                  # a function that is flat everywhere
+        return
     mine, yours = [mine[i] for i in used], [yours[i] for i in used]
     grads = tg.autograd.grad([o for o, *_ in pairs], mine, [w for *_, w in pairs],
                              create_graph=second)

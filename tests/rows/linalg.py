@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.drawing import Case, Sample, broadcastable, shapes
+from tests.drawing import Case, Sample, axes_of, between, broadcastable, shapes
 
 
 def batch(draw):
@@ -76,4 +76,128 @@ SOLVING = [
          single=1e-4),
 ]
 
-CASES = SOLVING
+
+def rectangular_sample(make, attrs=None, tall=None):
+    def sample(draw):
+        m, n = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+        if tall:
+            m, n = max(m, n), min(m, n)
+        chosen = {k: v if isinstance(v, str | bool) else draw(v) for k, v in (attrs or {}).items()}
+        return Sample((make((*batch(draw), m, n)),), chosen)
+    return sample
+
+
+def separated(shape):
+    """Singular values that differ, none of them small."""
+    def make(rng):
+        m, n = shape[-2:]
+        k = min(m, n)
+        u = np.linalg.qr(rng.standard_normal((*shape[:-2], m, k)))[0]
+        v = np.linalg.qr(rng.standard_normal((*shape[:-2], n, k)))[0]
+        s = 0.8 + 0.8 * np.arange(k) + rng.uniform(0, 0.2, (*shape[:-2], k))
+        return (u * s[..., None, :]) @ v.swapaxes(-1, -2)
+    return make
+
+
+def spread_spectrum(shape):
+    """Symmetric, with eigenvalues that differ, plus an antisymmetric part that is not read."""
+    def make(rng):
+        n = shape[-1]
+        q = np.linalg.qr(rng.standard_normal(shape))[0]
+        w = np.arange(n) - 0.5 * n + rng.uniform(0.1, 0.3, (*shape[:-1],))
+        skew = rng.standard_normal(shape)
+        return (q * w[..., None, :]) @ q.swapaxes(-1, -2) + 0.2 * (skew - skew.swapaxes(-1, -2))
+    return make
+
+
+def pivoting(shape):
+    """Matrices whose order of rows does not change when an element moves a little."""
+    def make(rng):
+        m, n = shape[-2:]
+        low = np.tril(rng.uniform(-0.7, 0.7, (*shape[:-2], m, min(m, n))), -1)
+        low = low + np.eye(m, min(m, n))
+        up = np.triu(rng.uniform(-1, 1, (*shape[:-2], min(m, n), n)), 1)
+        up = up + np.eye(min(m, n), n) * rng.choice([-1.5, 1.5], (*shape[:-2], min(m, n), 1))
+        return (low @ up)[..., rng.permutation(m), :]
+    return make
+
+
+def packed_lu(x):
+    """Elimination with row exchanges in plain loops, matrix by matrix."""
+    m, n = x.shape[-2:]
+    packed, order = x.copy(), np.empty((*x.shape[:-2], m), int)
+    pivots = np.empty((*x.shape[:-2], min(m, n)), np.int32)
+    for at in np.ndindex(x.shape[:-2]):
+        a, rows = packed[at], np.arange(m)
+        for j in range(min(m, n)):
+            p = j + np.abs(a[j:, j]).argmax()
+            a[[j, p]], rows[[j, p]], pivots[(*at, j)] = a[[p, j]], rows[[p, j]], p + 1
+            for i in range(j + 1, m):
+                a[i, j] /= a[j, j]
+                a[i, j + 1:] -= a[i, j] * a[j, j + 1:]
+        order[at] = rows
+    return packed, order, pivots
+
+
+def taylor(x):
+    total = term = np.broadcast_to(np.eye(x.shape[-1]), x.shape)
+    for k in range(1, 40):
+        term = term @ x / k
+        total = total + term
+    return total
+
+
+def norm_sample(draw):
+    shape = draw(shapes(empty=False))
+    axes = draw(axes_of(len(shape)))
+    ord = draw(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 3.5, -1.0, -2.5]))
+    return Sample((between(shape, avoid=(0,), gap=0.4),),
+                  {"ord": ord, "axis": axes, "keepdims": draw(st.booleans())})
+
+
+def vector_norm(x, ord, axis, keepdims):
+    axis = tuple(range(x.ndim)) if axis is None else axis
+    size = np.abs(x)
+    if ord == 0:
+        return np.sum(size > 0, axis=axis, keepdims=keepdims).astype(float)
+    return np.sum(size ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+
+
+def pivots_sample(draw):
+    m = draw(st.integers(1, 4))
+    k = draw(st.integers(1, m))
+    shape = (*batch(draw), k)
+    return Sample((lambda rng: rng.integers(np.arange(1, k + 1), m + 1, shape),), {"m": m})
+
+
+def row_order(pivots, m):
+    order = np.empty((*pivots.shape[:-1], m), int)
+    for at in np.ndindex(pivots.shape[:-1]):
+        rows = list(range(m))
+        for i, p in enumerate(pivots[at]):
+            rows[i], rows[p - 1] = rows[p - 1], rows[i]
+        order[at] = rows
+    return order
+
+
+FACTORS = [
+    square("eigh", lambda x, uplo: np.linalg.eigh((x + x.swapaxes(-1, -2)) / 2), spread_spectrum,
+           {"uplo": None}, least=1),
+    Case("svd", rectangular_sample(separated, {"full": False}), lambda x, full: np.linalg.svd(
+        x, full_matrices=False), half=None, single=1e-4),
+    Case("qr", rectangular_sample(separated, {"mode": "reduced"}), np.linalg.qr, half=None,
+         single=1e-4),
+    Case("qr", rectangular_sample(lambda s: separated((*s[:-2], s[-1], s[-2])),
+                                  {"mode": "complete"}, tall=True), np.linalg.qr,
+         note="complete", half=None, single=1e-4),
+    Case("lu_factor", rectangular_sample(pivoting), packed_lu, half=None, single=1e-4),
+    Case("pivots_to_order", pivots_sample, row_order, inputs=()),
+    Case("pinv", rectangular_sample(separated, {"hermitian": False}),
+         lambda x, hermitian: np.linalg.pinv(x), half=None, single=1e-4),
+    Case("matrix_rank", rectangular_sample(separated, {"hermitian": False}),
+         lambda x, hermitian: np.linalg.matrix_rank(x), inputs=(), half=None),
+    square("matrix_exp", taylor, uniform),
+    Case("vector_norm", norm_sample, vector_norm, half=0.05),
+]
+
+CASES = SOLVING + FACTORS

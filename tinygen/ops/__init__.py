@@ -19,6 +19,9 @@ from .index import (
     sort, take, take_along_axis, topk,
 )
 from .linalg import dot, einsum, linear, matmul, outer, tensordot, trace
+from .linalg_products import (
+    block_diag, corrcoef, cov, cross, inner, kron, vander, vdot, vecdot,
+)
 from .methods import clip, masked_fill
 from .reduce import (
     all, any, argmax, argmin, count_nonzero, cumprod, cumsum, logsumexp, max, mean, min, prod,
@@ -80,6 +83,8 @@ __all__ = [
     "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan",
     "tanh", "tensor", "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu",
     "true_divide", "trunc", "var", "where", "zeros", "zeros_like", "instance_norm", "rms_norm",
+    "block_diag", "corrcoef", "cov", "cross", "inner", "kron", "true_divide", "trunc", "vander",
+    "vdot", "vecdot", "var", "where", "zeros", "zeros_like",
 ]
 __all__ += arrange.__all__ + floating.__all__ + running.__all__
 __all__ += ["attention"]

@@ -13,7 +13,7 @@ from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import add, multiply
 from .reduce import sum_p
-from .shape import permute_p, reshape_p
+from .shape import astype, permute_p, reshape_p
 
 
 def _mT(x: Any) -> Any:
@@ -245,8 +245,9 @@ def dot(a: Any, b: Any) -> Tensor:
     return matmul(a, b)
 
 
-def trace(x: Any) -> Tensor:
-    """The sum of the diagonal of the last two axes."""
-    n = min(x.shape[-2:])
-    index = np.arange(n)
-    return sum_p(x[..., index, index], axis=-1, keepdims=False)
+def trace(x: Any, offset: int = 0, dtype: Any = None) -> Tensor:
+    """The sum of the diagonal `offset` of the last two axes."""
+    rows, cols = x.shape[-2:]
+    index = np.arange(max(0, min(rows + min(offset, 0), cols - max(offset, 0))))
+    parts = x[..., index - min(offset, 0), index + max(offset, 0)]
+    return sum_p(parts if dtype is None else astype(parts, dtype), axis=-1, keepdims=False)
