@@ -19,9 +19,6 @@ from .index import (
     sort, take, take_along_axis, topk,
 )
 from .linalg import dot, einsum, linear, matmul, outer, tensordot, trace
-from .linalg_products import (
-    block_diag, corrcoef, cov, cross, inner, kron, vander, vdot, vecdot,
-)
 from .methods import clip, masked_fill
 from .reduce import (
     all, any, argmax, argmin, count_nonzero, cumprod, cumsum, logsumexp, max, mean, min, prod,
@@ -40,11 +37,14 @@ from .norm import layer_norm, log_softmax, rms_norm, softmax
 from .padding import pad
 from . import adaptive, arrange, conv, floating, pool, running, scattering, special, statistics
 from .adaptive import *
+from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from . import arrange, floating, linalg_products, running, scattering, statistics
 from .arrange import *
 from .attention import attention
 from .conv import *
 from .floating import *
 from .pool import *
+from .linalg_products import *
 from .running import *
 from .scattering import *
 from .special import *
@@ -83,8 +83,6 @@ __all__ = [
     "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan",
     "tanh", "tensor", "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu",
     "true_divide", "trunc", "var", "where", "zeros", "zeros_like", "instance_norm", "rms_norm",
-    "block_diag", "corrcoef", "cov", "cross", "inner", "kron", "true_divide", "trunc", "vander",
-    "vdot", "vecdot", "var", "where", "zeros", "zeros_like",
 ]
 __all__ += arrange.__all__ + floating.__all__ + running.__all__
 __all__ += ["attention"]
@@ -92,3 +90,4 @@ __all__ += scattering.__all__ + statistics.__all__
 __all__ += lstm.__all__ + recurrent.__all__
 __all__ += special.__all__
 __all__ += adaptive.__all__ + conv.__all__ + pool.__all__
+__all__ += linalg_products.__all__ + scattering.__all__ + statistics.__all__

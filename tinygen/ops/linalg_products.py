@@ -26,8 +26,8 @@ from .shape import (
     reshape,
 )
 
-__all__ = ["block_diag", "corrcoef", "cov", "cross", "inner", "kron",
-           "matrix_power", "multi_dot", "tensorinv", "tensorsolve", "vander", "vdot", "vecdot"]
+# matrix_power, multi_dot, tensorinv and tensorsolve are found in tinygen.linalg.
+__all__ = ["block_diag", "corrcoef", "cov", "cross", "inner", "kron", "vander", "vdot", "vecdot"]
 
 
 def _lift(x: Any) -> Any:
@@ -252,18 +252,21 @@ def cov(x: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
         x = concat([x, _variables(y, rowvar)], axis=0)
     if ddof is None:
         ddof = correction if correction is not None else (0 if bias else 1)
-    weights = _weights(x, fweights, aweights)
-    if weights is None:
+    counts, importance = (_weights(x, name, w) for name, w in (("fweights", fweights),
+                                                               ("aweights", aweights)))
+    if counts is None and importance is None:
         total: Any = x.shape[1]
         norm = total - ddof
         centred = x - sum_p(x, axis=1, keepdims=True) / total
         scaled = centred
     else:
+        weights = (counts if importance is None else importance if counts is None
+                   else counts * importance)
         total = sum_p(weights)
         centred = x - sum_p(x * weights, axis=1, keepdims=True) / total
         scaled = centred * weights
-        extra = total if aweights is None else sum_p(weights * _lift(aweights)) / total
-        norm = total - (ddof if aweights is None else ddof * extra)
+        norm = total - (ddof if importance is None else
+                        ddof * sum_p(weights * importance) / total)
     made = matmul(scaled, _mT(centred)) / norm
     return reshape(made, ()) if made.shape == (1, 1) else made
 
@@ -278,20 +281,16 @@ def _variables(x: Any, rowvar: bool) -> Any:
     return x if rowvar or x.shape[0] == 1 else _mT(x)
 
 
-def _weights(x: Any, fweights: Any, aweights: Any) -> Any:
-    weights = None
-    for name, given in (("fweights", fweights), ("aweights", aweights)):
-        if given is None:
-            continue
-        w = _lift(given)
-        if tuple(w.shape) != (x.shape[1],):
-            raise ValueError(f"[cov] {name} has shape {tuple(w.shape)}: one number for each of the "
-                             f"{x.shape[1]} observations is needed")
-        if name == "fweights" and w.dtype.kind not in "iu":
-            raise TypeError(f"[cov] fweights are {w.dtype}: integers are needed")
-        w = astype(w, x.dtype)
-        weights = w if weights is None else weights * w
-    return weights
+def _weights(x: Any, name: str, given: Any) -> Any:
+    if given is None:
+        return None
+    w = _lift(given)
+    if tuple(w.shape) != (x.shape[1],):
+        raise ValueError(f"[cov] {name} has shape {tuple(w.shape)}: one number for each of the "
+                         f"{x.shape[1]} observations is needed")
+    if name == "fweights" and w.dtype.kind not in "iu":
+        raise TypeError(f"[cov] fweights are {w.dtype}: integers are needed")
+    return astype(w, x.dtype)
 
 
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Tensor:
