@@ -203,8 +203,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
     N is n by default. NumPy's `vander` decreases by default, PyTorch's `linalg.vander` increases.
     """
     x = _lift(x)
-    if not x.ndim:
-        raise ValueError("[vander] x is a number: at least one axis is needed")
+    x = x if x.ndim else reshape(x, (1,))
     n = x.shape[-1] if N is None else operator.index(N)
     if n < 0:
         raise ValueError(f"[vander] N={N}: not negative")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
+
 import tinygen as tg
 from tests.suites.opinfo.harness import Refused
 from tests.suites.opinfo.reductions import renamed
@@ -33,16 +36,58 @@ def solve(a: Any, b: Any, *, left: bool = True) -> Any:
     return tg.linalg.solve(a.mT, b.mT).mT
 
 
-LINALG = """cross det cholesky vecdot cond eigh eigvalsh lstsq matrix_power multi_dot norm
+# Vectors of eigh and svd are right with either sign, and LAPACK libraries choose differently: ours
+# are given the signs of PyTorch's, as constants, before results and gradients are compared.
+
+
+def signs(ours: Any, theirs: torch.Tensor) -> np.ndarray:
+    """-1 or 1 for each column."""
+    product = (ours.detach().numpy() * theirs.numpy()).sum(-2, keepdims=True)
+    return np.where(product < 0, -1.0, 1.0)
+
+
+def eigh(x: Any, UPLO: str = "L") -> Any:
+    w, v = tg.linalg.eigh(x, UPLO)
+    return w, v * signs(v, torch.linalg.eigh(torch.tensor(x.data), UPLO)[1])
+
+
+def svd(x: Any, full_matrices: bool = True) -> Any:
+    """U, S, V."""
+    m, n = x.shape[-2:]
+    if full_matrices and abs(m - n) > 1:
+        raise Refused("the columns of U and V past min(m, n) are arbitrary")
+    u, s, vh = tg.linalg.svd(x, full_matrices)
+    found = torch.linalg.svd(torch.tensor(x.data), full_matrices)
+    return u * signs(u, found.U), s, vh.mT * signs(vh.mT, found.Vh.mT)
+
+
+def svd_transposed(x: Any, full_matrices: bool = True) -> Any:
+    u, s, v = svd(x, full_matrices)
+    return u, s, v.mT
+
+
+def lstsq(a: Any, b: Any, *, driver: str | None = None) -> Any:
+    """The parts that PyTorch returns for the driver; the others are empty there."""
+    solution, residuals, rank, values = tg.linalg.lstsq(a, b, driver=driver)
+    nothing = tg.Tensor(np.zeros(0))
+    residuals = nothing if driver in (None, "gelsy") else residuals
+    return (solution, residuals, nothing.astype("int64") if driver == "gels" else rank,
+            values if driver in ("gelsd", "gelss") else nothing)
+
+
+LINALG = """cross det cholesky vecdot cond eigvalsh matrix_power multi_dot norm
     matrix_norm qr slogdet vander vector_norm lu_factor lu lu_solve inv solve solve_triangular
-    matrix_rank pinv svd svdvals tensorinv tensorsolve householder_product"""
+    matrix_rank pinv svdvals tensorinv householder_product"""
 
 ADAPTERS: dict[str, Any] = {
     **{f"linalg.{name}": linalg(name) for name in LINALG.split()},
     "linalg.norm/subgradients_at_zero": linalg("norm"),
     "linalg.matrix_rank/hermitian": linalg("matrix_rank"),
-    "linalg.pinv/hermitian": linalg("pinv"), "linalg.pinv/singular": linalg("pinv"),
-    "linalg.lstsq/grad_oriented": linalg("lstsq"),
+    "linalg.pinv/hermitian": linalg("pinv"),
+    "linalg.pinv/singular": lambda a, b: tg.linalg.pinv(a @ b.mT),
+    "linalg.eigh": eigh, "linalg.svd": svd_transposed, "linalg.lstsq": lstsq,
+    "linalg.lstsq/grad_oriented": lambda a, b, **options: lstsq(a, b, **options)[:2],
+    "linalg.tensorsolve": lambda a, b, dims=None: tg.linalg.tensorsolve(a, b, dims),
     "linalg.solve": solve,
     "addmm": lambda x, a, b, *, beta=1, alpha=1: beta * x + alpha * (a @ b),
     "addmm/decomposed": lambda x, a, b, *, beta=1, alpha=1: beta * x + alpha * (a @ b),
@@ -52,7 +97,7 @@ ADAPTERS: dict[str, Any] = {
     "addr": lambda x, a, b, *, beta=1, alpha=1: beta * x + alpha * tg.outer(a, b),
     "bmm": tg.matmul, "mm": tg.matmul, "mv": tg.matmul, "matmul": tg.matmul, "dot": tg.dot,
     "vdot": tg.dot, "outer": tg.outer, "inner": inner, "tensordot": tensordot,
-    "einsum": lambda spec, xs: tg.einsum(spec, *xs), "trace": tg.trace,
+    "einsum": lambda xs, spec: tg.einsum(spec, *xs), "trace": tg.trace,
     "kron": lambda x, y: tg.linalg.kron(x, y),
     "cross": lambda x, y, dim=None: tg.linalg.cross(x, y, axis=-1 if dim is None else dim),
     "cdist": lambda x, y, p=2.0, compute_mode=None: tg.nn.functional.cdist(x, y, p),
@@ -63,5 +108,5 @@ ADAPTERS: dict[str, Any] = {
     "logdet": lambda x: tg.linalg.logdet(x), "matrix_exp": lambda x: tg.linalg.matrix_exp(x),
     "pinverse": lambda x, rcond=1e-15: tg.linalg.pinv(x, rcond),
     "qr": lambda x, some=True: tg.linalg.qr(x, "reduced" if some else "complete"),
-    "svd": lambda x, some=True, compute_uv=True: tg.linalg.svd(x, not some),
+    "svd": lambda x, some=True, compute_uv=True: svd(x, not some),
 }
