@@ -37,18 +37,17 @@ from .norm import layer_norm, log_softmax, rms_norm, softmax
 from .padding import pad
 from . import adaptive, arrange, conv, floating, pool, running, scattering, special, statistics
 from .adaptive import *
-from .pool import adaptive_avg_pool2d, avg_pool2d, max_pool2d
-from . import arrange, floating, linalg_products, running, scattering, statistics
 from .arrange import *
 from .attention import attention
 from .conv import *
 from .floating import *
 from .pool import *
-from .linalg_products import *
 from .running import *
 from .scattering import *
 from .special import *
 from .statistics import *
+from . import linalg_products
+from .linalg_products import *
 from . import lstm, recurrent
 from .lstm import *
 from .recurrent import *
@@ -90,4 +89,4 @@ __all__ += scattering.__all__ + statistics.__all__
 __all__ += lstm.__all__ + recurrent.__all__
 __all__ += special.__all__
 __all__ += adaptive.__all__ + conv.__all__ + pool.__all__
-__all__ += linalg_products.__all__ + scattering.__all__ + statistics.__all__
+__all__ += linalg_products.__all__
