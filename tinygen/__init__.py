@@ -11,7 +11,7 @@ from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .backend import Generator
 from .checkpoint import checkpoint
 from .ops import *  # noqa: F403
-from .random import manual_seed, rand, randn
+from .random import bernoulli, manual_seed, multinomial, poisson, rand, randn
 from .serialization import load, save
 from .tensor import Tensor
 from .transforms import grad, hessian, jacobian, jvp, value_and_grad, vjp

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from . import backend
-from .backend import Generator
-from .ops.shape import as_shape
-from .primitive import primitive
-from .tensor import Tensor
+from .. import backend
+from ..backend import Generator
+from ..ops.shape import as_shape
+from ..primitive import primitive
+from ..tensor import Tensor
 
 __all__ = ["bernoulli", "default_generator", "get_state", "manual_seed", "normal", "permutation",
            "rand", "randint", "randn", "set_state", "uniform"]
