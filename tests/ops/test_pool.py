@@ -31,7 +31,7 @@ def windows(draw, axes, dilation):
     if dilation:
         how["dilation"] = tuple(draw(ints(1, 2)) for _ in each_of)
         spans = tuple(d * (k - 1) + 1 for d, k in zip(how["dilation"], kernel))
-    how["padding"] = tuple(draw(ints(0, s // 2)) for s in spans)
+    how["padding"] = tuple(draw(ints(0, k // 2)) for k in kernel)
     size = tuple(max(1, s - p) + draw(ints(0, 6 if axes < 3 else 2))
                  for s, p in zip(spans, how["padding"]))
     for n, s, p in zip(size, spans, how["padding"]):

@@ -365,9 +365,9 @@ def window(x: Any, op: str, kernel_size: Any, stride: Any, padding: Any, dilatio
     dilation = each_axis(dilation, axes, op, "dilation")
     size = []
     for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation):
-        if p > (d * (k - 1) + 1) // 2:
-            raise ValueError(f"[{op}] padding {padding} must be at most half of what the window "
-                             f"of kernel_size {kernel} spans")
+        if p > k // 2:
+            raise ValueError(f"[{op}] padding {padding} must be at most half of kernel_size "
+                             f"{kernel}")
         room = n + 2 * p - d * (k - 1) - 1
         m = (room + (s - 1 if ceil_mode else 0)) // s + 1
         if ceil_mode and (m - 1) * s >= n + p:
