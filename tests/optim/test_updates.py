@@ -62,6 +62,28 @@ def test_dtypes_in_one_group_stay_apart():
         np.testing.assert_allclose(p.data, 0.9, rtol=3e-3)
 
 
+@pytest.mark.parametrize("name", ["Rprop", "Lion", "Adafactor"])
+def test_infinite_and_missing_numbers_stay_where_they_are(name):
+    """An Inf that turns, a NaN and a zero do no harm to their neighbours, and zeros do not move."""
+    (w,) = leaves([np.zeros(4, np.float32)])
+    optimizer = getattr(tg.optim, name)([w], lr=0.5)
+    for g in ([np.inf, 1.0, 0.0, 2.0], [-np.inf, 1.0, 0.0, 2.0]):
+        give([w], [np.array(g, np.float32)])
+        optimizer.step()
+        assert w.data[2] == 0.0
+    if name != "Adafactor":                 # whose steps depend on all elements
+        assert np.isfinite(w.data).all() and w.data[1] == w.data[3] < 0
+
+
+def test_half_precision():
+    """Means of squares that float16 cannot hold."""
+    (w,) = leaves([np.full((300, 300), 2.0, np.float16)])
+    for name in ("Adafactor", "Lion", "SGD", "Rprop"):
+        give([w], [np.ones((300, 300), np.float16)])
+        getattr(tg.optim, name)([w], lr=0.25).step()
+        assert w.dtype == np.float16 and np.isfinite(w.data).all() and np.ptp(w.data) == 0
+
+
 # -- what a user may do between steps -------------------------------------------------------------
 
 

@@ -60,6 +60,8 @@ muon_update.writes = (0, 2)
 
 
 def _rms(xp: Any, x: Any) -> float:
+    if x.dtype == np.float16:               # squares and sums of these overflow at 65504
+        x = x.astype(np.float32)
     return math.sqrt(float(xp.vdot(x, x)) / x.size)
 
 

@@ -8,7 +8,7 @@ from ..backend import array_module
 from ..primitive import primitive
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_betas, numbers
-from .update import blocks, descent
+from .update import blocks, descent, signed
 
 __all__ = ["Lion", "Rprop", "lion_update", "rprop_update"]
 
@@ -24,14 +24,14 @@ def rprop_update(xp, p, g, prev, size, step, lr, *, shrink, grow, smallest, larg
     for p, g, prev, size, s, *extra in pieces:
         if maximize:
             g = xp.negative(g, out=extra[0])
-        xp.sign(xp.multiply(g, prev, out=s), out=s)
+        xp.multiply(g, prev, out=s)
         turned = s < 0
-        xp.multiply(size, xp.where(turned, shrink, xp.where(s > 0, grow, xp.where(
-            s == 0, 1.0, s))).astype(s.dtype), out=size)
+        kind = s.dtype.type
+        xp.multiply(size, xp.where(turned, kind(shrink), xp.where(
+            s > 0, kind(grow), kind(1))), out=size)
         xp.clip(size, smallest, largest, out=size)
-        prev[...] = xp.where(turned, 0, g)
-        xp.multiply(xp.sign(prev, out=s), size, out=s)
-        xp.subtract(p, s, out=p)
+        prev[...] = xp.where(turned, kind(0), g)
+        xp.subtract(p, signed(xp, prev, size, s), out=p)
     return whole
 rprop_update.writes = (0, 2, 3, 4)
 
@@ -49,8 +49,7 @@ def lion_update(xp, p, g, m, lr, *, beta1, beta2, weight_decay, maximize):
         xp.subtract(g, m, out=s)                      # m + (1 - beta1) * (g - m)
         xp.multiply(s, 1 - beta1, out=s)
         xp.add(m, s, out=s)
-        xp.multiply(xp.sign(s, out=s), lr, out=s)
-        xp.subtract(p, s, out=p)
+        xp.subtract(p, signed(xp, s, lr, s), out=p)
         xp.subtract(g, m, out=s)                      # m += (1 - beta2) * (g - m)
         xp.multiply(s, 1 - beta2, out=s)
         xp.add(m, s, out=m)

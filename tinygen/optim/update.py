@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["blocks", "descent"]
+__all__ = ["signed", "blocks", "descent"]
 
 # An update is a dozen passes over five arrays. In pieces of 32K elements (640 KB of float32) they
 # stay in the L2 cache: Adam on 3M float32 takes 8.3 ms, and 16.4 ms in one piece.
@@ -44,3 +44,11 @@ def descent(xp: Any, g: Any, p: Any, weight_decay: float, maximize: bool, out: A
         return xp.negative(g, out=out) if maximize else g
     xp.multiply(p, weight_decay, out=out)
     return (xp.subtract if maximize else xp.add)(out, g, out=out)
+
+
+def signed(xp: Any, x: Any, size: Any, out: Any) -> Any:
+    """size * sign(x), and 0 where x is 0 or NaN. No branches: NumPy's sign takes six times as long
+    on values that it has not seen."""
+    moving = xp.absolute(x) > 0
+    xp.copysign(size, x, out=out)
+    return xp.multiply(out, moving, out=out)
