@@ -211,9 +211,10 @@ def _fractional(axes: int, op: str, x: Any, kernel_size: Any, output_size: Any,
         from .. import random  # it is made of ops itself
         samples = random.rand(*x.shape[:2], axes, dtype=x.dtype, device=x.device)
     samples = as_tensor(samples)
-    if tuple(samples.shape) != (*x.shape[:2], axes):
+    if samples.ndim != 3 or len(samples) < len(x) or tuple(samples.shape[1:]) != (x.shape[1], axes):
         raise ValueError(f"[{op}] _random_samples must have shape {(*x.shape[:2], axes)}, got "
                          f"{tuple(samples.shape)}")
+    samples = samples[:len(x)]
     total: Any = 0
     for axis, (n, k, m) in enumerate(zip(image, kernel, size)):
         # PyTorch's samples are in the order (width, height), but (depth, height, width)
