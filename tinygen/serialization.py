@@ -195,7 +195,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
     try:
         entries = library.deserialize(data)
         size = int.from_bytes(data[:8], "little")
-        notes = json.loads(data[8:8 + size]).get("__metadata__", {})
+        notes = json.loads(data[8:8 + size]).get("__metadata__") or {}
         arrays = {name: _to_array(entry) for name, entry in entries}
     except (library.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f"{path} is damaged, or no safetensors file ({len(data)} bytes): "

@@ -18,11 +18,13 @@ from .classifier import Classifier
 from .dcgan import DCGAN, wgan_gp
 from .gan import GAN
 from .losses import GAN_LOSSES, gan_loss, gradient_penalty
+from .sentence import SentenceEncoder
 from .vae import VAE, ConvVAE, gaussian_nll, kl_standard_normal
 
 __all__ = [
     "GAN_LOSSES", "MODELS",
-    "AdversarialModel", "Classifier", "ConvVAE", "DCGAN", "GAN", "GenerativeModel", "Model", "VAE",
+    "AdversarialModel", "Classifier", "ConvVAE", "DCGAN", "GAN", "GenerativeModel", "Model",
+    "SentenceEncoder", "VAE",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
     "wgan_gp",
 ]  # fmt: skip

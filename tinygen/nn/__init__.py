@@ -3,7 +3,7 @@
 from typing import Any as _Any
 
 from . import functional, init, utils
-from .module import Module, Parameter
+from .module import LoadResult, Module, Parameter
 from .activation import *
 from .adversarial_loss import *
 from .attention import *
@@ -24,6 +24,7 @@ from .transformer import *
 from .padding import *
 from .pool import *
 from .resize import *
+from .weights import *
 
 # What other libraries have in nn -> what to write here, for the error message.
 _ELSEWHERE = {

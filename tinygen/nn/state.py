@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from .. import backend
 from ..tensor import Tensor
 from .module import LoadResult, Module
 
-__all__ = ["convert", "load_state_dict", "state_dict"]
+__all__ = ["convert", "load_state_dict", "match", "state_dict"]
 
 
 def state_dict(module: Module, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
@@ -28,28 +28,60 @@ def load_state_dict(module: Module, values: Mapping[str, Any], strict: bool = Tr
     if not isinstance(values, Mapping):
         raise TypeError(f"[load_state_dict] expected a mapping of names to tensors, got "
                         f"{type(values).__name__}")
-    slots = dict(_slots(module))
-    missing = [key for key in slots if key not in values]
-    unexpected = [key for key in values if key not in slots]
+    found = match(module, values)
     problems: list[str] = []
-    if strict and missing:
-        problems.append(f"missing keys: {', '.join(missing)}")
-    if strict and unexpected:
-        problems.append(f"unexpected keys: {', '.join(map(str, unexpected))}")
-    ready: list[tuple[Tensor, Any]] = []
+    if strict and found.missing:
+        problems.append(f"missing keys: {', '.join(found.missing)}")
+    if strict and found.unexpected:
+        problems.append(f"unexpected keys: {', '.join(map(str, found.unexpected))}")
+    problems += [f"{key}: {problem}" for key, problem in found.misfits]
+    if problems:
+        refuse("load_state_dict", module, problems)
+    fill(found.ready)
+    return LoadResult(found.missing, found.unexpected)
+
+
+class Match(NamedTuple):
+    """What of a mapping fits a module, and what does not; nothing is loaded yet."""
+
+    slots: dict[str, Tensor]
+    missing: list[str]
+    unexpected: list[str]
+    misfits: list[tuple[str, str]]     # name, and why the value does not fit
+    ready: list[tuple[Tensor, Any]]    # slots and the arrays to copy into them
+
+    def tied(self, name: str) -> bool:
+        """Whether the module has the tensor under another name too, which is not missing."""
+        slot = self.slots[name]
+        return any(t is slot and other not in self.missing for other, t in self.slots.items())
+
+
+def match(module: Module, values: Mapping[str, Any]) -> Match:
+    """Lay the values of a mapping beside the tensors of a module, by name."""
+    slots = dict(_slots(module))
+    found = Match(slots, [key for key in slots if key not in values],
+                  [key for key in values if key not in slots], [], [])
     for key, slot in slots.items():
         if key in values:
             array, problem = _fitting(values[key], slot)
-            ready.append((slot, array))
             if problem:
-                problems.append(f"{key}: {problem}")
-    if problems:
-        raise RuntimeError(f"[load_state_dict] nothing was loaded into {type(module).__name__}:"
-                           + "".join(f"\n  {line}" for line in problems))
+                found.misfits.append((key, problem))
+            else:
+                found.ready.append((slot, array))
+    return found
+
+
+def refuse(op: str, module: Module, problems: list[str]) -> NoReturn:
+    """Raise one error that lists everything that is wrong."""
+    raise RuntimeError(f"[{op}] nothing was loaded into {type(module).__name__}:"
+                       + "".join(f"\n  {line}" for line in problems))
+
+
+def fill(ready: list[tuple[Tensor, Any]]) -> None:
+    """Copy arrays into the tensors of a module."""
     for slot, array in ready:
         slot.data[...] = array
         slot.touch()
-    return LoadResult(missing, unexpected)
 
 
 def convert(module: Module, args: tuple[Any, ...], device: Any, dtype: Any) -> None:
@@ -86,18 +118,24 @@ def _slots(module: Module) -> Iterator[tuple[str, Tensor]]:
                 yield start + name, tensor
 
 
-def _fitting(value: Any, slot: Tensor) -> tuple[Any, str | None]:
-    """`value` as an array on the device of `slot`, and why it does not fit (or None)."""
+def as_array(value: Any) -> Any:
+    """A tensor of tinygen or PyTorch, or anything else that NumPy takes, as an array."""
     if type(value).__module__.partition(".")[0] == "torch":
         value = value.detach().cpu()
         # NumPy has no bfloat16: float32 holds all of its values
         value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
     array = value.data if isinstance(value, Tensor) else value
-    if not backend.is_array(array):
-        try:
-            array = np.asarray(array)
-        except (TypeError, ValueError):
-            array = np.asarray(None)
+    if backend.is_array(array):
+        return array
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError):
+        return np.asarray(None)     # of dtype object, which fits nowhere
+
+
+def _fitting(value: Any, slot: Tensor) -> tuple[Any, str | None]:
+    """`value` as an array on the device of `slot`, and why it does not fit (or None)."""
+    array = as_array(value)
     if array.dtype.kind not in "biuf":
         return None, f"expected a tensor, got {type(value).__name__}"
     if tuple(array.shape) != slot.shape:
