@@ -1,4 +1,6 @@
 """What works on parameters, gradients and sequences rather than being a layer itself."""
 
-from . import rnn
+from . import fusion, parametrizations, parametrize, rnn
 from .clip import *
+from .fusion import *
+from .normed import *
