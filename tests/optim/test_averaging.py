@@ -124,7 +124,7 @@ def test_arguments_are_pytorchs():
      AssertionError, r"avg_fn or multi_avg_fn, not both"),
     (lambda: swa_utils.SWALR(optimizer(), 0.1, anneal_strategy="x"), ValueError, r"got 'x'"),
     (lambda: swa_utils.SWALR(optimizer(), 0.1, -1), ValueError, r"anneal_epochs must be an integ"),
-    (lambda: swa_utils.SWALR(optimizer(), [0.1]), ValueError, r"swa_lr has 1 values for 2 groups"),
+    (lambda: swa_utils.SWALR(optimizer(), [0.1]), ValueError, r"swa_lr must be one value, or one"),
     (lambda: EMA(nn.Linear(1, 1), 1.5), ValueError, r"\[EMA\] decay must be in \[0, 1\], got 1.5"),
     (lambda: EMA([]), ValueError, r"\[EMA\] there is nothing to average"),
     (lambda: EMA(tg.zeros(3)), TypeError, r"module or an iterable of tensors, got a Tensor"),

@@ -127,3 +127,40 @@ def test_parameters_that_do_not_require_grad_are_let_be():
     np.testing.assert_allclose(frozen.data, cold.detach().numpy(), rtol=1e-12)
     np.testing.assert_allclose(free.data, warm.detach().numpy(), rtol=1e-12)
     assert [e["step"].item() for e in o.state_dict()["state"].values()] == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("kind", ["Adam", "SGD"])
+def test_other_parameters_swapped_in(kind):
+    """As PyTorch's: the given tensors are stepped, the optimizer's own are as they were."""
+    seen = []
+    for library in libraries():
+        tensor = tg.Tensor if library is tg else library.tensor
+        options = {"momentum": 0.9} if kind == "SGD" else {}
+        own, given = ([tensor(np.full(n, v), requires_grad=True) for n in (2, 3)]
+                      for v in (1.0, 2.0))
+        for p in (*own, *given):
+            p.grad = tensor(np.full(p.shape[0], 0.5))
+        o = getattr(library.optim, kind)([{"params": [own[0]]}, {"params": [own[1]], "lr": 0.25}],
+                                         lr=0.5, **options)
+        o.step()
+        state = o.state_dict() if library is tg else copy.deepcopy(o.state_dict())
+        state["param_groups"][0]["lr"] = 0.125
+        swap = library.optim.swap_in_optimizer_params_and_state
+        with swap(o, dict(zip("ab", given, strict=True)), state):
+            o.step()
+            assert o.param_groups[0]["params"][0] is given[0]
+        o.step()
+        assert o.param_groups[1]["params"][0] is own[1] and o.param_groups[0]["lr"] == 0.5
+        kept = [v for i in (0, 1) for _, v in sorted(state["state"][i].items())]
+        seen.append([x.detach().numpy().copy() for x in (*own, *given, *kept)])
+        for bad in ({**state, "param_groups": state["param_groups"][:1]}, 3,
+                    {**state, "state": {7: {}}}):
+            with pytest.raises(RuntimeError), swap(o, dict(zip("ab", given, strict=True)), bad):
+                pass
+        with pytest.raises(RuntimeError), swap(o, {"a": given[0]}, state):
+            pass
+    for a, b in zip(*seen, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+    with pytest.raises(RuntimeError, match="has no state yet: let it make a step first"), \
+            optim.swap_in_optimizer_params_and_state(optim.Adam(leaves([np.ones(2)])), {}, {}):
+        pass

@@ -32,7 +32,8 @@ def per_group(owner: str, name: str, optimizer: Optimizer, value: Any) -> list[A
     if not isinstance(value, (list, tuple)):
         return [value] * count
     if len(value) != count:
-        raise ValueError(f"[{owner}] {name} has {len(value)} values for {count} groups")
+        raise ValueError(f"[{owner}] {name} must be one value, or one for each of the {count} "
+                         f"groups, got {len(value)} values")
     return list(value)
 
 

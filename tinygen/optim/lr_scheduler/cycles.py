@@ -35,6 +35,9 @@ class _Cycling(LRScheduler):
                 group["base_momentum"], group["max_momentum"] = low, high
         return bases, most
 
+    def _checked(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        return super()._checked({k: v for k, v in saved.items() if k != "anneal_func"})  # was once
+
     def _set_momentum(self, group: dict[str, Any], momentum: float) -> None:
         if self.use_beta1:
             group["betas"] = (momentum, *group["betas"][1:])

@@ -35,8 +35,8 @@ class LambdaLR(LRScheduler):
             raise ValueError(f"[{self.name}] {len(self.lr_lambdas)} functions for {groups} groups")
         for function in self.lr_lambdas:
             if not callable(function):
-                raise TypeError(f"[{self.name}] lr_lambda must be a function of the epoch, or one "
-                                f"for each group, got a {type(function).__name__}")
+                raise TypeError(f"[{self.name}] lr_lambda should be a function of the epoch, or "
+                                f"one for each group, got a {type(function).__name__}")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
