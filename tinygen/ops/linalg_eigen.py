@@ -131,13 +131,14 @@ class SVDResult(NamedTuple):
     Vh: Tensor
 
 
-def svd(x: Any, full_matrices: bool = True) -> SVDResult:
+def svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """The singular value decomposition: x = U diag(S) Vh.
 
     Args:
         x: `(..., m, n)`; k = min(m, n).
         full_matrices: U `(..., m, m)` and Vh `(..., n, n)`, or else the first k columns of U and
             rows of Vh alone. Gradients flow through those k only.
+        compute_uv: False gives the singular values alone, as `svdvals` does.
 
     Returns:
         U, S `(..., k)` in descending order, Vh. A pair of singular vectors may change its sign;
@@ -148,6 +149,8 @@ def svd(x: Any, full_matrices: bool = True) -> SVDResult:
     >>> tg.linalg.svd(tg.Tensor([[0.0, 2.0], [1.0, 0.0]])).S
     Tensor([2., 1.], dtype=float32)
     """
+    if not compute_uv:
+        return svdvals(x)
     return SVDResult(*svd_p(as_floats(x, "svd", least=2), full=bool(full_matrices)))
 
 

@@ -72,7 +72,7 @@ def tensors(value: Any) -> list[Any]:
     return [] if value is None else [value]
 
 
-def compare(ours: Any, theirs: Any, what: str) -> None:
+def compare(ours: Any, theirs: Any, what: str, rtol: float = RTOL) -> None:
     a = np.asarray(ours.detach().data if isinstance(ours, tg.Tensor) else ours)
     b = theirs.detach().numpy(force=True) if isinstance(theirs, torch.Tensor) else (
         np.asarray(theirs))
@@ -82,7 +82,8 @@ def compare(ours: Any, theirs: Any, what: str) -> None:
         f"{what}: {a.dtype}, PyTorch {b.dtype}")
     if a.dtype.kind == "f":
         scale = max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0)))
-        np.testing.assert_allclose(a, b, rtol=RTOL, atol=ATOL * scale, err_msg=what)
+        np.testing.assert_allclose(a, b, rtol=rtol,
+                                   atol=ATOL * scale * (rtol / RTOL), err_msg=what)
     else:
         np.testing.assert_array_equal(a, b, err_msg=what)
 
@@ -100,7 +101,7 @@ def samples(op: Any) -> list[Any]:
     return drawn[::step]
 
 
-def run(op: Any, ours: Any, gradients: bool = True) -> Outcome:
+def run(op: Any, ours: Any, gradients: bool = True, rtol: float = RTOL) -> Outcome:
     """Compare all samples of `op` with `ours(input, *args, **kwargs)`."""
     outcome = Outcome()
     for sample in samples(op):
@@ -119,7 +120,7 @@ def run(op: Any, ours: Any, gradients: bool = True) -> Outcome:
             error.add_note(f"sample: {describe(sample)}")
             raise
         try:
-            check(result, theirs, leaves if gradients else [], outcome)
+            check(result, theirs, leaves if gradients else [], outcome, rtol)
         except AssertionError as error:
             error.add_note(f"sample: {describe(sample)}")
             raise
@@ -132,12 +133,12 @@ def _axis_of_number(sample: Any) -> bool:
 
 
 def check(result: Any, theirs: Any, leaves: list[tuple[Any, Any]],
-          outcome: Outcome) -> None:
+          outcome: Outcome, rtol: float) -> None:
     """The results, and their vector-Jacobian products with one random cotangent."""
     mine, yours = tensors(result), tensors(theirs)
     assert len(mine) == len(yours), f"{len(mine)} results, PyTorch gives {len(yours)}"
     for i, (a, b) in enumerate(zip(mine, yours, strict=True)):
-        compare(a, b, f"result {i}")
+        compare(a, b, f"result {i}", rtol)
     pairs = [(a, b) for a, b in zip(mine, yours, strict=True)
              if isinstance(b, torch.Tensor) and b.requires_grad and b.is_floating_point()]
     if not leaves or not pairs:
@@ -156,7 +157,7 @@ def check(result: Any, theirs: Any, leaves: list[tuple[Any, Any]],
                                     [s.astype(a.dtype) for a, s in used], allow_unused=True)
     for i, ((t, x), g, r) in enumerate(zip(leaves, found, reference, strict=True)):
         g = tg.zeros_like(x) if g is None else g
-        compare(g, torch.zeros_like(t) if r is None else r, f"gradient of input {i}")
+        compare(g, torch.zeros_like(t) if r is None else r, f"gradient of input {i}", rtol)
     outcome.gradients += 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tinygen as tg
+from tests.suites.opinfo.harness import Refused
 
 F = tg.nn.functional
 
@@ -29,12 +30,42 @@ SAME = """cross_entropy normalize cosine_similarity adaptive_avg_pool1d adaptive
     softplus mse_loss grid_sample ctc_loss cosine_embedding_loss nll_loss gaussian_nll_loss
     hinge_embedding_loss huber_loss pdist poisson_nll_loss pairwise_distance pixel_shuffle
     pixel_unshuffle channel_shuffle kl_div smooth_l1_loss l1_loss softmin softmin/with_dtype
-    multi_head_attention_forward linear_cross_entropy linear_cross_entropy/chunked
+    linear_cross_entropy linear_cross_entropy/chunked
     linear_cross_entropy/chunked_none upsample_bilinear upsample_nearest"""
 
 ADAPTERS: dict[str, Any] = {
     f"nn.functional.{name}": functional(name.partition("/")[0]) for name in SAME.split()}
+def attention(*xs: Any, dropout_p: float = 0.0, **options: Any) -> Any:
+    if dropout_p:
+        raise Refused("dropout draws at random")
+    return F.scaled_dot_product_attention(*xs, **options)
+
+
+def batch_norm(x: Any, *args: Any, **options: Any) -> Any:
+    if x.ndim < 2:
+        raise Refused("a batch without channels")
+    return F.batch_norm(x, *args, **options)
+
+
+def embedding(weight: Any, index: Any, *args: Any, **options: Any) -> Any:
+    return F.embedding(index, weight, *args, **options)
+
+
+def embedding_bag(weight: Any, index: Any, *args: Any, **options: Any) -> Any:
+    return F.embedding_bag(index, weight, *args, **options)
+
+
+def triplet(*xs: Any, distance_function: Any = None, **options: Any) -> Any:
+    """PyTorch's samples name its own module for the distance."""
+    ours = None if distance_function is None else tg.nn.functional.pairwise_distance
+    return F.triplet_margin_with_distance_loss(*xs, distance_function=ours, **options)
+
+
 ADAPTERS |= {
+    "nn.functional.triplet_margin_with_distance_loss": triplet,
+    "nn.functional.scaled_dot_product_attention": attention,
+    "nn.functional.batch_norm": batch_norm, "nn.functional.embedding": embedding,
+    "nn.functional.embedding_bag": embedding_bag,
     "softmax": lambda x, dim, dtype=None: F.softmax(x, dim, dtype=dtype),
     "softmax/with_dtype": lambda x, dim, dtype=None: F.softmax(x, dim, dtype=dtype),
     "log_softmax": lambda x, dim, dtype=None: F.log_softmax(x, dim, dtype=dtype),

@@ -22,7 +22,7 @@ SAME = """abs acos acosh asin asinh atan atanh ceil copysign cos cosh deg2rad di
     special.i0e=i0e special.i1=i1 special.i1e=i1e special.ndtr=ndtr special.xlog1py=xlog1py
     special.zeta=zeta special.entr=entr special.ndtri=ndtri special.log_ndtr=log_ndtr
     special.erfcx=erfcx special.bessel_j0=bessel_j0 special.bessel_j1=bessel_j1
-    special.bessel_y0=bessel_y0 special.bessel_y1=bessel_y1 special.airy_ai=airy_ai
+    special.bessel_y0=bessel_y0 special.bessel_y1=bessel_y1
     special.modified_bessel_i0=i0 special.modified_bessel_i1=i1
     special.modified_bessel_k0=k0 special.modified_bessel_k1=k1
     special.scaled_modified_bessel_k0=k0e special.scaled_modified_bessel_k1=k1e

@@ -79,6 +79,9 @@ NOT_COMPARED |= {
     "unique_consecutive": "not offered: compare neighbours with diff()",
     "nonzero_static": "for compilers that need a fixed size: not offered",
     "unravel_index": "not offered: numpy.unravel_index",
+    "special.airy_ai": "not offered: scipy.special has it",
+    "nn.functional.multi_head_attention_forward": "its only sample draws dropout; "
+                                                  "tests/nn compares it without",
     "triangular_solve": "deprecated form of linalg.solve_triangular",
 }
 
@@ -88,6 +91,14 @@ OTHER_GRADIENTS: dict[str, str] = {
     "cholesky_inverse": "reads one triangle of the factor: the other has gradient 0 here, while "
                         "PyTorch gives what it would be if both were read",
     "cholesky_solve": "reads one triangle of the factor, as cholesky_inverse",
+}
+
+
+# Compared less strictly: PyTorch's own values are not exact.
+LESS_EXACT: dict[str, float] = {
+    **{f"special.bessel_{n}": 1e-4 for n in ("j0", "j1", "y0", "y1")},   # 3e-7 near x = 5
+    "nn.functional.hardsigmoid": 1e-6,    # its gradient divides by a float32 constant
+    "cov": 1e-6,                          # the gradient to its weights passes through float32
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ... import ops
 from ...tensor import Tensor
 
-__all__ = ["bilinear", "cosine_similarity", "normalize", "pairwise_distance", "pdist"]
+__all__ = ["bilinear", "cdist", "cosine_similarity", "normalize", "pairwise_distance", "pdist"]
 
 
 def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12,
@@ -68,6 +68,19 @@ def pdist(input: Any, p: float = 2.0) -> Tensor:
         raise ValueError(f"[pdist] p must not be negative, got {p}")
     i, j = np.triu_indices(input.shape[0], 1)
     return _norm(ops.take(input, i, axis=0) - ops.take(input, j, axis=0), p, -1)
+
+
+def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
+    """The p-norm distances of all rows: (..., M, D), (..., N, D) -> (..., M, N).
+
+    `compute_mode` is PyTorch's choice between two ways for p = 2; here it has no effect.
+    """
+    if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
+        raise ValueError(f"[cdist] x1: {tuple(x1.shape)}, x2: {tuple(x2.shape)}: (..., M, D) and "
+                         "(..., N, D) fit together")
+    if not p >= 0:
+        raise ValueError(f"[cdist] p must not be negative, got {p}")
+    return _norm(ops.expand_dims(x1, -2) - ops.expand_dims(x2, -3), p, -1)
 
 
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:

@@ -98,7 +98,8 @@ SPECIAL = {
     "vsplit": _split("vsplit"), "hsplit": _split("hsplit"), "dsplit": _split("dsplit"),
     "array_of_lists": _array, "shape": lambda x: x.shape, "ndim": lambda x: x.ndim,
     "size": lambda x: x.size, "copy": lambda x: x * 1, "isscalar": lambda x: False,
-    "iscomplexobj": lambda x: False, "result_type": lambda *xs: onp.dtype(float),
+    "iscomplexobj": lambda x: False,
+    "iscomplex": lambda x: tg.not_equal(x * 0, 0), "result_type": lambda *xs: onp.dtype(float),
     "asarray": lambda x, *a: x, "real": lambda x: x * 1, "conj": lambda x: x * 1,
     "conjugate": lambda x: x * 1, "real_if_close": lambda x: x * 1, "imag": lambda x: x * 0,
 }
@@ -161,4 +162,4 @@ def __getattr__(name):
     value = ORIGINALS.get(name) or getattr(onp, name)
     if isinstance(value, type) or not callable(value):
         return value
-    return function(name, value, [tg, tg.linalg] + ([tg.special] if hasattr(tg, "special") else []))
+    return function(name, value, [tg, tg.linalg, tg.special])
