@@ -36,7 +36,7 @@ class _Cycling(LRScheduler):
         return bases, most
 
     def _checked(self, saved: Mapping[str, Any]) -> dict[str, Any]:
-        return super()._checked({k: v for k, v in saved.items() if k != "anneal_func"})  # was once
+        return super()._checked({k: v for k, v in saved.items() if k != "anneal_func"})  # of old
 
     def _set_momentum(self, group: dict[str, Any], momentum: float) -> None:
         if self.use_beta1:
