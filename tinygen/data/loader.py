@@ -27,6 +27,8 @@ class DataLoader:
     - `collate_fn(samples)` takes the place of stacking; what it returns is passed on with its
       arrays turned into tensors. Samples then come from `dataset[i]`.
     - `generator`, a `tinygen.Generator` or `numpy.random.Generator`, draws the seed.
+    - `batch_sampler` takes the place of batch_size, shuffle and drop_last: `len()` of it is the
+      number of batches, and `batches(epoch)`, or else iterating over it, gives their indices.
 
     `state_dict()` tells at any moment which batches have been delivered, and a loader that loads it
     continues with the next one. Leaving an epoch early and iterating again starts the next epoch.
@@ -44,8 +46,19 @@ class DataLoader:
         transform: BatchTransform | None = None,
         generator: Any = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        batch_sampler: Any = None,
     ) -> None:
-        self.dataset = dataset
+        self.dataset, self.batch_sampler = dataset, batch_sampler
+        if batch_sampler is not None:
+            if batch_size != 1 or shuffle or drop_last:
+                raise ValueError(
+                    "[DataLoader] batch_size, shuffle and drop_last are the batch_sampler's; give "
+                    "them to it"
+                )
+            batch_size = getattr(batch_sampler, "batch_size", 1)
+            shuffle = getattr(batch_sampler, "shuffle", False)
+            drop_last = getattr(batch_sampler, "drop_last", False)
+        self.sampler_seed = getattr(batch_sampler, "seed", None)
         self.batch_size = _check_int("batch_size", batch_size, 1)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         self.prefetch = _check_int("prefetch", prefetch, 0)
@@ -64,6 +77,8 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Batches in one epoch."""
+        if self.batch_sampler is not None:
+            return len(self.batch_sampler)
         full, rest = divmod(self.dataset_length, self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
@@ -84,7 +99,7 @@ class DataLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the consumer stands, as a dictionary of ints and bools that JSON can hold."""
-        state = {field: getattr(self, field) for field in _COMPARED}
+        state = {field: getattr(self, field) for field in self._compared()}
         return {"version": 1, **state, "epoch": self._epoch, "batch": self._batch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -96,7 +111,7 @@ class DataLoader:
         """
         if not isinstance(state, Mapping):
             raise ValueError(f"[DataLoader] a state is a dictionary, not {type(state).__name__}")
-        expected = ("version", *_COMPARED, "epoch", "batch")
+        expected = ("version", *self._compared(), "epoch", "batch")
         missing = [field for field in expected if field not in state]
         if missing:
             raise ValueError(f"[DataLoader] cannot load this state: it lacks {', '.join(missing)}")
@@ -126,13 +141,22 @@ class DataLoader:
         if self.dataset_length == 0:
             raise ValueError("[DataLoader] the dataset is empty")
         if len(self) == 0:
+            if self.batch_sampler is not None:
+                raise ValueError("[DataLoader] the batch_sampler gives no batch")
             raise ValueError(
                 f"[DataLoader] drop_last leaves no batch: batch_size is {self.batch_size} and the "
                 f"dataset has {self.dataset_length} samples"
             )
 
+    def _compared(self) -> tuple[str, ...]:
+        """The fields in which a state must agree with the loader."""
+        return _COMPARED if self.batch_sampler is None else (*_COMPARED, "sampler_seed")
+
     def _check_same(self, state: Mapping[str, Any]) -> None:
-        fields = [f for f in _COMPARED if not (f == "seed" and self._seed_was_drawn)]
+        if "sampler_seed" in state and self.batch_sampler is None:
+            raise ValueError("[DataLoader] cannot load this state: it is of a loader with a "
+                             "batch_sampler")
+        fields = [f for f in self._compared() if not (f == "seed" and self._seed_was_drawn)]
         different = [
             f"{field} is {state[field]!r} in the state and {getattr(self, field)!r} here"
             for field in fields
@@ -148,11 +172,7 @@ class DataLoader:
 
     def _arrays(self, epoch: int, start: int) -> Iterator[Any]:
         """The batches of an epoch from batch `start` on, as NumPy arrays."""
-        order = np.arange(self.dataset_length)
-        if self.shuffle:
-            order = self._rng(_ORDER, epoch).permutation(self.dataset_length)
-        for number in range(start, len(self)):
-            indices = order[number * self.batch_size : (number + 1) * self.batch_size]
+        for number, indices in self._indices(epoch, start):
             try:
                 yield self._make(indices, self._rng(_AUGMENT, epoch, number))
             except Exception as error:
@@ -161,6 +181,21 @@ class DataLoader:
                     f"samples {_shorten(indices)}"
                 )
                 raise
+
+    def _indices(self, epoch: int, start: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The batches of an epoch from batch `start` on, as their numbers and indices."""
+        if self.batch_sampler is not None:
+            sampler = self.batch_sampler
+            batches = sampler.batches(epoch) if hasattr(sampler, "batches") else sampler
+            for number, batch in enumerate(batches):
+                if number >= start:
+                    yield number, np.asarray(batch, np.int64)
+            return
+        order = np.arange(self.dataset_length)
+        if self.shuffle:
+            order = self._rng(_ORDER, epoch).permutation(self.dataset_length)
+        for number in range(start, len(self)):
+            yield number, order[number * self.batch_size : (number + 1) * self.batch_size]
 
     def _make(self, indices: np.ndarray, rng: np.random.Generator) -> Any:
         if self.collate_fn is None:
