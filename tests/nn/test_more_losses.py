@@ -78,7 +78,8 @@ def test_multilabel_margin(n, c, dtype, reduction, seed):
 def test_multilabel_soft_margin(shape, weighted, dtype, reduction):
     rng = np.random.default_rng(5)
     x, weight = arrays(rng, dtype, shape, shape[-1:])
-    ours = nn.MultiLabelSoftMarginLoss(tg.Tensor(weight) if weighted else None, reduction)
+    ours = nn.MultiLabelSoftMarginLoss(tg.Tensor(weight) if weighted else None,
+                                       reduction=reduction)
     theirs = torch.nn.MultiLabelSoftMarginLoss(torch.tensor(weight) if weighted else None,
                                                reduction=reduction)
     same_layer(ours, theirs, [x], dtype, [rng.integers(0, 2, shape).astype(dtype)])

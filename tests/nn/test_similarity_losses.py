@@ -150,6 +150,20 @@ def test_gan_losses_as_a_module(mode):
     assert mode in repr(loss)
 
 
+def test_relativistic_losses_compare_both_sides():
+    r, f = ROWS[:, 0], ROWS[:, 1]
+    real, fake = tg.Tensor(r), tg.Tensor(f)
+
+    def nll(gap):
+        return np.log1p(np.exp(-gap)).mean()
+    loss = nn.GANLoss("relativistic")
+    assert loss(real, fake).item() == pytest.approx(nll(r - f))
+    assert loss.generator(fake, real).item() == pytest.approx(nll(f - r))
+    loss = nn.GANLoss("relativistic-average")
+    assert loss(real, fake).item() == pytest.approx(nll(r - f.mean()) + nll(r.mean() - f))
+    assert loss.generator(fake, real).item() == pytest.approx(nll(f - r.mean()) + nll(f.mean() - r))
+
+
 X, Y = tg.Tensor(ROWS), tg.Tensor(ROWS[:, :3].copy())
 BAD = [
     (lambda: F.ssim(X, X), r"\[ssim\] two batches of images \(N, C, H, W\)"),
@@ -166,8 +180,10 @@ BAD = [
     (lambda: F.ctc_loss(X, [[1]], [5], [1]), r"input_lengths go from 5 to 5: .* the 4 frames"),
     (lambda: F.ctc_loss(X, [[9]], [4], [1]), r"there are 5 classes"),
     (lambda: F.ctc_loss(X, [[1]], [4], [1], blank=7), r"blank=7 is none of the 5 classes"),
-    (lambda: F.soft_margin_loss(X, X, "avg"), r"reduction must be one of mean, sum, none"),
-    (lambda: nn.GANLoss("wgan"), r"loss must be one of non-saturating"),
+    (lambda: F.soft_margin_loss(X, X, reduction="avg"), r"reduction must be one of mean, sum, none"),
+    (lambda: nn.GANLoss("wgan"), r"loss must be one of non-saturating.*relativistic-average"),
+    (lambda: nn.GANLoss("relativistic", 0.1), r"relativistic loss has no targets"),
+    (lambda: nn.GANLoss("relativistic").generator(X), r"logits of both: \(fake, real\)"),
     (lambda: F.cosine_embedding_loss(X, X, X), r"\(N, D\) and \(N,\)"),
 ]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import functional as F
+from .functional.adversarial_loss import _named
 from .module import Module
 
 __all__ = ["GANLoss"]
@@ -17,8 +18,9 @@ class GANLoss(Module):
     The arguments are the discriminator's logits for real and for generated examples.
 
     Args:
-        mode: non-saturating, saturating, least-squares, hinge or wasserstein; the equations and
-            sources stand with the functions in `nn.functional.GAN_LOSSES`.
+        mode: non-saturating, saturating, least-squares, hinge, wasserstein, relativistic or
+            relativistic-average; the equations and sources stand with the functions in
+            `nn.functional.GAN_LOSSES` and `RELATIVISTIC_LOSSES`.
         label_smoothing: how far below 1 the target of real examples lies.
 
     >>> import tinygen as tg
@@ -29,18 +31,19 @@ class GANLoss(Module):
     def __init__(self, mode: str = "non-saturating", label_smoothing: float = 0.0):
         super().__init__()
         self.mode, self.label_smoothing = mode, label_smoothing
-        self._loss = F.gan_loss(mode, label_smoothing)
+        if label_smoothing or mode not in F.RELATIVISTIC_LOSSES:
+            _named(mode, label_smoothing)       # refuses what there is not
 
     def forward(self, real: Any, fake: Any) -> Tensor:
-        return self._loss.discriminator(real, fake, self.label_smoothing)
+        return F.gan_discriminator_loss(real, fake, self.mode, self.label_smoothing)
 
     def discriminator(self, real: Any, fake: Any) -> Tensor:
         """The discriminator's loss; `loss(real, fake)` is the same."""
         return self(real, fake)
 
-    def generator(self, fake: Any) -> Tensor:
-        """The generator's loss."""
-        return self._loss.generator(fake)
+    def generator(self, fake: Any, real: Any = None) -> Tensor:
+        """The generator's loss; the relativistic ones need the logits of real examples too."""
+        return F.gan_generator_loss(fake, real, self.mode)
 
     def extra_repr(self) -> str:
         smoothing = f", label_smoothing={self.label_smoothing}" if self.label_smoothing else ""

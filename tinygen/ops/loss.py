@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..tensor import Tensor
 from .activation import sigmoid
 from .elementwise import (
     absolute,
+    equal,
     exp,
     greater,
     less,
@@ -28,10 +30,9 @@ from .shape import moveaxis
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def checked(reduction: str, op: str) -> str:
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"[{op}] reduction must be one of {', '.join(REDUCTIONS)}, "
-                         f"got {reduction!r}")
+def checked(reduction: str, op: str, allowed: tuple[str, ...] = REDUCTIONS) -> str:
+    if reduction not in allowed:
+        raise ValueError(f"[{op}] reduction must be one of {', '.join(allowed)}, got {reduction!r}")
     return reduction
 
 
@@ -79,7 +80,11 @@ def _pick_loss(logp, target, weight, ignore_index, smoothing):
 def _weighted(loss, share, reduction):
     if reduction == "none":
         return loss
-    return loss.sum() / share.sum() if reduction == "mean" else loss.sum()
+    if reduction == "sum":
+        return loss.sum()
+    total = share.sum()
+    nothing = equal(total, 0)       # only ignored rows: not a number, and no slope
+    return loss.sum() / where(nothing, 1, total) + where(nothing, math.nan, 0)
 
 
 @primitive(name="cross_entropy", composite=_cross_entropy_definition, outputs=2, differentiable=1)
@@ -109,7 +114,10 @@ def cross_entropy_p(xp, logits, target, weight=None, *, ignore_index, reduction,
     if reduction == "none":
         return loss, p
     loss = loss.sum()
-    return (loss / share.sum() if reduction == "mean" else loss), p
+    if reduction == "mean":
+        with np.errstate(invalid="ignore"):     # only ignored rows: 0 / 0
+            loss = loss / share.sum()
+    return loss, p
 
 
 @cross_entropy_p.vjp_joint
@@ -122,7 +130,8 @@ def _(needs, gs, ys, logits, target, weight=None, *, ignore_index, reduction, la
     if weight is not None:
         share = share * weight[classes]
     if reduction == "mean":
-        g = g / share.sum()
+        total = share.sum()
+        g = g / (total + (total == 0))      # only ignored rows: no slope
     # gradient of -q . log softmax: softmax * sum(q) - q, with q = (1 - e) w_t at t, e w / C around
     own = share * ((1 - label_smoothing) * g)                     # (N,)
     around = used * (g * (label_smoothing / c)) if label_smoothing else None
@@ -156,6 +165,9 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, ignore_index: in
         raise ValueError(f"[{op}] label_smoothing must be in [0, 1], got {label_smoothing}")
     target = target if hasattr(target, "shape") else Tensor(target)
     if target.dtype.kind == "f":
+        if ignore_index >= 0:
+            raise ValueError(f"[{op}] ignore_index={ignore_index} has no meaning for target "
+                             "probabilities")
         return _soft_cross_entropy(logits, target, weight, reduction, label_smoothing)
     rows, flat, shape = _rows(logits, target, weight, ignore_index, op)
     loss = cross_entropy_p(rows, flat, weight, ignore_index=ignore_index, reduction=reduction,
@@ -358,9 +370,7 @@ def kl_div(log_q: Any, target: Any, reduction: str = "mean", log_target: bool = 
         reduction: ``"batchmean"`` divides the sum by the length of the first axis and gives the
             mathematical divergence per row; ``"mean"`` divides by the number of elements.
     """
-    if reduction not in (*REDUCTIONS, "batchmean"):
-        raise ValueError(f"[kl_div] reduction must be one of batchmean, {', '.join(REDUCTIONS)}, "
-                         f"got {reduction!r}")
+    checked(reduction, "kl_div", (*REDUCTIONS, "batchmean"))
     log_q, target = _same_shape(log_q, target, "kl_div")
     if log_target:
         loss = exp(target) * (target - log_q)

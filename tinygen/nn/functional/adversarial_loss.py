@@ -15,7 +15,8 @@ from ... import ops, random
 from ...autograd import grad_of
 from ...tensor import Tensor
 
-__all__ = ["GAN_LOSSES", "GanLoss", "gan_loss", "gradient_penalty"]
+__all__ = ["GAN_LOSSES", "RELATIVISTIC_LOSSES", "GanLoss", "gan_discriminator_loss",
+           "gan_generator_loss", "gan_loss", "gradient_penalty"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,69 @@ def gan_loss(name: str, label_smoothing: float = 0.0) -> GanLoss:
         raise ValueError(f"[gan_loss] the {name} loss has no targets that could be smoothed; "
                          "label_smoothing must be 0")
     return GAN_LOSSES[name]
+
+
+def relativistic(own: Tensor, other: Tensor) -> Tensor:
+    """-E[log sigmoid(D(own) - D(other))]: one's own logit lies above the other of its pair.
+
+    Own are the real examples in the discriminator's loss, the generated ones in the generator's.
+
+    Source: A. Jolicoeur-Martineau, "The relativistic discriminator: a key element missing from
+    standard GAN", ICLR 2019, section 4.1.
+    """
+    return -ops.log_sigmoid(own - other).mean()
+
+
+def relativistic_average(own: Tensor, other: Tensor) -> Tensor:
+    """-E[log sigmoid(D(own) - E[D(other)])] - E[log(1 - sigmoid(D(other) - E[D(own)]))].
+
+    Source: A. Jolicoeur-Martineau, ICLR 2019, section 4.2.
+    """
+    return -(ops.log_sigmoid(own - other.mean()).mean()
+             + ops.log_sigmoid(own.mean() - other).mean())
+
+
+# Losses of both logits on both sides: D's is f(real, fake), G's is f(fake, real).
+RELATIVISTIC_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "relativistic": relativistic,
+    "relativistic-average": relativistic_average,
+}
+
+
+def gan_discriminator_loss(real: Tensor, fake: Tensor, mode: str = "non-saturating",
+                           label_smoothing: float = 0.0) -> Tensor:
+    """The discriminator's loss, from its logits for real and for generated examples.
+
+    `mode` is a key of `GAN_LOSSES` or of `RELATIVISTIC_LOSSES`; `label_smoothing` is how far
+    below 1 the target of real examples lies, for those losses that have one.
+    """
+    if mode in RELATIVISTIC_LOSSES and not label_smoothing:
+        return RELATIVISTIC_LOSSES[mode](real, fake)
+    return _named(mode, label_smoothing).discriminator(real, fake, label_smoothing)
+
+
+def gan_generator_loss(fake: Tensor, real: Tensor | None = None,
+                       mode: str = "non-saturating") -> Tensor:
+    """The generator's loss, from the discriminator's logits for generated examples.
+
+    The relativistic ones compare them with the logits for `real` examples.
+    """
+    if mode in RELATIVISTIC_LOSSES:
+        if real is None:
+            raise ValueError(f"[gan_generator_loss] the {mode} loss compares generated with real "
+                             "examples; give the logits of both: (fake, real)")
+        return RELATIVISTIC_LOSSES[mode](fake, real)
+    return _named(mode, 0.0).generator(fake)
+
+
+def _named(mode: str, label_smoothing: float) -> GanLoss:
+    if mode in RELATIVISTIC_LOSSES:
+        raise ValueError(f"[gan_loss] the {mode} loss has no targets that could be smoothed; "
+                         "label_smoothing must be 0")
+    if mode not in GAN_LOSSES:
+        known = ", ".join((*GAN_LOSSES, *RELATIVISTIC_LOSSES))
+        raise ValueError(f"[gan_loss] loss must be one of {known}; got {mode!r}")
+    return gan_loss(mode, label_smoothing)
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor,

@@ -8,14 +8,14 @@ from typing import Any
 from ... import ops
 from ...ops.loss import checked, reduced
 from ...tensor import Tensor
-from .loss import cross_entropy
+from .loss import chosen, cross_entropy
 
 __all__ = ["gaussian_nll_loss", "linear_cross_entropy", "poisson_nll_loss"]
 
 
 def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool = False,
-                     eps: float = 1e-8, reduction: str = "mean", size_average: None = None,
-                     reduce: None = None) -> Tensor:
+                     size_average: None = None, eps: float = 1e-8, reduce: None = None,
+                     reduction: str = "mean") -> Tensor:
     """rate - target * log(rate): -log of a Poisson distribution, up to a term of the target.
 
     Args:
@@ -24,8 +24,7 @@ def poisson_nll_loss(input: Any, target: Any, log_input: bool = True, full: bool
         eps: added to the rate before its logarithm is taken.
     """
     op = "poisson_nll_loss"
-    checked(reduction, op)
-    _no_legacy(op, size_average, reduce)
+    chosen(op, size_average, reduce, reduction)
     input, target = (x if hasattr(x, "shape") else Tensor(x) for x in (input, target))
     loss = (ops.exp(input) - target * input if log_input
             else input - target * ops.log(input + eps))
@@ -87,15 +86,20 @@ def linear_cross_entropy(input: Any, linear_weight: Any, target: Any, *, linear_
         linear_weight: (C, D), or (C, d1, ..., D) for targets (N, d1, ...).
         options: PyTorch's choice of how to divide the work; has no effect on the result.
     """
-    shape = tuple(linear_weight.shape)
+    op, shape = "linear_cross_entropy", tuple(linear_weight.shape)
+    if input.ndim not in (1, 2) or len(shape) < 2 or input.shape[-1] != shape[-1]:
+        raise ValueError(f"[{op}] input: {tuple(input.shape)}, linear_weight: {shape}; (N, D) and "
+                         "(C, ..., D) fit together")
+    if linear_bias is not None and tuple(linear_bias.shape) != shape[:-1]:
+        raise ValueError(f"[{op}] linear_bias has shape {tuple(linear_bias.shape)}; that of "
+                         f"linear_weight without its last axis, {shape[:-1]}, is expected")
+    if len(shape) > 2 and input.ndim < 2:
+        raise ValueError(f"[{op}] a linear_weight of shape {shape} needs inputs (N, D), got "
+                         f"{tuple(input.shape)}")
     flat = ops.reshape(linear_weight, (-1, shape[-1]))
     bias = None if linear_bias is None else ops.reshape(linear_bias, (-1,))
     logits = ops.linear(input, flat) if bias is None else ops.linear(input, flat, bias)
     logits = ops.reshape(logits, tuple(logits.shape[:-1]) + shape[:-1])
-    return cross_entropy(logits, target, weight, -100 if ignore_index is None else ignore_index,
-                         reduction, label_smoothing)
-
-
-def _no_legacy(op: str, size_average: Any, reduce: Any) -> None:
-    if size_average is not None or reduce is not None:
-        raise TypeError(f"[{op}] size_average and reduce are PyTorch's old names; use reduction=")
+    return cross_entropy(logits, target, weight, reduction=reduction,
+                         ignore_index=-100 if ignore_index is None else ignore_index,
+                         label_smoothing=label_smoothing)

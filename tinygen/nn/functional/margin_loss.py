@@ -10,6 +10,7 @@ import numpy as np
 from ... import ops
 from ...ops.loss import checked, reduced
 from ...tensor import Tensor
+from .loss import chosen
 
 __all__ = ["cosine_embedding_loss", "hinge_embedding_loss", "hinge_loss", "margin_ranking_loss",
            "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
@@ -42,9 +43,10 @@ def _rows(input: Any, target: Any, op: str, least: int = 1) -> tuple[Any, Any, b
 # -- two classes ----------------------------------------------------------------------------------
 
 
-def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def soft_margin_loss(input: Any, target: Any, size_average: None = None, reduce: None = None,
+                     reduction: str = "mean") -> Tensor:
     """log(1 + exp(-target * input)) for targets 1 and -1."""
-    checked(reduction, "soft_margin_loss")
+    chosen("soft_margin_loss", size_average, reduce, reduction)
     input, target = _tensors("soft_margin_loss", input=input, target=target)
     return reduced(-ops.log_sigmoid(target * input), reduction)
 
@@ -61,10 +63,10 @@ def hinge_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "m
     return reduced(ops.square(loss) if squared else loss, reduction)
 
 
-def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0,
-                         reduction: str = "mean") -> Tensor:
+def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, size_average: None = None,
+                         reduce: None = None, reduction: str = "mean") -> Tensor:
     """The distance itself for target 1, max(0, margin - distance) for target -1."""
-    checked(reduction, "hinge_embedding_loss")
+    chosen("hinge_embedding_loss", size_average, reduce, reduction)
     input, target = _tensors("hinge_embedding_loss", input=input, target=target)
     apart = ops.where(ops.not_equal(target, 1), ops.clip(margin - input, min=0), 0)
     near = ops.where(ops.not_equal(target, -1), input, 0)
@@ -72,22 +74,24 @@ def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0,
 
 
 def margin_ranking_loss(input1: Any, input2: Any, target: Any, margin: float = 0,
+                        size_average: None = None, reduce: None = None,
                         reduction: str = "mean") -> Tensor:
     """max(0, -target * (input1 - input2) + margin): the first ranks higher for target 1."""
-    checked(reduction, "margin_ranking_loss")
+    chosen("margin_ranking_loss", size_average, reduce, reduction)
     input1, input2, target = _tensors("margin_ranking_loss", input1=input1, input2=input2,
                                       target=target)
     return reduced(ops.clip(-target * (input1 - input2) + margin, min=0), reduction)
 
 
 def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float = 0,
+                          size_average: None = None, reduce: None = None,
                           reduction: str = "mean") -> Tensor:
     """1 - cos(input1, input2) for target 1, max(0, cos - margin) for target -1.
 
     Inputs are (N, D) with targets (N,), or (D,) with one target.
     """
     op = "cosine_embedding_loss"
-    checked(reduction, op)
+    chosen(op, size_average, reduce, reduction)
     input1, input2 = _tensors(op, input1=input1, input2=input2)
     target = target if hasattr(target, "shape") else Tensor(target)
     if input1.ndim not in (1, 2) or target.ndim != input1.ndim - 1:
@@ -105,7 +109,8 @@ def cosine_embedding_loss(input1: Any, input2: Any, target: Any, margin: float =
 
 
 def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0,
-                      weight: Any = None, reduction: str = "mean") -> Tensor:
+                      weight: Any = None, size_average: None = None, reduce: None = None,
+                      reduction: str = "mean") -> Tensor:
     """sum over the other classes i of max(0, margin - x[target] + x[i])^p / C.
 
     Args:
@@ -115,7 +120,7 @@ def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0,
         weight: (C,) a factor for each target class, inside the power as in PyTorch.
     """
     op = "multi_margin_loss"
-    checked(reduction, op)
+    chosen(op, size_average, reduce, reduction)
     if p not in (1, 2):
         raise ValueError(f"[{op}] p must be 1 or 2, got {p}")
     rows, classes, batched = _rows(input, target, op, 0)
@@ -142,7 +147,8 @@ def _class_numbers(target: Any, count: int, op: str, least: int = 0) -> None:
                          f"there are {count} classes ({least} to {count - 1})")
 
 
-def multilabel_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+def multilabel_margin_loss(input: Any, target: Any, size_average: None = None,
+                           reduce: None = None, reduction: str = "mean") -> Tensor:
     """sum over targets j and other classes i of max(0, 1 - (x[j] - x[i])) / C.
 
     Args:
@@ -150,7 +156,7 @@ def multilabel_margin_loss(input: Any, target: Any, reduction: str = "mean") -> 
         target: class numbers of the same shape; what follows the first -1 does not count.
     """
     op = "multilabel_margin_loss"
-    checked(reduction, op)
+    chosen(op, size_average, reduce, reduction)
     rows, labels, batched = _rows(input, target, op)
     if labels.shape != rows.shape:
         raise ValueError(f"[{op}] the input has shape {tuple(rows.shape)}, the target "
@@ -159,10 +165,10 @@ def multilabel_margin_loss(input: Any, target: Any, reduction: str = "mean") -> 
     _class_numbers(labels, count, op, -1)
     numbers = np.asarray(labels.data if isinstance(labels, Tensor) else labels)
     counts = np.logical_and.accumulate(numbers >= 0, axis=1)              # until the first -1
-    chosen = np.where(counts, numbers, 0)
+    known = np.where(counts, numbers, 0)
     is_target = np.zeros((n, count), bool)
-    is_target[np.nonzero(counts)[0], chosen[counts]] = True
-    own = ops.take_along_axis(rows, Tensor(chosen), 1)                    # (N, C)
+    is_target[np.nonzero(counts)[0], known[counts]] = True
+    own = ops.take_along_axis(rows, Tensor(known), 1)                    # (N, C)
     gaps = ops.relu(1 - own[:, :, None] + rows[:, None, :])               # (N, target, class)
     counted = Tensor(counts[:, :, None] & ~is_target[:, None, :])
     loss = ops.sum(ops.where(counted, gaps, 0), axis=(1, 2)) / count
@@ -172,10 +178,11 @@ def multilabel_margin_loss(input: Any, target: Any, reduction: str = "mean") -> 
 
 
 def multilabel_soft_margin_loss(input: Any, target: Any, weight: Any = None,
+                                size_average: None = None, reduce: None = None,
                                 reduction: str = "mean") -> Tensor:
     """-mean over classes of t log sigmoid(x) + (1 - t) log sigmoid(-x), times `weight`."""
     op = "multilabel_soft_margin_loss"
-    checked(reduction, op)
+    chosen(op, size_average, reduce, reduction)
     input, target = _tensors(op, input=input, target=target)
     loss = -(target * ops.log_sigmoid(input) + (1 - target) * ops.log_sigmoid(-input))
     if weight is not None:
@@ -188,6 +195,7 @@ def multilabel_soft_margin_loss(input: Any, target: Any, weight: Any = None,
 
 def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float = 1.0,
                         p: float = 2, eps: float = 1e-6, swap: bool = False,
+                        size_average: None = None, reduce: None = None,
                         reduction: str = "mean") -> Tensor:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), with d(x, y) = |x - y + eps|_p.
 
@@ -197,6 +205,7 @@ def triplet_margin_loss(anchor: Any, positive: Any, negative: Any, margin: float
     Source: V. Balntas et al., "Learning Local Feature Descriptors with Triplets and Shallow
     Convolutional Neural Networks", BMVC 2016.
     """
+    chosen("triplet_margin_loss", size_average, reduce, reduction)
     from .distance import pairwise_distance
     return _triplet(anchor, positive, negative, lambda x, y: pairwise_distance(x, y, p, eps),
                     margin, swap, reduction, "triplet_margin_loss")
