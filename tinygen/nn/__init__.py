@@ -5,6 +5,7 @@ from typing import Any as _Any
 from . import functional, init, utils
 from .module import LoadResult, Module, Parameter
 from .activation import *
+from .adaptive import *
 from .adversarial_loss import *
 from .attention import *
 from .cache import *
@@ -26,14 +27,9 @@ from .pool import *
 from .resize import *
 from .weights import *
 
-# What other libraries have in nn -> what to write here, for the error message.
-_ELSEWHERE = {
-    f"Lazy{kind}{n}d": f"{kind}{n}d(in_channels, ...): sizes are given, not guessed on first use"
-    for kind in ("Conv", "ConvTranspose") for n in (1, 2, 3)
-}
-
 
 def __getattr__(name: str) -> _Any:
-    if name in _ELSEWHERE:
-        raise AttributeError(f"tinygen.nn has no {name!r}; use nn.{_ELSEWHERE[name]}")
+    from .refused import REFUSED
+    if name in REFUSED:
+        raise AttributeError(f"tinygen.nn has no {name!r}; {REFUSED[name]}")
     raise AttributeError(f"module 'tinygen.nn' has no attribute {name!r}")

@@ -15,8 +15,8 @@ from ..backend import Generator
 from ..tensor import Tensor
 
 __all__ = ["calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_",
-           "normal_", "ones_", "orthogonal_", "trunc_normal_", "uniform_", "xavier_normal_",
-           "xavier_uniform_", "zeros_"]
+           "normal_", "ones_", "orthogonal_", "sparse_", "trunc_normal_", "uniform_",
+           "xavier_normal_", "xavier_uniform_", "zeros_"]
 
 
 def _place(tensor: Tensor, generator: Generator | None) -> dict[str, Any]:
@@ -131,6 +131,25 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     q, r = backend.array_module(flat).linalg.qr(flat)
     q = q * backend.array_module(q).sign(r.diagonal())   # uniform over all orthogonal matrices
     return tensor.assign_(gain * (q if rows >= cols else q.T).reshape(tensor.shape))
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01,
+            generator: Generator | None = None) -> Tensor:
+    """Normal numbers with standard deviation `std`, of which a share is 0 in every column.
+
+    The share is `sparsity`, rounded up to whole elements: of a matrix only. Source: J. Martens,
+    "Deep learning via Hessian-free optimization", ICML 2010.
+    """
+    if tensor.ndim != 2:
+        raise ValueError(f"[sparse_] needs a matrix, got shape {tensor.shape}")
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"[sparse_] sparsity must be in [0, 1], got {sparsity}")
+    place = _place(tensor, generator)
+    zeros = math.ceil(sparsity * tensor.shape[0])
+    order = random.uniform(tensor.shape, **place).data.argsort(axis=0)
+    drawn = random.normal(tensor.shape, 0.0, std, **place).data
+    xp = backend.array_module(drawn)
+    return tensor.assign_(xp.where(order.argsort(axis=0) < zeros, 0, drawn).astype(tensor.dtype))
 
 
 # -- scaled to the size of the layer -------------------------------------------------------------
