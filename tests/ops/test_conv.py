@@ -129,6 +129,14 @@ def test_one_image_without_a_batch(axes):
          lambda *a: getattr(torch.nn.functional, transpose)(*a, stride=2), x, w)
 
 
+@pytest.mark.parametrize("how", [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": 3}])
+def test_one_volume_kernel_per_channel(how):
+    rng = np.random.default_rng(0)
+    x, w, b = (array(rng, s, "float64") for s in ((2, 4, 6, 7, 5), (4, 1, 3, 2, 3), (4,)))
+    same(lambda *a: tg.conv3d(*a, **how, groups=4),
+         lambda *a: torch.nn.functional.conv3d(*a, **how, groups=4), x, w, b)
+
+
 def test_a_long_signal_is_cut_into_tiles():
     rng = np.random.default_rng(0)
     x, w = array(rng, (2, 16, 9000), "float32"), array(rng, (16, 16, 9), "float32")

@@ -98,6 +98,8 @@ def _conv_transpose2d(x, weight, bias, stride, padding, dilation, groups):
 
 
 def _conv3d(x, weight, bias, stride, padding, dilation, groups):
+    if 1 < groups == x.shape[1] == weight.shape[0]:
+        return _conv3d_depthwise(x, weight, bias, stride, padding, dilation, groups)
     n, c, _, h, w = x.shape
     o, per_group, kd, kh, kw = weight.shape
     slabs = windows_p(x, first=2, kernel=(kd,), **_depth(stride, padding, dilation))
@@ -110,6 +112,24 @@ def _conv3d(x, weight, bias, stride, padding, dilation, groups):
     oh, ow = y.shape[2:]                                          # (N*D', O, H', W')
     y = reshape(permute_dims(y, (0, 2, 3, 1)), (n, depth, oh, ow, o))
     return permute_dims(y, (0, 4, 1, 2, 3))
+
+
+def _conv3d_depthwise(x, weight, bias, stride, padding, dilation, groups):
+    """One kernel per channel: a sum over the depth's taps, of planes that do not mix channels."""
+    n, c, _, h, w = x.shape
+    kd, (before, after) = weight.shape[2], padding[0]
+    total: Any = 0
+    for u in range(kd):
+        left, right = u * dilation[0], (kd - 1 - u) * dilation[0]
+        slab = windows_p(x, first=2, kernel=(1,), stride=stride[:1], dilation=(1,),
+                         padding=((before - left, after - right),))   # (N, C, 1, D', H, W)
+        depth = slab.shape[3]
+        slab = reshape(permute_dims(slab, (0, 3, 4, 5, 2, 1)), (n * depth, h, w, c))
+        total = total + conv2d_p(permute_dims(slab, (0, 3, 1, 2)), weight[:, :, u], groups=groups,
+                                 **_planes(stride, padding, dilation))
+    y = reshape(permute_dims(total, (0, 2, 3, 1)), (n, depth, *total.shape[2:], c))
+    y = permute_dims(y, (0, 4, 1, 2, 3))
+    return y if bias is None else y + reshape(bias, (-1, 1, 1, 1))
 
 
 def _conv_transpose3d(x, weight, bias, stride, padding, dilation, groups):

@@ -50,13 +50,19 @@ def _core(shape: tuple[int, ...], width: tuple[tuple[int, int], ...]) -> tuple[s
 
 
 def _fold(xp: Any, g: Any, axis: int, before: int, after: int, mode: str) -> Any:
-    """unpad along one axis: a slice per padded row, of which there are few."""
+    """unpad along one axis."""
     n = g.shape[axis] - before - after
     sources = _sources(n, before, after, mode)
     lead = (slice(None),) * axis
-    out = g[(*lead, slice(before, before + n))].copy()
-    for i in (*range(before), *range(before + n, before + n + after)):
-        out[(*lead, int(sources[i]))] += g[(*lead, i)]
+    out = g[(*lead, slice(before, before + n))].copy(order="K")
+    for start in (*range(0, before, max(n, 1)), *range(before + n, len(sources), max(n, 1))):
+        stop = min(start + n, before if start < before else len(sources))
+        part = sources[start:stop]
+        if mode != "edge" and len(set(part.tolist())) == len(part):
+            out[(*lead, xp.asarray(part))] += g[(*lead, slice(start, stop))]
+        else:                                     # some are added to the same element: one by one
+            for i, source in enumerate(part.tolist(), start):
+                out[(*lead, source)] += g[(*lead, i)]
     return out
 
 
