@@ -183,6 +183,33 @@ def test_fractional_max_pool_draws_windows_of_its_own():
     assert np.array_equal(found.reshape(y.shape), y.numpy())
 
 
+@each
+def test_an_empty_batch_stays_empty(axes):
+    functions = [lambda f, x: getattr(f, f"adaptive_max_pool{axes}d")(x, 4),
+                 lambda f, x: getattr(f, f"lp_pool{axes}d")(x, 2, 2),
+                 lambda f, x: getattr(f, f"max_unpool{axes}d")(
+                     *getattr(f, f"max_pool{axes}d")(x, 2, return_indices=True), 2),
+                 lambda f, x: f.interpolate(x, size=4), lambda f, x: f.pad(x, (1, 1) * axes)]
+    if axes > 1:
+        functions += [lambda f, x: getattr(f, f"fractional_max_pool{axes}d")(x, 2, 3),
+                      lambda f, x: f.grid_sample(x, x.reshape(0, *x.shape[2:], axes),
+                                                 align_corners=True)]
+    for call in functions:
+        x = tg.zeros((0, 3, 6, 7, 5)[:axes + 2], requires_grad=True)
+        y = call(nn.functional, x)
+        assert y.shape == tuple(call(torch.nn.functional, torch.zeros(x.shape)).shape)
+        y.sum().backward()
+        assert x.grad.shape == x.shape
+
+
+def test_adaptive_pools_of_size_zero():
+    for size in (0, (0, 3)):
+        x = tg.zeros(2, 3, 5, 5)
+        assert tg.adaptive_avg_pool2d(x, size).shape[2:] == ((0, 0) if size == 0 else size)
+        y, places = tg.adaptive_max_pool2d(x, size, return_indices=True)
+        assert y.shape == places.shape and y.size == 0 and places.dtype == np.int64
+
+
 @pytest.mark.parametrize("call, words", [
     (lambda: nn.Conv3d(2, 4, (3, 3)), ["Conv3d", "kernel_size", "three ints"]),
     (lambda: nn.Conv1d(2, 4, 3)(tg.zeros(2, 3, 8)), ["Conv1d", "2 input channels", "got 3"]),

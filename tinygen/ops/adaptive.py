@@ -11,6 +11,7 @@ import numpy as np
 
 from ..tensor import Tensor
 from .arguments import NUMBERS, Sizes, as_tensor, batched, each_axis
+from .creation import zeros
 from .index import getitem, take_along_axis
 from .pool import _positions as tap_positions
 from .pool import max_pool_p
@@ -65,9 +66,9 @@ def _adaptive_mean(axes: int, op: str, x: Any, output_size: Any) -> Tensor:
         raise ValueError(f"[{op}] input: a mean needs floating point numbers, got {x.dtype}")
     size = _wanted(axes, op, x, output_size)
     image, where = tuple(x.shape[2:]), tuple(range(2, axes + 2))
-    if math.prod(size) == 1:
+    if 1 == max(size) == min(size):
         y = mean_p(x, axis=where, keepdims=True)
-    elif all(n % m == 0 for n, m in zip(image, size)):
+    elif all(m and n % m == 0 for n, m in zip(image, size)):
         split = [v for n, m in zip(image, size) for v in (m, n // m)]
         y = mean_p(reshape_p(x, shape=(*x.shape[:2], *split)),
                    axis=tuple(range(3, 2 * axes + 3, 2)))
@@ -83,7 +84,10 @@ def _adaptive_max(axes: int, op: str, x: Any, output_size: Any, return_indices: 
     x, has_batch = batched(x, axes, op)
     size = _wanted(axes, op, x, output_size)
     image = tuple(x.shape[2:])
-    if all(n % m == 0 for n, m in zip(image, size)):
+    if 0 in size:                                                 # nothing is asked for
+        y = _adaptive_mean(axes, op, x, size)
+        places = zeros(y.shape, dtype="int64", device=x.device)
+    elif all(n % m == 0 for n, m in zip(image, size)):
         kernel = tuple(n // m for n, m in zip(image, size))
         how = {"kernel": kernel, "stride": kernel, "padding": (0,) * axes,
                "dilation": (1,) * axes, "size": size}
@@ -107,7 +111,7 @@ def _wanted(axes: int, op: str, x: Any, output_size: Any) -> Sizes:
     if 0 in x.shape[1:]:
         raise ValueError(f"[{op}] input {tuple(x.shape)} is empty")
     return each_axis([m if m is not None else n for m, n in zip(wish, x.shape[2:])], axes, op,
-                     "output_size")
+                     "output_size", 0)
 
 
 @functools.lru_cache(maxsize=64)
@@ -141,8 +145,8 @@ def _largest(x: Any, places: Any) -> tuple[Any, Any]:
     """The largest of x's elements at `places` (N, C, *size, taps), and where it is."""
     n, c = x.shape[:2]
     size = tuple(places.shape[2:-1])
-    flat = reshape(places, (n, c, -1))
-    found = take_along_axis(reshape(x, (n, c, -1)), flat, axis=2)
+    flat = reshape(places, (n, c, math.prod(places.shape[2:])))
+    found = take_along_axis(reshape(x, (n, c, math.prod(x.shape[2:]))), flat, axis=2)
     found = reshape(found, tuple(places.shape))
     best = expand_dims(argmax(found, axis=-1), -1)
     where = reshape(take_along_axis(places, best, axis=-1), (n, c, *size))
@@ -225,7 +229,7 @@ def _fractional(axes: int, op: str, x: Any, kernel_size: Any, output_size: Any,
         shape = [1] * (2 * axes)
         shape[axis], shape[axes + axis] = m, k
         total = reshape(places, (*x.shape[:2], *shape)) * math.prod(image[axis + 1:]) + total
-    y, where = _largest(x, reshape(total, (*x.shape[:2], *size, -1)))
+    y, where = _largest(x, reshape(total, (*x.shape[:2], *size, math.prod(kernel))))
     return (y, where) if has_batch else (squeeze(y, 0), squeeze(where, 0))
 
 

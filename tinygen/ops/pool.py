@@ -227,7 +227,8 @@ def _max_unpool(axes: int, op: str, x: Any, indices: Any, kernel_size: Any, stri
     if found.size and not 0 <= found.min() <= found.max() < length:
         raise ValueError(f"[{op}] indices must lie between 0 and {length - 1}, the last place in "
                          f"an output of {size}")
-    y = max_place_p(reshape(x, (n * c, -1)), reshape(indices, (n * c, -1)), length=length)
+    rows = (n * c, math.prod(x.shape[2:]))
+    y = max_place_p(reshape(x, rows), reshape(indices, rows), length=length)
     y = reshape(y, (n, c, *size))
     return y if has_batch else squeeze(y, 0)
 

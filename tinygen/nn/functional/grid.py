@@ -68,9 +68,10 @@ def grid_sample(input: Any, grid: Any, mode: str = "bilinear", padding_mode: str
     places = tuple(grid.shape[1:-1])
     # one row per pixel, so that taking pixels is taking rows
     order = (0, *range(2, n + 2), 1)
-    pixels = ops.reshape(ops.permute_dims(input, order), (-1, input.shape[1]))
+    rows = input.shape[0] * math.prod(image)
+    pixels = ops.reshape(ops.permute_dims(input, order), (rows, input.shape[1]))
     first = Tensor(np.arange(input.shape[0])[:, None] * math.prod(image), device=input.device)
-    grid = ops.reshape(grid, (grid.shape[0], -1, n))
+    grid = ops.reshape(grid, (grid.shape[0], math.prod(places), n))
     corners = bool(align_corners)
     coordinates = [_pixels_from(grid[..., n - 1 - axis], image[axis], corners)
                    for axis in range(n)]
