@@ -8,6 +8,7 @@ from . import autograd, linalg, nn, ops, optim, random, signal, special
 from ._version import __version__
 from .anomaly import AnomalyError, detect_anomaly
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .array_api import ArrayNamespaceInfo, from_dlpack
 from .backend import Generator
 from .checkpoint import checkpoint
 from .ops import *  # noqa: F403
@@ -18,7 +19,15 @@ from .transforms import grad, hessian, jacobian, jvp, value_and_grad, vjp
 
 float16, float32, float64 = _np.float16, _np.float32, _np.float64
 int8, int16, int32, int64 = _np.int8, _np.int16, _np.int32, _np.int64
-uint8, bool_ = _np.uint8, _np.bool_
+uint8, uint16, uint32, uint64 = _np.uint8, _np.uint16, _np.uint32, _np.uint64
+bool_ = bool = _np.bool_
+
+e, pi, inf, nan, newaxis = _np.e, _np.pi, _np.inf, _np.nan, None
+
+
+def __array_namespace_info__() -> ArrayNamespaceInfo:
+    """What this array API namespace can do: capabilities, devices, types."""
+    return ArrayNamespaceInfo()
 
 
 def __getattr__(name: str) -> _Any:

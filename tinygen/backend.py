@@ -164,7 +164,8 @@ def _from_python(data: Any, narrow: bool = True) -> np.ndarray:
     except (ValueError, TypeError) as error:
         raise ValueError("cannot make a tensor from nested lists of unequal length: "
                          f"{error}") from None
-    if narrow and array.dtype == np.float64 and not isinstance(data, np.generic):
+    typed = isinstance(data, np.generic) or hasattr(data, "__array__")
+    if narrow and array.dtype == np.float64 and not typed:
         array = array.astype(np.float32)  # Python floats carry no precision of their own
     if array.dtype == object:
         raise TypeError(f"cannot make a tensor from {type(data).__name__} {data!r:.60}: "

@@ -46,7 +46,9 @@ from .running import *
 from .scattering import *
 from .special import *
 from .statistics import *
-from . import linalg_products
+from . import bitwise, dtypes, linalg_products
+from .bitwise import *
+from .dtypes import *
 from .linalg_products import *
 from . import lstm, recurrent
 from .lstm import *
@@ -56,20 +58,20 @@ from .recurrent import *
 abs, pow, mod, concatenate, true_divide = absolute, power, remainder, concat, divide
 arcsin, arccos, arctan, arctan2 = asin, acos, atan, atan2
 arcsinh, arccosh, arctanh = asinh, acosh, atanh
-amax, amin, bitwise_not, invert = max, min, logical_not, logical_not
+amax, amin = max, min
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "all", "amax", "amin",
     "any", "arange", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
     "argmax", "argmin", "argpartition", "argsort", "asarray", "asin", "asinh", "astype", "atan",
     "atan2", "atanh", "batch_norm", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bitwise_not", "broadcast_arrays", "broadcast_to",
+    "binary_cross_entropy_with_logits", "broadcast_arrays", "broadcast_to",
     "ceil", "clip", "concat", "concatenate", "cos", "cosh",
     "count_nonzero", "cross_entropy", "cumprod", "cumsum", "diagonal", "divide", "dot",
     "einsum", "elu", "empty", "empty_like", "equal", "erf", "exp", "exp2", "expand_dims",
     "expm1", "eye", "flatten", "flip", "floor", "floor_divide", "from_numpy", "full",
     "full_like", "gelu", "geomspace", "getitem", "identity", "logspace",
-    "greater", "greater_equal", "huber_loss", "invert",
+    "greater", "greater_equal", "huber_loss",
     "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "less",
     "less_equal", "linear", "linspace", "log", "log10", "log1p", "log2", "log_sigmoid",
     "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
@@ -89,4 +91,4 @@ __all__ += scattering.__all__ + statistics.__all__
 __all__ += lstm.__all__ + recurrent.__all__
 __all__ += special.__all__
 __all__ += adaptive.__all__ + conv.__all__ + pool.__all__
-__all__ += linalg_products.__all__
+__all__ += bitwise.__all__ + dtypes.__all__ + linalg_products.__all__

@@ -141,8 +141,11 @@ def identity(n: int, dtype: Any = None) -> Tensor:
 def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor that shares memory with an array where it can (PyTorch's `as_tensor`).
 
-    A Tensor is returned as it is when nothing has to change.
+    A Tensor is returned as it is when nothing has to change. `copy=True` gives it memory of its
+    own, `copy=False` raises where sharing is not possible.
     """
+    if copy is False:
+        _no_copy_needed(data, dtype, device)
     if isinstance(data, Tensor):
         if copy:
             data = data.clone()
@@ -150,6 +153,18 @@ def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None 
     if isinstance(data, (list, tuple)):
         return Tensor(data, dtype=dtype, device=device)
     return Tensor.wrap(backend.as_array(data, dtype, device, copy=bool(copy)))
+
+
+def _no_copy_needed(data: Any, dtype: Any, device: Any) -> None:
+    array = data.data if isinstance(data, Tensor) else data
+    shared = backend.is_array(array) or hasattr(array, "__array_interface__")
+    if shared and backend.is_array(array):
+        shared = ((dtype is None or backend.canonical_dtype(dtype) == array.dtype)
+                  and (device is None or backend.canonical_device(device)
+                       == backend.device_of(array)))
+    if not shared:
+        raise ValueError(f"[asarray] copy=False: {type(data).__name__} needs a copy"
+                         f"{'' if dtype is None else f' to become {dtype}'}")
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

@@ -12,15 +12,16 @@ from typing import Any
 from .. import backend
 from ..primitive import RECORD, local, primitive
 from ..tensor import Tensor
-from . import activation, elementwise, index, linalg, reduce, shape, torch_methods
+from . import activation, bitwise, elementwise, index, linalg, reduce, shape, torch_methods
+from .dtypes import same_kind
 
 # -- operators ----------------------------------------------------------------------------------
 
 _BINARY = {"add": elementwise.add, "sub": elementwise.subtract, "mul": elementwise.multiply,
            "truediv": elementwise.divide, "floordiv": elementwise.floor_divide,
            "mod": elementwise.remainder, "matmul": linalg.matmul,
-           "and": elementwise.logical_and, "or": elementwise.logical_or,
-           "xor": elementwise.logical_xor}
+           "and": bitwise.bitwise_and, "or": bitwise.bitwise_or, "xor": bitwise.bitwise_xor,
+           "lshift": bitwise.bitwise_left_shift, "rshift": bitwise.bitwise_right_shift}
 _COMPARE = {"eq": elementwise.equal, "ne": elementwise.not_equal, "lt": elementwise.less,
             "le": elementwise.less_equal, "gt": elementwise.greater,
             "ge": elementwise.greater_equal}
@@ -48,9 +49,15 @@ def _in_place(symbol: str, op: Any) -> Any:
         if value.shape != self.shape:
             raise ValueError(f"[{op.name}] `{symbol}` cannot grow a tensor of shape {self.shape} "
                              f"to {value.shape}")
+        same_kind(value, self, symbol, op.name)
         self.data[...] = value.data
         return self.touch()
     return update
+
+
+_IN_PLACE = (("add", "+="), ("sub", "-="), ("mul", "*="), ("truediv", "/="), ("floordiv", "//="),
+             ("mod", "%="), ("pow", "**="), ("matmul", "@="), ("and", "&="), ("or", "|="),
+             ("xor", "^="), ("lshift", "<<="), ("rshift", ">>="))
 
 
 def _install_operators() -> None:
@@ -58,8 +65,8 @@ def _install_operators() -> None:
         forward, reflected = _operator(op)
         setattr(Tensor, f"__{name}__", forward)
         setattr(Tensor, f"__r{name}__", reflected)
-    for name, symbol in (("add", "+="), ("sub", "-="), ("mul", "*="), ("truediv", "/=")):
-        setattr(Tensor, f"__i{name}__", _in_place(symbol, _BINARY[name]))
+    for name, symbol in _IN_PLACE:
+        setattr(Tensor, f"__i{name}__", _in_place(symbol, _BINARY.get(name, elementwise.power)))
     for name, op in _COMPARE.items():
         setattr(Tensor, f"__{name}__", _operator(op)[0])
     Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]  # == is elementwise, keys go by identity
@@ -200,7 +207,7 @@ def _numel(self: Tensor) -> int:
 # (function, names): NumPy's name first, then what a PyTorch user types.
 _METHODS: list[tuple[Any, str]] = [
     (_neg, "__neg__"), (elementwise.positive, "__pos__"), (elementwise.absolute, "__abs__ abs"),
-    (elementwise.logical_not, "__invert__"), (_pow, "__pow__ pow"), (_rpow, "__rpow__"),
+    (bitwise.bitwise_invert, "__invert__"), (_pow, "__pow__ pow"), (_rpow, "__rpow__"),
     (_iter, "__iter__"), (index.getitem, "__getitem__"), (index.setitem, "__setitem__"),
     (reduce.sum, "sum"), (reduce.mean, "mean"), (reduce.var, "var"), (reduce.std, "std"),
     (reduce.max, "max amax"), (reduce.min, "min amin"), (reduce.prod, "prod"),

@@ -236,13 +236,16 @@ def _running_product(x: Any) -> Any:
     return x
 
 
-def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
     """The product over `axis`; the gradient is right at zeros too."""
-    return prod_p(x, axis=_axes(axis), keepdims=keepdims)
+    return prod_p(x if dtype is None else astype(x, dtype), axis=_axes(axis), keepdims=keepdims)
 
 
 def cumprod(x: Any, axis: int = 0) -> Tensor:
-    """The running product along `axis`."""
+    """The running product along `axis`; of small integers in 64 bits, as NumPy's."""
+    kind = x.dtype.kind
+    if kind in "biu":
+        x = astype(x, "uint64" if kind == "u" else "int64", copy=False)
     return swapaxes(_running_product(swapaxes(x, axis, -1)), axis, -1)
 
 

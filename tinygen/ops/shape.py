@@ -43,8 +43,13 @@ def astype_p(xp, x, *, dtype):
 astype_p.vjp(lambda g, out, x, dtype: g.astype(x.dtype))
 
 
-def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
-    """`x` in another number type; gradients come back in the type of `x`."""
+def astype(x: Any, dtype: Any, copy: bool = True, device: Any = None) -> Tensor:
+    """`x` in another number type; gradients come back in the type of `x`.
+
+    With `copy=False` a tensor that has the type (and device) already is returned as it is.
+    """
+    if device is not None and isinstance(x, Tensor):
+        x = x.to(device=device)
     target = backend.canonical_dtype(dtype)
     if isinstance(x, Tensor) and x.dtype == target and not copy:
         return x
@@ -71,9 +76,20 @@ def _(x, shape):
     return f"{x.size} elements do not fit into {shape}, which holds {known}"
 
 
-def reshape(x: Any, shape: Shape) -> Tensor:
-    """The same elements in another shape; one length may be -1 and is computed."""
-    return reshape_p(x, shape=as_shape(shape))
+def reshape(x: Any, shape: Shape, *, copy: bool | None = None) -> Tensor:
+    """The same elements in another shape; one length may be -1 and is computed.
+
+    Memory is shared where the layout allows it (`copy=None`), never (True), or always: False
+    raises where it is not possible.
+    """
+    made = reshape_p(x, shape=as_shape(shape))
+    if copy is None or not isinstance(x, Tensor):
+        return made
+    shares = not made.size or np.shares_memory(made.data, x.data)
+    if copy is False and not shares:
+        raise ValueError(f"[reshape] copy=False: {tuple(x.shape)} with strides {x.data.strides} "
+                         f"does not become {made.shape} without a copy")
+    return astype_p(made, dtype=made.dtype) if copy and shares else made
 
 
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
