@@ -25,6 +25,7 @@ from .transformer import *
 from .padding import *
 from .pool import *
 from .resize import *
+from .positions import *
 from .weights import *
 
 

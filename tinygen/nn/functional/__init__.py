@@ -20,6 +20,7 @@ from .margin_loss import *
 from .norm import *
 from .padding import *
 from .pool import *
+from .position import *
 from .rearrange import *
 from .resize import *
 from .table import *
