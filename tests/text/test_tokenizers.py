@@ -252,9 +252,13 @@ def test_files_of_the_library_are_read_and_written(tmp_path):
     trained().save(path)
     theirs = library.Tokenizer.from_file(str(path))
     assert theirs.encode("the cat").ids == trained().encode("the cat")
+    theirs.add_special_tokens(["EOT"])
     theirs.save(str(path))               # without what tinygen had added
     again = BPETokenizer.load(path)
-    assert again.vocabulary == trained().vocabulary and again.eos_id == 3
+    assert list(again.vocabulary) == [*trained().vocabulary, "EOT"] and again.eos_id == 3
+    end = again.vocabulary.special_id("EOT")
+    assert end == len(again) - 1 and again.decode([*again.encode("cat"), end]) == "cat"
+    assert end not in again.encode("EOT")
     value = json.loads(path.read_text())
     path.write_text(json.dumps({**value, "decoder": {"type": "WordPiece"}}))
     with pytest.raises(DamagedFileError, match="no byte-level BPE"):

@@ -215,6 +215,8 @@ class RNNBase(Module):
             raise TypeError(f"[{name}] hx must be one tensor, got a {type(hx).__name__}")
         state = tuple(hx) if parts == 2 else (hx,)
         for label, s, size in zip(("h_0", "c_0"), state, sizes, strict=False):
+            if s.dtype != x.dtype:
+                raise TypeError(f"[{name}] {label} is {s.dtype}, and input is {x.dtype}")
             if tuple(s.shape) != (rows, n, size):
                 wanted = (rows, n, size) if batched else (rows, size)
                 given = tuple(s.shape) if batched else (s.shape[0], *s.shape[2:])

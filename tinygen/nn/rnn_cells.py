@@ -53,6 +53,9 @@ class RNNCellBase(Module):
             elif tuple(state.shape) != shape:
                 raise ValueError(f"[{name}] {('h', 'c')[i]} has shape {tuple(state.shape)}, input "
                                  f"{tuple(input.shape)} needs {shape}")
+            elif state.dtype != input.dtype:
+                raise TypeError(f"[{name}] {('h', 'c')[i]} is {state.dtype}, and input is "
+                                f"{input.dtype}")
         weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
         if input.dtype.itemsize == 2:
             wide = [t if t is None else t.astype("float32") for t in (input, *states, *weights)]

@@ -46,7 +46,7 @@ class BPETokenizer(Tokenizer):
     def __init__(self, vocab_size: int = 8000, min_freq: int = 2,
                  specials: Mapping[str, str | None] | None = None):
         super().__init__(specials)
-        least = 256 + len(self.specials)
+        least = 256 + len(self.specials)      # each byte is a token
         for name, value, low in (("vocab_size", vocab_size, least), ("min_freq", min_freq, 1)):
             if isinstance(value, bool) or not hasattr(value, "__index__") or value < low:
                 raise ValueError(f"[BPETokenizer] {name} must be an integer of at least {low}, got "
@@ -128,8 +128,8 @@ class BPETokenizer(Tokenizer):
     def load(cls, path: str | os.PathLike[str]) -> BPETokenizer:
         """Read what `save` wrote, or a byte-level BPE that `tokenizers` wrote.
 
-        In a file from elsewhere, special tokens have a role if they have its usual name (<pad>,
-        <unk>, <bos>, <eos>, <mask>).
+        In a file from elsewhere, a special token has a role if it has the usual name for it (<pad>,
+        <unk>, <bos>, <eos>, <mask>); of others, the name is the role.
 
         Raises:
             DamagedFileError: the file is damaged, or holds something else.
@@ -157,9 +157,12 @@ class BPETokenizer(Tokenizer):
         if ours is not None:
             specials, options = ours["specials"], ours["options"]
         else:
-            specials = {role: name for role, name in SPECIALS.items() if name in known}
-            options = {"vocab_size": max(256 + len(specials), len(known))}
-        tokenizer = cls(specials={**dict.fromkeys(SPECIALS), **specials}, **options)
+            named = [t["content"] for t in value["added_tokens"] if t.get("special")]
+            roles = {name: role for role, name in SPECIALS.items()}
+            specials = {roles.get(name, name): name for name in named}
+            options = {"vocab_size": max(256, len(known))}
+        tokenizer = cls(specials=dict.fromkeys(SPECIALS), **options)
+        tokenizer.specials = specials
         tokenizer._adopt(tokenizer._take(backend, specials))
         return tokenizer
 
