@@ -274,7 +274,7 @@ def window_sizes(draw):
     how = {"first": len(lead), "kernel": [], "stride": [], "padding": [], "dilation": []}
     for _ in range(draw(st.integers(1, 2))):
         k, m, s, d = (draw(st.integers(1, n)) for n in (3, 3, 3, 2))
-        a, b = draw(st.integers(-1, 2)), draw(st.integers(-1, 2))
+        a, b = draw(st.integers(-2, 3)), draw(st.integers(-2, 3))
         n = (m - 1) * s + d * (k - 1) + 1 + draw(st.integers(0, s - 1)) - a - b
         if n < 1:
             a, b, n = 0, 0, n + a + b

@@ -137,6 +137,17 @@ def test_one_volume_kernel_per_channel(how):
          lambda *a: torch.nn.functional.conv3d(*a, **how, groups=4), x, w, b)
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("kernel, stride, padding", [(1, 10, 2), (2, 10, 3), (1, 7, 4), (2, 5, 4)])
+def test_strides_that_leave_only_padding(groups, kernel, stride, padding):
+    rng = np.random.default_rng(0)
+    x = array(rng, (2, 3, 3, 4), "float64")
+    w, b = array(rng, (3, 3 // groups, kernel, kernel), "float64"), array(rng, (3,), "float64")
+    how = {"stride": stride, "padding": padding, "groups": groups}
+    same(lambda *a: tg.conv2d(*a, **how),
+         lambda *a: torch.nn.functional.conv2d(*a, **how), x, w, b)
+
+
 def test_a_long_signal_is_cut_into_tiles():
     rng = np.random.default_rng(0)
     x, w = array(rng, (2, 16, 9000), "float32"), array(rng, (16, 16, 9), "float32")

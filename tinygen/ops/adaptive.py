@@ -86,7 +86,7 @@ def _adaptive_max(axes: int, op: str, x: Any, output_size: Any, return_indices: 
     image = tuple(x.shape[2:])
     if 0 in size:                                                 # nothing is asked for
         y = _adaptive_mean(axes, op, x, size)
-        places = zeros(y.shape, dtype="int64", device=x.device)
+        places: Any = zeros(y.shape, dtype="int64", device=x.device)
     elif all(n % m == 0 for n, m in zip(image, size)):
         kernel = tuple(n // m for n, m in zip(image, size))
         how = {"kernel": kernel, "stride": kernel, "padding": (0,) * axes,

@@ -246,9 +246,12 @@ def _padded(xp: Any, x: Any, padding: Edges, step: int, height: int) -> Iterator
     """Tiles of the images, from image i on, with zeros around them; rows are dense in memory."""
     n, index, inner, shape = x.shape[0], [slice(None)] * 4, [slice(None)] * 4, list(x.shape)
     for axis, (a, b) in zip((height, height + 1), padding):
-        index[axis] = slice(max(0, -a), x.shape[axis] - max(0, -b))   # negative padding crops
+        m = shape[axis]
+        start = min(m, max(0, -a))                                    # negative padding crops,
+        kept = max(0, m - max(0, -b) - start)                         # the other end's zeros too
+        at = max(0, a) if kept else 0
+        index[axis], inner[axis] = slice(start, start + kept), slice(at, at + kept)
         shape[axis] += a + b
-        inner[axis] = slice(max(0, a), shape[axis] - max(0, b))
     x = x[tuple(index)]
     dense = x.shape[3] == 1 or x.strides[3] == x.itemsize
     if dense and x.shape == tuple(shape):

@@ -59,13 +59,14 @@ overlap_add_p.vjp(lambda g, out, x, size, **how: windows_p(g, **how))
 
 def _widened(xp: Any, x: Any, axis: int, before: int, after: int) -> Any:
     """x with zeros at the ends of an axis (negative: cropped), in x's memory order."""
-    lead = (slice(None),) * axis
-    x = x[(*lead, slice(max(0, -before), x.shape[axis] - max(0, -after)))]
-    before, after, n = max(0, before), max(0, after), x.shape[axis]
-    if not before and not after:
+    lead, n = (slice(None),) * axis, x.shape[axis]
+    start = min(n, max(0, -before))
+    x = x[(*lead, slice(start, max(start, n - max(0, -after))))]
+    if before <= 0 and after <= 0:
         return x
-    out = xp.empty_like(x, shape=(*x.shape[:axis], before + n + after, *x.shape[axis + 1:]))
-    out[(*lead, slice(0, before))] = 0
-    out[(*lead, slice(before + n, None))] = 0
-    out[(*lead, slice(before, before + n))] = x
+    kept, at = x.shape[axis], max(0, before) if x.shape[axis] else 0
+    out = xp.empty_like(x, shape=(*x.shape[:axis], n + before + after, *x.shape[axis + 1:]))
+    out[(*lead, slice(0, at))] = 0
+    out[(*lead, slice(at + kept, None))] = 0
+    out[(*lead, slice(at, at + kept))] = x
     return out
