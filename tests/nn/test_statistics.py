@@ -79,6 +79,7 @@ def test_an_empty_batch_moves_nothing():
     layer(x).sum().backward()
     assert x.grad.shape == (0, 2) and not layer.weight.grad.data.any()
     assert layer.running_var.data.tolist() == [1, 1]
+    assert layer.num_batches_tracked.item() == 1        # but it counts, as in PyTorch
 
 
 @pytest.mark.parametrize(("call", "words"), [

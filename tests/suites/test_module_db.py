@@ -34,8 +34,6 @@ SKIPPED = {
 }
 # A layer of which some sample differs from PyTorch today; when it no longer does, take it out.
 DIFFERS = {
-    **{f"BatchNorm{n}d": "an empty batch does not count in num_batches_tracked"
-       for n in (1, 2, 3)},
     "KLDivLoss": "the gradient to a negative target is NaN in PyTorch, sometimes a number here",
     "CrossEntropyLoss": "when every target is ignored, gradients are 0 in PyTorch, NaN here",
     "LinearCrossEntropyLoss": "only the function is offered",

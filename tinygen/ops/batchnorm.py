@@ -8,6 +8,7 @@ from typing import Any
 from .. import backend
 from ..primitive import primitive
 from ..tensor import Tensor
+from .creation import zeros
 from .elementwise import rsqrt
 from .norm import _floating, _of_nothing, _parts, _sum
 from .reduce import mean_p
@@ -183,7 +184,12 @@ def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight
     if count == 1:
         raise ValueError(f"[batch_norm] x: {tuple(x.shape)}: training needs more than one value "
                          "per channel")
-    if not x.size:              # an empty batch has no statistics, and moves none
+    if not x.size:              # an empty batch has no statistics and moves none, but it counts
+        if num_batches_tracked is not None:
+            nothing = zeros((x.shape[1],), dtype=x.dtype, device=x.device)
+            update_statistics(nothing, nothing, None, None, num_batches_tracked, momentum=0.0,
+                              correction=1.0)
+            num_batches_tracked.touch()
         return _empty(_floating(x, "batch_norm"), weight, bias)
     y, mean, var = batch_norm_p(_floating(x, "batch_norm"), weight, bias, eps=eps)
     _follow(mean, var, (running_mean, running_var, num_batches_tracked), momentum, count)
