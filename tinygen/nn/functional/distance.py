@@ -66,7 +66,7 @@ def pdist(input: Any, p: float = 2.0) -> Tensor:
         raise ValueError(f"[pdist] input must be (N, D), got {tuple(input.shape)}")
     if not p >= 0:
         raise ValueError(f"[pdist] p must not be negative, got {p}")
-    i, j = np.triu_indices(input.shape[0], 1)
+    i, j = (Tensor(k, device=input.device) for k in np.triu_indices(input.shape[0], 1))
     return _norm(ops.take(input, i, axis=0) - ops.take(input, j, axis=0), p, -1)
 
 

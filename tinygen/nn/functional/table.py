@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ... import ops
 from ...autograd import no_grad
 from ...ops.index import SLOT, scatter_index_p
@@ -94,7 +92,8 @@ def _bags(input: Tensor, offsets: Any, include_last: bool) -> tuple[Any, int]:
         if offsets is not None:
             raise ValueError("[embedding_bag] offsets go with an input of one axis; one of shape "
                              f"{input.shape} has a bag per row")
-        return np.repeat(np.arange(input.shape[0]), input.shape[1]), input.shape[0]
+        rows = ops.arange(input.shape[0], device=input.device)
+        return ops.repeat(rows, input.shape[1], 0), input.shape[0]
     if input.ndim != 1:
         raise ValueError(f"[embedding_bag] input must have one or two axes, got {input.shape}")
     if offsets is None:
@@ -110,7 +109,7 @@ def _bags(input: Tensor, offsets: Any, include_last: bool) -> tuple[Any, int]:
                          f"{n} numbers of the input; got {starts.tolist()}")
     if include_last and not starts.size:
         raise ValueError("[embedding_bag] include_last_offset=True needs at least one offset")
-    bags = ops.searchsorted(offsets, np.arange(n), side="right") - 1
+    bags = ops.searchsorted(offsets, ops.arange(n, device=input.device), side="right") - 1
     return bags, starts.size - include_last
 
 

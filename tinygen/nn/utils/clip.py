@@ -13,8 +13,8 @@ from ...autograd import no_grad
 from ...primitive import primitive
 from ...tensor import Tensor
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector",
-           "vector_to_parameters"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm",
+           "parameters_to_vector", "vector_to_parameters"]
 
 # -- clipping: primitives, so that kernels can replace them and a tape sees them ------------------
 
@@ -121,12 +121,28 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
         raise ValueError(f"[clip_grad_norm_] max_norm must be at least 0, got {max_norm!r}")
     grads = _gradients("clip_grad_norm_", parameters)
     total = _norm("clip_grad_norm_", grads, norm_type, error_if_nonfinite)
+    _scale(grads, total, max_norm)
+    return total
+
+
+def _scale(grads: list[Tensor], total: Tensor, max_norm: float) -> None:
     if grads:
         with no_grad(), np.errstate(all="ignore"):
             scale_to_norm(total, *grads, max_norm=float(max_norm))
         for g in grads:
             g.touch()
-    return total
+
+
+def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float,
+                          total_norm: Tensor) -> None:
+    """`clip_grad_norm_` with a norm that is known already, as from `get_total_norm`.
+
+    Raises:
+        ValueError: `max_norm` is negative or NaN.
+    """
+    if not max_norm >= 0:
+        raise ValueError(f"[clip_grads_with_norm_] max_norm must be at least 0, got {max_norm!r}")
+    _scale(_gradients("clip_grads_with_norm_", parameters), total_norm, max_norm)
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:

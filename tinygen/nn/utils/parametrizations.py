@@ -169,9 +169,9 @@ class _Orthogonal(Module):
                     close = 10 * n * float(np.finfo(base.dtype).eps)
                     if np.abs(base.swapaxes(-1, -2) @ base - np.eye(n)).max(initial=0) > close:
                         base = _orthonormal(base)
-                self.base = Tensor(base)
+                self.base = Tensor(base, device=value.device)
                 start = np.broadcast_to(-np.eye(*value.shape[-2:], dtype=value.dtype), value.shape)
-                return Tensor(start.copy())
+                return Tensor(start, device=value.device)
             if self.orthogonal_map != "householder":
                 raise NotImplementedError(
                     f"[orthogonal] orthogonal_map={self.orthogonal_map!r} cannot be assigned to "
@@ -180,7 +180,8 @@ class _Orthogonal(Module):
             a = np.ascontiguousarray(h.swapaxes(-1, -2))
             i = np.arange(k)
             a[..., i, i] = np.sign(a[..., i, i]) * np.where(tau == 0, -1, 1)
-            return Tensor(np.ascontiguousarray(a.swapaxes(-1, -2)) if wide else a)
+            return Tensor(np.ascontiguousarray(a.swapaxes(-1, -2)) if wide else a,
+                          device=value.device)
 
 
 def orthogonal(module: Module, name: str = "weight", orthogonal_map: str | None = None, *,
