@@ -58,13 +58,16 @@ class PackedSequence(_Fields):
         """Whether the data is on a GPU."""
         return self.data.device != "cpu"
 
-    def to(self, device: Any = None, dtype: Any = None) -> PackedSequence:
-        """The same sequences on another device or in another dtype; lengths stay on the CPU."""
-        if device is not None and str(device).partition(":")[0] not in ("cpu", "cuda", "gpu"):
-            device, dtype = None, device                 # called as `to("float64")`
-        data = self.data if dtype is None else self.data.astype(dtype)
-        data = data if device is None else data.to(device)
-        return self if data is self.data else PackedSequence(data, *self[1:])
+    def to(self, *args: Any, **options: Any) -> PackedSequence:
+        """The same in another dtype or on another device, where `batch_sizes` stays on the CPU.
+
+        Arguments as those of `Tensor.to`.
+        """
+        data = self.data.to(*args, **options)
+        if data is self.data:
+            return self
+        order, back = (i if i is None else i.to(data.device) for i in self[2:])
+        return PackedSequence(data, self.batch_sizes, order, back)
 
     def cpu(self) -> PackedSequence:
         """The same on the CPU."""
@@ -121,16 +124,16 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
     if found.max() > x.shape[0]:
         raise ValueError(f"[{op}] lengths has {found.max()}, and input {tuple(input.shape)} has "
                          f"{x.shape[0]} steps")
-    order = None
+    indices = None
     if not enforce_sorted:
         order = np.argsort(-found, kind="stable")
-        found, x = found[order], ops.take(x, order, axis=1)
+        indices = Tensor(order, device=x.device)
+        found, x = found[order], ops.take(x, indices, axis=1)
     elif (np.diff(found) > 0).any():
         raise ValueError(f"[{op}] lengths {found.tolist()} must be in decreasing order; pass "
                          "enforce_sorted=False for any order")
     valid = _valid(found)
-    return PackedSequence(x[:len(valid)][valid], valid.sum(1),
-                          None if order is None else Tensor(order))
+    return PackedSequence(x[:len(valid)][_mask_for(x, valid)], valid.sum(1), indices)
 
 
 def pack_sequence(sequences: Iterable[Any], enforce_sorted: bool = True) -> PackedSequence:
@@ -153,8 +156,8 @@ def pad_packed_sequence(sequence: PackedSequence, batch_first: bool = False,
         raise TypeError(f"[{op}] a PackedSequence is needed, got {type(sequence).__name__}")
     padded, lengths = padded_and_lengths(sequence, padding_value, total_length)
     if sequence.unsorted_indices is not None:
-        back = sequence.unsorted_indices.numpy()
-        padded, lengths = ops.take(padded, back, axis=1), lengths[back]
+        back = sequence.unsorted_indices
+        padded, lengths = ops.take(padded, back, axis=1), lengths[back.numpy()]
     return padded.swapaxes(0, 1) if batch_first else padded, Tensor(lengths)
 
 
@@ -229,7 +232,7 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     order = permutation.numpy()
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
-    return Tensor(inverse)
+    return Tensor(inverse, device=permutation.device)
 
 
 # -- checks ---------------------------------------------------------------------------------------
