@@ -11,6 +11,7 @@ from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .array_api import ArrayNamespaceInfo, from_dlpack
 from .backend import Generator
 from .checkpoint import checkpoint
+from .interop import offer_einops_backend as _offer_einops_backend
 from .ops import *  # noqa: F403
 from .random import bernoulli, manual_seed, multinomial, poisson, rand, randn
 from .serialization import load, save
@@ -28,6 +29,9 @@ e, pi, inf, nan, newaxis = _np.e, _np.pi, _np.inf, _np.nan, None
 def __array_namespace_info__() -> ArrayNamespaceInfo:
     """What this array API namespace can do: capabilities, devices, types."""
     return ArrayNamespaceInfo()
+
+
+_offer_einops_backend()
 
 
 def __getattr__(name: str) -> _Any:
