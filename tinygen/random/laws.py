@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import backend
 from ..backend import Generator
-from ..ops.elementwise import divide, equal, exp, log, log1p, sqrt, tan, where
+from ..ops.elementwise import divide, equal, exp, log, log1p, logical_and, sqrt, tan, where
 from ..ops.index import argsort
 from ..ops.reduce import cumsum
 from ..ops.shape import broadcast_to, expand_dims, stack
@@ -337,8 +337,8 @@ def categorical(p: Any, shape: Any = None, device: Any = None,
     edges = cumsum(p.astype(kind), axis=-1)
     u = uniform_p(generator=_stream(generator, device), shape=size, dtype=kind)
     # u < 1, but u * total may round up to the total: the last outcome with weight takes it
-    return ((expand_dims(u * edges[..., -1], -1) >= edges)
-            & (edges < edges[..., -1:])).sum(axis=-1)
+    passed = logical_and(expand_dims(u * edges[..., -1], -1) >= edges, edges < edges[..., -1:])
+    return passed.sum(axis=-1)
 
 
 def multinomial(p: Any, num_samples: int, replacement: bool = False, *, device: Any = None,

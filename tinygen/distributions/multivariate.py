@@ -1,0 +1,122 @@
+"""The multivariate normal distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import linalg, random
+from ..ops import broadcast_to, diagonal, expand_dims, log, matmul
+from ..tensor import Tensor
+from . import constraints
+from .distribution import LOG_2PI, Distribution, broadcast_all, lazy
+
+__all__ = ["MultivariateNormal"]
+
+
+def whitened(scale_tril: Tensor, x: Tensor) -> Tensor:
+    """The v with scale_tril v = x for vectors x, (..., d)."""
+    shape = np.broadcast_shapes(scale_tril.shape[:-2], x.shape[:-1])
+    d = x.shape[-1]
+    factor = broadcast_to(scale_tril, (*shape, d, d))
+    columns = expand_dims(broadcast_to(x, (*shape, d)), -1)
+    return linalg.solve_triangular(factor, columns, upper=False)[..., 0]
+
+
+def half_log_det(scale_tril: Tensor) -> Tensor:
+    """log det(scale_tril), half that of the covariance."""
+    return log(diagonal(scale_tril, axis1=-2, axis2=-1)).sum(axis=-1)
+
+
+def precision_to_tril(precision: Tensor) -> Tensor:
+    """The lower Cholesky factor of precision^-1: of the reversed precision, inverted."""
+    factor = linalg.cholesky(precision[..., ::-1, ::-1])
+    upper = factor[..., ::-1, ::-1].swapaxes(-1, -2)              # upper @ upper.T ... reversed
+    d = precision.shape[-1]
+    eye = np.eye(d, dtype=precision.dtype)
+    return linalg.solve_triangular(upper, broadcast_to(Tensor.wrap(eye), precision.shape),
+                                   upper=False)
+
+
+class MultivariateNormal(Distribution):
+    """Normal vectors (..., d) with mean `loc` and a covariance.
+
+    Exactly one of `covariance_matrix`, `precision_matrix` (its inverse) and `scale_tril` (its
+    lower Cholesky factor, which the others are turned into) is given, (..., d, d).
+    log p(x) = -(|L^-1 (x - loc)|^2 + d log(2 pi)) / 2 - log det L.
+    """
+
+    arg_constraints = {"loc": constraints.real_vector,
+                       "covariance_matrix": constraints.positive_definite,
+                       "precision_matrix": constraints.positive_definite,
+                       "scale_tril": constraints.lower_cholesky}
+    support = constraints.real_vector
+    has_rsample = True
+    _event_ndims = {"loc": 1, "covariance_matrix": 2, "precision_matrix": 2, "scale_tril": 2,
+                    "_unbroadcasted_scale_tril": 2}
+
+    def __init__(self, loc: Any, covariance_matrix: Any = None, precision_matrix: Any = None,
+                 scale_tril: Any = None, validate_args: bool | None = None):
+        given = {"covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix,
+                 "scale_tril": scale_tril}
+        named = [n for n, m in given.items() if m is not None]
+        if len(named) != 1:
+            raise ValueError("[MultivariateNormal] give exactly one of covariance_matrix, "
+                             f"precision_matrix and scale_tril, got {named or 'none of them'}")
+        name = named[0]
+        loc, = broadcast_all(loc)
+        matrix, = broadcast_all(given[name])
+        if not loc.ndim:
+            raise ValueError("[MultivariateNormal] loc must have at least one axis")
+        d = loc.shape[-1]
+        if matrix.ndim < 2 or matrix.shape[-2:] not in ((d, d), (matrix.shape[-1],) * 2) or (
+                d not in (1, matrix.shape[-1])):
+            raise ValueError(f"[MultivariateNormal] {name} has shape {matrix.shape}; loc "
+                             f"{loc.shape} needs (..., {d}, {d})")
+        batch = np.broadcast_shapes(loc.shape[:-1], matrix.shape[:-2])
+        d = matrix.shape[-1]
+        self.loc = broadcast_to(loc, (*batch, d))
+        self.__dict__[name] = broadcast_to(matrix, (*batch, d, d))
+        super().__init__(batch, (d,), validate_args)
+        if name != "scale_tril":
+            self.scale_tril = (linalg.cholesky(self.covariance_matrix)
+                               if name == "covariance_matrix"
+                               else precision_to_tril(self.precision_matrix))
+
+    @lazy
+    def covariance_matrix(self) -> Tensor:
+        """L L^T."""
+        return matmul(self.scale_tril, self.scale_tril.swapaxes(-1, -2))
+
+    @lazy
+    def precision_matrix(self) -> Tensor:
+        """The inverse of the covariance."""
+        return linalg.cholesky_inverse(self.scale_tril)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return (self.scale_tril * self.scale_tril).sum(axis=-1)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        noise = random.normal(self._extended_shape(sample_shape), dtype=self.loc.dtype,
+                              device=self.loc.device)
+        return self.loc + matmul(self.scale_tril, expand_dims(noise, -1))[..., 0]
+
+    def log_prob(self, value: Any) -> Tensor:
+        z = whitened(self.scale_tril, self._value(value) - self.loc)
+        d = self._event_shape[0]
+        return -0.5 * ((z * z).sum(axis=-1) + d * LOG_2PI) - half_log_det(self.scale_tril)
+
+    def entropy(self) -> Tensor:
+        d = self._event_shape[0]
+        return 0.5 * d * (1 + math.log(2 * math.pi)) + half_log_det(self.scale_tril)
