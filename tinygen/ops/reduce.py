@@ -265,9 +265,17 @@ def _(g, out, x, axis=None, keepdims=False):
     return restore_axes(g, x.ndim, axis) * ew.exp(x - out)
 
 
-def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over `axis`, without overflow."""
-    return logsumexp_p(x, axis=_axes(axis), keepdims=keepdims)
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False, b: Any = None) -> Tensor:
+    """log(sum(b * exp(x))) over `axis`, without overflow; the factors `b` are 1 if left out."""
+    if b is None:
+        return logsumexp_p(x, axis=_axes(axis), keepdims=keepdims)
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    counts = ew.not_equal(b, 0)
+    x = ew.where(counts, x, -math.inf)
+    top = max_p(x.detach(), axis=_axes(axis), keepdims=True)
+    top = ew.where(ew.isfinite(top), top, 0)
+    total = ew.log(sum_p(b * ew.exp(x - top), axis=_axes(axis), keepdims=True)) + top
+    return total if keepdims else total.squeeze(_axes(axis))
 
 
 @primitive(name="cumsum")

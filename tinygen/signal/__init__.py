@@ -1,3 +1,4 @@
-"""Signal processing: window functions (`tinygen.signal.windows`)."""
+"""Signal processing: convolution, correlation, window functions (`tinygen.signal.windows`)."""
 
 from . import windows
+from .filters import convolve, correlate

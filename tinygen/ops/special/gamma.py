@@ -8,10 +8,12 @@ from typing import Any
 
 from ...primitive import primitive
 from ...tensor import Tensor
-from ..elementwise import exp
+from ..elementwise import equal, exp, floor, greater, logical_and, remainder, sin, where
+from ..floating import copysign
 from .common import BERNOULLI, bernoulli_series, in_double, polynomial
 
-__all__ = ["beta", "betaln", "digamma", "gamma", "lgamma", "multigammaln", "polygamma", "zeta"]
+__all__ = ["beta", "betaln", "digamma", "gamma", "gammasgn", "lgamma", "multigammaln", "polygamma",
+           "rgamma", "zeta"]
 
 # -- the logarithm of the gamma function --------------------------------------------------------
 
@@ -242,3 +244,28 @@ def multigammaln(a: Any, d: int) -> Tensor:
     for i in range(1, d):
         total = total + lgamma(a - 0.5 * i)
     return total + d * (d - 1) / 4 * math.log(math.pi)
+
+
+def gammasgn(x: Any) -> Tensor:
+    """The sign of the gamma function: 1 above 0, alternating below; nan at the poles there.
+
+    At 0 it is the sign of the zero.
+    """
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    below = floor(x)
+    sign = 1 - 2 * remainder(below, 2)
+    pole = logical_and(equal(x, below), greater(0, x))
+    return where(equal(x, 0), copysign(1 + x, x),
+                 where(greater(x, 0), 1, where(pole, math.nan, sign)))
+
+
+def rgamma(x: Any) -> Tensor:
+    """1 / Gamma(x), smooth everywhere: Gamma(1 - x) sin(pi x) / pi below 1/2, 0 at the poles."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    low = greater(0.5, x)
+    below = where(low, x, 0)
+    nearest = floor(below + 0.5)
+    wave = sin(math.pi * (below - nearest)) * (1 - 2 * remainder(nearest, 2))
+    zero = equal(wave, 0)
+    reflected = gamma(where(logical_and(zero, greater(-150, below)), 1, 1 - below)) * wave
+    return where(low, reflected / math.pi, exp(-lgamma(where(low, 1, x))))

@@ -77,6 +77,14 @@ def _clip(x, a_min=None, a_max=None):
     return tg.clip(x, a_min, a_max)
 
 
+def _cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
+    """NumPy's cross: axes for both arguments and for the result."""
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    c = tg.cross(tg.moveaxis(as_tensor(a), axisa, -1), tg.moveaxis(as_tensor(b), axisb, -1))
+    return tg.moveaxis(c, -1, axisc)
+
+
 def _make_diagonal(x, offset=0, axis1=0, axis2=1):
     """autograd's own function: the last axis along a diagonal of two new axes."""
     return tg.diag_embed(x, offset, axis1, axis2)
@@ -90,7 +98,7 @@ _LISTS = """concatenate stack hstack vstack dstack column_stack row_stack array 
     broadcast_arrays meshgrid"""
 LISTS = _LISTS.split()
 SPECIAL = {
-    "clip": _clip, "make_diagonal": _make_diagonal, "linspace": _linspace,
+    "clip": _clip, "cross": _cross, "make_diagonal": _make_diagonal, "linspace": _linspace,
     "array": _array, "where": _where, "tile": _tile, "var": _ddof("var"), "std": _ddof("std"),
     "nanvar": _ddof("nanvar"), "nanstd": _ddof("nanstd"), "full": _full, "dot": _dot,
     "repeat": _repeat, "trace": _trace, "concatenate": _concatenate, "pad": _pad,
