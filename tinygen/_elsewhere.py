@@ -64,6 +64,8 @@ WORDS = {
     "vectorize": "stack([f(x) for x in xs]), or array expressions",
     "vmap": "stack([f(row) for row in x])",
     "nan_to_num_": "nan_to_num(x)",
+    "intersect1d": "isin(x, y), then x[...]", "setdiff1d": "isin(x, y, invert=True), then x[...]",
+    "union1d": "unique_values(concat([x, y]))", "setxor1d": "unique_counts(concat([x, y]))",
     "lexsort": "argsort(x), stable, once per key", "sort_complex": "sort(x)",
     "unique_consecutive": "diff(x) to find the places", "tril_indices_from": "tril_indices(n)",
     "triu_indices_from": "triu_indices(n)", "diag_indices_from": "diag_indices(n)",
@@ -118,6 +120,14 @@ def _elsewhere(name: str) -> str | None:
     return None
 
 
+def _plain(name: str) -> str:
+    """How a function that changes nothing in place is written here."""
+    import tinygen
+    if name in vars(tinygen):
+        return f"tinygen.{name}"
+    return f"tinygen.{WORDS[name].split('(')[0] if name in WORDS else _elsewhere(name) or name}"
+
+
 def _outside(name: str) -> str | None:
     for pattern, reason in OUTSIDE:
         if re.search(pattern, name):
@@ -135,10 +145,13 @@ def hint(name: str) -> str:
         return f"tinygen has no {name!r}; use tinygen.{place}"
     if name in Tensor.__dict__ and not name.startswith("__"):
         return f"tinygen has no {name!r}; use the method x.{name}(...)"
+    import tinygen
+    if name.endswith("_") and (name[:-1] in vars(tinygen) or _elsewhere(name[:-1])
+                               or name[:-1] in WORDS or name[:-1] in Tensor.__dict__):
+        return f"tinygen has no {name!r}: it gives new tensors; use x = {_plain(name[:-1])}(x, ...)"
     reason = _outside(name)
     if reason is not None:
         return f"tinygen has no {name!r}: {reason}"
-    import tinygen
     return f"module 'tinygen' has no attribute {name!r}{_close(name, list(vars(tinygen)))}"
 
 

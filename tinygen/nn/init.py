@@ -19,6 +19,13 @@ __all__ = ["calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "
            "xavier_normal_", "xavier_uniform_", "zeros_"]
 
 
+def __getattr__(name: str) -> Any:
+    if f"{name}_" in __all__:      # PyTorch's old names
+        raise AttributeError(f"tinygen.nn.init has no {name!r}; use {name}_, which fills a tensor "
+                             "in place")
+    raise AttributeError(f"module 'tinygen.nn.init' has no attribute {name!r}")
+
+
 def _place(tensor: Tensor, generator: Generator | None) -> dict[str, Any]:
     """Where to draw for `tensor`: on its device, unless a generator says otherwise."""
     device = tensor.device if generator is None else generator.device
