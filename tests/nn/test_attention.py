@@ -1,5 +1,7 @@
 """Attention against PyTorch's: masks, groups, weights, gradients of every input and parameter."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,16 +92,30 @@ def test_no_keys_no_width_and_no_queries():
                       arrays(np.random.default_rng(0), "float64", q, k, v), "float64")
 
 
-def test_many_heads_are_worked_on_in_tiles(monkeypatch):
-    from importlib import import_module
+@pytest.mark.parametrize("tile", [1, 30, 100, 2000])
+def test_tiles_of_heads_and_of_queries_change_nothing(monkeypatch, tile):
     module = import_module("tinygen.ops.attention")
-    floats = arrays(np.random.default_rng(0), "float64", (2, 3, 4, 5), (2, 3, 6, 5), (2, 1, 6, 2),
-                    (3, 1, 6))
-    for tile in (1, 30, 100):
+    monkeypatch.setattr(module, "TILE", tile)
+    rng = np.random.default_rng(0)
+    floats = arrays(rng, "float64", (2, 3, 40, 5), (2, 3, 30, 5), (2, 1, 30, 2), (3, 1, 30))
+    same_function(F.scaled_dot_product_attention,
+                  lambda q, k, v, m: theirs_sdpa(q, k, v.expand(2, 3, 30, 2), m), floats, "float64")
+    same_function(lambda *x: F.scaled_dot_product_attention(*x, is_causal=True),
+                  lambda q, k, v: theirs_sdpa(q, k, v.expand(2, 3, 30, 2), is_causal=True),
+                  floats[:3], "float64")
+    keep = rng.integers(0, 2, (2, 3, 40, 30)) * 2.0
+
+    def run(offset):
+        mine = [tg.Tensor(a, requires_grad=True) for a in floats]
+        out = tg.attention(*mine, tg.Tensor(keep), causal=True, offset=offset)
+        out.backward(np.cos(np.arange(out.size)).reshape(out.shape))
+        return [out.data, *(t.grad.data for t in mine)]
+    for offset in (-20, 7):
+        found = run(offset)
+        monkeypatch.setattr(module, "TILE", 1 << 30)
+        for y, r in zip(found, run(offset), strict=True):
+            np.testing.assert_allclose(y, r, rtol=1e-10, atol=1e-12)
         monkeypatch.setattr(module, "TILE", tile)
-        same_function(F.scaled_dot_product_attention,
-                      lambda q, k, v, m: theirs_sdpa(q, k, v.expand(2, 3, 6, 2), m), floats,
-                      "float64")
 
 
 def test_dropout_keeps_the_mean_and_draws_from_the_generator():

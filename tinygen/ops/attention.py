@@ -10,7 +10,7 @@ al., "FlashAttention", NeurIPS 2022.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -66,68 +66,75 @@ def attention_p(xp, q, k, v, mask=None, keep=None, *, causal, offset, scale):
     """
     lead, q, k, v, mask, keep = _spread(xp, q, k, v, mask, keep)
     y = xp.empty((*lead, q.shape[-2], v.shape[-1]), q.dtype)
-    lse = xp.empty((*lead, q.shape[-2]), q.dtype)
-    for i in _tiles(xp, lead, q.shape[-2] * k.shape[-2]):
-        s = _scores(xp, q[i], k[i], mask, i, causal, offset, scale)        # (..., L, S)
+    lse = xp.empty((*lead, q.shape[-2], 1), q.dtype)
+    for rows, keys, first in _tiles(xp, lead, q.shape[-2], k.shape[-2], causal, offset):
+        s = _scores(xp, q[rows], k[keys], _part(mask, rows, keys), causal, first + offset, scale)
         top = s.max(axis=-1, keepdims=True, initial=-math.inf)
         top[top == -math.inf] = 0                                          # no key: exp gives 0
         s -= top
-        xp.exp(s, out=s)
+        xp.exp(s, out=s)                                                   # (..., L, S)
         total = s.sum(axis=-1, keepdims=True)
         total[total == 0] = 1
         s *= 1 / total
         if keep is not None:
-            s *= keep[i]
-        xp.matmul(s, v[i], out=y[i])
-        lse[i] = (xp.log(total) + top)[..., 0]
-    return y, lse
+            s *= _part(keep, rows, keys)
+        xp.matmul(s, v[keys], out=y[rows])
+        lse[rows] = xp.log(total) + top
+    return y, lse[..., 0]
 
 
 @attention_p.vjp_joint
 def _(needs, gs, ys, q, k, v, mask=None, keep=None, *, causal, offset, scale):
     xp, (g,), (y, lse) = backend.array_module(q), gs, ys
     lead, q, k, v, mask, keep = _spread(xp, q, k, v, mask, keep)
-    gq, gk, gv = (xp.empty((*lead, *x.shape[-2:]), q.dtype) if needed else None
+    gq, gk, gv = (xp.zeros((*lead, *x.shape[-2:]), q.dtype) if needed else None
                   for x, needed in zip((q, k, v), needs, strict=False))
-    inner = (g * y).sum(axis=-1, keepdims=True)                            # sum_j p_ij dp_ij
     full = (*lead, q.shape[-2], k.shape[-2])
-    g_mask = xp.empty(full, q.dtype) if len(needs) > 3 and needs[3] else None
-    for i in _tiles(xp, lead, q.shape[-2] * k.shape[-2]):
-        p = _scores(xp, q[i], k[i], mask, i, causal, offset, scale)
-        p -= lse[i][..., None]
+    g_mask = xp.zeros(full, q.dtype) if len(needs) > 3 and needs[3] else None
+    inner = (g * y).sum(axis=-1, keepdims=True)                            # sum_j p_ij dp_ij
+    lse = lse[..., None]
+    for rows, keys, first in _tiles(xp, lead, q.shape[-2], k.shape[-2], causal, offset):
+        p = _scores(xp, q[rows], k[keys], _part(mask, rows, keys), causal, first + offset, scale)
+        p -= lse[rows]
         xp.exp(p, out=p)                                                   # the weights
+        kept = _part(keep, rows, keys)
         if gv is not None:
-            xp.matmul((p if keep is None else p * keep[i]).swapaxes(-1, -2), g[i], out=gv[i])
+            gv[keys] += xp.matmul((p if kept is None else p * kept).swapaxes(-1, -2), g[rows])
         if gq is None and gk is None and g_mask is None:
             continue
-        ds = xp.matmul(g[i], v[i].swapaxes(-1, -2))
-        if keep is not None:
-            ds *= keep[i]
-        ds -= inner[i]
+        ds = xp.matmul(g[rows], v[keys].swapaxes(-1, -2))
+        if kept is not None:
+            ds *= kept
+        ds -= inner[rows]
         ds *= p
         if g_mask is not None:
-            g_mask[i] = ds
+            g_mask[(*rows, keys[-1])] = ds
         if gq is not None:
-            xp.matmul(ds, k[i], out=gq[i])
+            xp.matmul(ds, k[keys], out=gq[rows])
         if gk is not None:
-            xp.matmul(ds.swapaxes(-1, -2), q[i], out=gk[i])
+            gk[keys] += xp.matmul(ds.swapaxes(-1, -2), q[rows])
     for gx in (gq, gk):
         if gx is not None:
             gx *= scale
     return gq, gk, gv, g_mask
 
 
-def _scores(xp: Any, q: Any, k: Any, mask: Any, i: Any, causal: bool, offset: int,
-            scale: float) -> Any:
+def _scores(xp: Any, q: Any, k: Any, mask: Any, causal: bool, offset: int, scale: float) -> Any:
     """q k^T scale + mask of one tile; -inf where a query does not see a key."""
     s = xp.matmul(q * scale, k.swapaxes(-1, -2))
     if causal:
-        s[..., ~_allowed(xp, s.shape[-2], s.shape[-1], offset)] = -math.inf
+        hidden = ~_allowed(xp, s.shape[-2], s.shape[-1], offset)
+        xp.copyto(s, -math.inf, where=hidden)
     if mask is not None and mask.dtype.kind == "b":
-        s[~mask[i]] = -math.inf
+        xp.copyto(s, -math.inf, where=~mask)
     elif mask is not None:
-        s += mask[i]
+        s += mask
     return s
+
+
+def _part(m: Any, rows: tuple[Any, ...], keys: tuple[Any, ...]) -> Any:
+    """The tile of a mask (..., L, S), if there is one."""
+    return m if m is None else m[(*rows, keys[-1])]
 
 
 def _spread(xp: Any, q: Any, k: Any, v: Any, mask: Any, keep: Any) -> tuple[Any, ...]:
@@ -139,12 +146,31 @@ def _spread(xp: Any, q: Any, k: Any, v: Any, mask: Any, keep: Any) -> tuple[Any,
     return lead, q, k, v, mask, keep
 
 
-def _tiles(xp: Any, lead: tuple[int, ...], size: int) -> Iterable[tuple[int, ...]]:
-    """Indices of so many leading axes that one tile of the scores has at most TILE elements."""
+Index = tuple[Any, ...]
+
+
+def _tiles(xp: Any, lead: tuple[int, ...], length: int, keys: int, causal: bool,
+           offset: int) -> Iterator[tuple[Index, Index, int]]:
+    """Indices of queries (..., L, E) and keys (..., S, E) whose scores, at most TILE elements or
+    so, are worked on together, and the number of the first query.
+
+    A causal tile has the keys only that its queries may see.
+    """
+    if xp is not np:
+        yield (..., slice(None)), (..., slice(None)), 0
+        return
     depth = 0
-    while xp is np and depth < len(lead) and math.prod(lead[depth:]) * size > TILE:
+    while depth < len(lead) and math.prod(lead[depth:]) * length * keys > TILE:
         depth += 1
-    return np.ndindex(lead[:depth])
+    rest = (slice(None),) * (len(lead) - depth)
+    step = max(16, TILE // max(1, keys))
+    if causal:
+        step = min(step, max(64, length // 4))   # fewer rows save more keys, until calls cost more
+    for i in np.ndindex(lead[:depth]):
+        for first in range(0, length, step):
+            stop = min(first + step, length)
+            seen = min(keys, max(0, stop + offset)) if causal else keys
+            yield (*i, *rest, slice(first, stop)), (*i, *rest, slice(0, seen)), first
 
 
 @attention_p.explains
