@@ -119,6 +119,11 @@ def test_swiglu_is_the_formula():
     assert net(tg.zeros((2, 4))).shape == (2, 4)
 
 
+def test_hardtanh_takes_its_older_names():
+    layer = nn.Hardtanh(min_value=-0.5, max_value=2.5)
+    assert layer(tg.Tensor([-1.0, 1.0, 3.0])).tolist() == [-0.5, 1.0, 2.5]
+
+
 def test_rrelu_draws_a_slope_per_element():
     x = tg.Tensor(-np.ones((200, 100)), requires_grad=True)
     y = nn.RReLU(0.2, 0.6, generator=tg.Generator(0))(x)
