@@ -192,6 +192,8 @@ def _triangular(x: Any) -> Any:
 
 
 def _symmetric(x: Any) -> Any:
+    if x.shape[-1] != x.shape[-2]:
+        return backend.array_module(x).full(x.shape[:-2], False)
     return (abs(x - x.swapaxes(-1, -2)) <= _slack(x) * (1 + abs(x))).all(axis=(-2, -1))
 
 
@@ -250,7 +252,8 @@ simplex = _Test("Simplex()", lambda x: (x >= 0).all(axis=-1)
 lower_triangular = _Test("LowerTriangular()", _triangular, 2)
 lower_cholesky = _Test("LowerCholesky()", lambda x: _triangular(x) & (
     x.diagonal(axis1=-2, axis2=-1) > 0).all(axis=-1), 2)
-square = _Test("Square()", lambda x: x.all(axis=(-2, -1)) | (x.shape[-1] == x.shape[-2]), 2)
+square = _Test("Square()", lambda x: backend.array_module(x).full(
+    x.shape[:-2], x.shape[-1] == x.shape[-2]), 2)
 symmetric = _Test("Symmetric()", _symmetric, 2)
 positive_semidefinite = _Test("PositiveSemidefinite()", lambda x: _definite(x, True), 2)
 positive_definite = _Test("PositiveDefinite()", lambda x: _definite(x, False), 2)
