@@ -158,3 +158,20 @@ def test_bce_at_certainty_has_the_slope_of_torch():
     nn.functional.binary_cross_entropy(ours, tg.Tensor(t)).backward()
     torch.nn.functional.binary_cross_entropy(theirs, torch.tensor(t)).backward()
     close(ours.grad, theirs.grad, "float64", "gradient")
+
+
+def test_ctc_has_torchs_gradient_for_numbers_that_are_no_log_probabilities():
+    x = np.random.default_rng(1).normal(-1, 0.7, (6, 2, 4))
+    how = ([[1, 2, 2], [3, 1, 0]], [6, 4], [3, 2])
+    ours, theirs = tg.Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    nn.functional.ctc_loss(ours, *how).backward()
+    torch.nn.functional.ctc_loss(theirs, *map(torch.tensor, how)).backward()
+    close(ours.grad, theirs.grad, "float64", "gradient")
+
+
+def test_ctc_targets_that_do_not_fit_are_infinite_without_a_slope():
+    x = tg.Tensor(np.log(np.full((2, 1, 3), 1 / 3)), requires_grad=True)
+    loss = nn.functional.ctc_loss(x, [[1, 1]], [2], [2])      # a repetition needs a blank between
+    assert loss.item() == np.inf
+    loss.backward()
+    assert not x.grad.numpy().any()

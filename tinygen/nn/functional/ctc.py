@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...ops.ctc import centred, ctc_p
+from ...ops.ctc import ctc_p
 from ...ops.loss import checked
 from ...tensor import Tensor
 
@@ -26,7 +26,9 @@ def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
         reduction: ``"mean"`` divides each loss by its target length, then averages.
         zero_infinity: targets that do not fit into their frames give 0 instead of infinity.
 
-    The gradient is PyTorch's: that of `log_softmax` inputs.
+    The gradient to log_probs is PyTorch's: exp(log_probs) less the posterior probability of each
+    class at each frame. It is the true one for what `log_softmax` has made. Targets that do not
+    fit get no gradient (PyTorch: nan).
 
     Source: A. Graves et al., "Connectionist Temporal Classification", ICML 2006.
     """
@@ -47,7 +49,11 @@ def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise ValueError(f"[{op}] targets hold numbers from {labels.min()} to {labels.max()}; "
                          f"there are {classes} classes")
-    loss = ctc_p(centred(log_probs), Tensor(labels), Tensor(frames), Tensor(counts), blank=blank)
+    device = getattr(log_probs, "device", "cpu")
+    lengths = Tensor(frames).to(device)
+    loss: Any = ctc_p(log_probs, Tensor(labels).to(device), lengths, Tensor(counts).to(device),
+                 blank=blank)
+    loss = loss + _nothing(log_probs, lengths, ops.isfinite(loss))
     if zero_infinity:
         loss = ops.where(ops.isinf(loss), 0, loss)
     if reduction == "none":
@@ -55,6 +61,17 @@ def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
     if reduction == "sum":
         return ops.sum(loss)
     return ops.mean(loss / Tensor(np.maximum(counts, 1), dtype=loss.dtype))
+
+
+def _nothing(log_probs: Any, lengths: Tensor, possible: Tensor) -> Any:
+    """0 for each sequence, with the gradient exp(log_probs) at the frames that count.
+
+    It is what `log_softmax` adds to the gradient of its input, so that it does no harm there.
+    """
+    steps = log_probs.shape[0]
+    counts = (ops.arange(steps)[:, None].to(lengths.device) < lengths) & possible     # (T, N)
+    total = ops.sum(ops.where(counts[:, :, None], ops.exp(log_probs), 0), axis=(0, 2))
+    return total - total.detach() if isinstance(total, Tensor) else total * 0
 
 
 def _lengths(value: Any, n: int, most: int | None, name: str, what: str, op: str) -> np.ndarray:
