@@ -12,7 +12,17 @@ from typing import Any
 from .. import backend
 from ..primitive import RECORD, local, primitive
 from ..tensor import Tensor
-from . import activation, bitwise, elementwise, index, linalg, reduce, shape, torch_methods
+from . import (
+    activation,
+    bitwise,
+    elementwise,
+    index,
+    linalg,
+    linalg_methods,
+    reduce,
+    shape,
+    torch_methods,
+)
 from .dtypes import same_kind
 
 # -- operators ----------------------------------------------------------------------------------
@@ -266,12 +276,13 @@ def _install_methods() -> None:
     Tensor.round = lambda self, decimals=0: elementwise.round_(self, decimals=decimals)  # type: ignore[attr-defined]
     Tensor.T = property(shape.transpose)  # type: ignore[assignment, method-assign]
     Tensor.mT = property(shape.matrix_transpose)  # type: ignore[attr-defined]
+    Tensor.mH = Tensor.H = Tensor.mT  # type: ignore[attr-defined]  # numbers are real
     Tensor.cpu = lambda self: to(self, device="cpu")  # type: ignore[attr-defined]
     Tensor.cuda = lambda self, device="cuda": to(self, device=device)  # type: ignore[attr-defined]
-    for name, fn in torch_methods.METHODS.items():
+    for name, fn in (torch_methods.METHODS | linalg_methods.METHODS).items():
         if name not in Tensor.__dict__:
             setattr(Tensor, name, _bind(fn))
-    for name in torch_methods.IN_PLACE.split():
+    for name in (*torch_methods.IN_PLACE.split(), *linalg_methods.IN_PLACE.split()):
         setattr(Tensor, f"{name}_", torch_methods.in_place(name, getattr(Tensor, name)))
 
 
