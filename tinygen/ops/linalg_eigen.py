@@ -30,6 +30,15 @@ def _inverse_gaps(values: Any) -> Any:
     return _inverse_or_zero(values[..., None, :] - values[..., :, None])
 
 
+def _unused(g: Any) -> bool:
+    """True for a bare gradient of zeros: nothing used the vectors, and their part is left out.
+
+    Half the time of eigvalsh and svdvals with their gradients. Tensors are not looked into: a
+    tape could meet other values later.
+    """
+    return not isinstance(g, Tensor) and not g.any()
+
+
 # -- symmetric matrices -------------------------------------------------------------------------
 
 
@@ -44,6 +53,8 @@ def eigh_p(xp, x, *, uplo):
 def _(g, out, x, uplo):
     """V (diag(g_w) + F * (V^T g_v)) V^T, made symmetric."""
     (gw, gv), (w, v) = g, out
+    if _unused(gv):
+        return matmul(v * gw[..., None, :], _mT(v))
     inner = matmul(_mT(v), gv) * _inverse_gaps(w) + gw[..., None] * eye_like(w, w.shape[-1])
     return symmetric_part(matmul(matmul(v, inner), _mT(v)))
 
@@ -108,6 +119,8 @@ def _(g, out, x, full):
     m, n, k = x.shape[-2], x.shape[-1], s.shape[-1]
     if full:              # the columns past k span what is left, in any way: no gradient
         u, gu, vh, gvh = u[..., :k], gu[..., :k], vh[..., :k, :], gvh[..., :k, :]
+    if _unused(gu) and _unused(gvh):
+        return matmul(u * gs[..., None, :], vh)
     gaps = _inverse_gaps(s * s)
     turn_u, turn_v = matmul(_mT(u), gu), matmul(vh, _mT(gvh))
     inner = ((turn_u - _mT(turn_u)) * gaps * s[..., None, :]
