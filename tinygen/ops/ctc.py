@@ -94,13 +94,24 @@ def _forward(xp: Any, emitted: Any, labels: Any, blank: int) -> Any:
     _, skip = _paths(xp, labels, blank)
     alpha = xp.full(emitted.shape, NEVER, emitted.dtype)
     alpha[:1, :, :2] = emitted[:1, :, :2]
+    no_skip = xp.where(skip, 0, NEVER).astype(alpha.dtype)
     for t in range(1, len(emitted)):
-        ways = alpha[t - 1].copy()
-        ways[:, 1:] = xp.logaddexp(ways[:, 1:], alpha[t - 1, :, :-1])
-        ways[:, 2:] = xp.where(skip[:, 2:], xp.logaddexp(ways[:, 2:], alpha[t - 1, :, :-2]),
-                               ways[:, 2:])
-        alpha[t] = ways + emitted[t]
+        alpha[t] = _three(xp, alpha[t - 1], no_skip) + emitted[t]
     return alpha
+
+
+def _three(xp: Any, scores: Any, no_skip: Any) -> Any:
+    """log of the summed exp: of a state, the one before it, and the one before a skipped blank.
+
+    Three exponentials and one logarithm of whole arrays: twice as fast as xp.logaddexp twice.
+    """
+    n, width = scores.shape
+    wide = xp.full((n, width + 2), NEVER, scores.dtype)
+    wide[:, 2:] = scores
+    ways = xp.stack([scores, wide[:, 1:-1], wide[:, :-2] + no_skip])          # (3, N, 2 S + 1)
+    top = ways.max(axis=0)
+    top = xp.where(top == NEVER, 0, top).astype(scores.dtype)
+    return xp.log(xp.exp(ways - top).sum(axis=0)) + top
 
 
 def _last(xp: Any, alpha: Any, frames: Any, label_lengths: Any) -> Any:
@@ -128,14 +139,12 @@ def _(needs, g, out, log_probs, labels, input_lengths, label_lengths, *, blank):
         finish = xp.where(ends, 0, NEVER).astype(emitted.dtype)
         possible = xp.isfinite(out)
         out, g = xp.where(possible, out, 0), xp.where(possible, g, 0)   # no reading: no slope
+        back = xp.full(states.shape, NEVER, emitted.dtype)
+        back[:, 2:] = xp.where(skip[:, 2:], 0, NEVER)[:, ::-1]
         beta = xp.full(states.shape, NEVER, emitted.dtype)     # readings of what follows frame t
         for t in range(steps - 1, -1, -1):
-            if t + 1 < steps:
-                after = beta + emitted[t + 1]
-                beta = after.copy()
-                beta[:, :-1] = xp.logaddexp(beta[:, :-1], after[:, 1:])
-                beta[:, :-2] = xp.where(skip[:, 2:], xp.logaddexp(beta[:, :-2], after[:, 2:]),
-                                        beta[:, :-2])
+            if t + 1 < steps:                              # the same steps, read backwards
+                beta = _three(xp, (beta + emitted[t + 1])[:, ::-1], back)[:, ::-1]
             beta = xp.where((t == input_lengths - 1)[:, None], finish, beta)
             share[t] = xp.exp(share[t] + beta + out[:, None]) * (t < input_lengths)[:, None]
     gradient = xp.zeros_like(log_probs)

@@ -347,8 +347,11 @@ def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0)
     if delta <= 0:
         raise ValueError(f"[huber_loss] delta must be positive, got {delta}")
     x, target = _same_shape(x, target, "huber_loss")
-    d = absolute(x - target)
-    return reduced(where(less(d, delta), 0.5 * d * d, delta * (d - 0.5 * delta)), reduction)
+    return reduced(_huber(absolute(x - target), delta), reduction)
+
+
+def _huber(d: Any, delta: float) -> Any:
+    return where(less(d, delta), 0.5 * d * d, delta * (d - 0.5 * delta))
 
 
 def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -356,9 +359,9 @@ def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1
     checked(reduction, "smooth_l1_loss")
     if beta < 0:
         raise ValueError(f"[smooth_l1_loss] beta must not be negative, got {beta}")
-    if beta == 0:
-        return l1_loss(x, target, reduction)
-    return huber_loss(x, target, reduction, beta) / beta
+    x, target = _same_shape(x, target, "smooth_l1_loss")
+    d = absolute(x - target)
+    return reduced(d if beta == 0 else _huber(d, beta) / beta, reduction)
 
 
 def kl_div(log_q: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
