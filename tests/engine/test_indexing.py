@@ -225,3 +225,18 @@ def test_values_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"\[put_index\].*value: float32 \(2,\)"):
         y[0] = tg.ones((2,))
     assert y.tolist() == np.zeros((4, 3)).tolist()
+
+
+def test_gradients_reach_the_places_of_narrow_and_negative_indices():
+    x = tg.zeros(300, requires_grad=True)
+    for index in (np.array([3, 255, 3], np.uint8), np.array([-1, 5, -1], np.int8)):
+        x.grad = None
+        (x[index] * np.array([1.0, 2.0, 4.0])).sum().backward()
+        expected = np.zeros(300)
+        np.add.at(expected, index, [1.0, 2.0, 4.0])
+        assert np.array_equal(x.grad.numpy(), expected)
+
+
+def test_scatter_add_refuses_an_index_out_of_bounds():
+    with pytest.raises(IndexError, match="out of bounds for axis 0 with size 2"):
+        tg.scatter_add(tg.zeros(2, 3), np.array([[0, 1, 5]]), tg.ones(1, 3))

@@ -35,8 +35,6 @@ SKIPPED = {
 # A layer of which some sample differs from PyTorch today; when it no longer does, take it out.
 DIFFERS = {
     "KLDivLoss": "the gradient to a negative target is NaN in PyTorch, sometimes a number here",
-    "CrossEntropyLoss": "when every target is ignored, gradients are 0 in PyTorch, NaN here",
-    "LinearCrossEntropyLoss": "only the function is offered",
 }
 LAYERS = {info.name.removeprefix("nn."): info for info in module_db}
 

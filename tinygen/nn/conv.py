@@ -12,6 +12,7 @@ from .module import Module
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
+KINDS = {1: "signal", 2: "image", 3: "volume"}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -65,12 +66,12 @@ class _Conv(Module):
     def _check(self, input: Any) -> None:
         shape, n = tuple(input.shape), self.axes
         if len(shape) not in (n + 1, n + 2):
-            raise ValueError(f"[{type(self).__name__}] expected an input (N, C, {LETTERS[n]}) or "
-                             f"(C, {LETTERS[n]}), got shape {shape}")
+            raise ValueError(f"[{type(self).__name__}] expected {KINDS[n]}s (N, C, {LETTERS[n]}) "
+                             f"or one {KINDS[n]} (C, {LETTERS[n]}), got x of shape {shape}")
         if shape[-n - 1] != self.in_channels:
             raise ValueError(
                 f"[{type(self).__name__}] expected {self.in_channels} input channels, got "
-                f"{shape[-n - 1]}: the input has shape {shape}, weight {self.weight.shape}")
+                f"{shape[-n - 1]}: x has shape {shape}, weight {self.weight.shape}")
 
     def extra_repr(self) -> str:
         none, ones = (0,) * self.axes, (1,) * self.axes

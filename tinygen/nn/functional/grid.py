@@ -78,12 +78,17 @@ def grid_sample(input: Any, grid: Any, mode: str = "bilinear", padding_mode: str
     taps = [_taps(c, m, mode, padding_mode, corners) for c, m in zip(coordinates, image,
                                                                      strict=True)]
     y: Any = 0
-    for chosen in itertools.product(*taps):
-        rows, weight = first, None
-        for axis, (index, share) in enumerate(chosen):
-            rows = rows + index * math.prod(image[axis + 1:])
-            weight = share if weight is None else weight * share
-        y = y + pixels[rows] * ops.expand_dims(weight, -1)        # (N, H'*W', C)
+    for row in taps[0]:                # all taps of a row at once: their gradients are added once
+        rows, weights = [], []
+        for chosen in itertools.product([row], *taps[1:]):
+            index, weight = first, 1.0
+            for axis, (place, share) in enumerate(chosen):
+                index = index + place * math.prod(image[axis + 1:])
+                weight = weight * share
+            rows.append(index)
+            weights.append(weight)
+        picked = pixels[ops.stack(rows)]                          # (taps, N, H'*W', C)
+        y = y + (picked * ops.expand_dims(ops.stack(weights), -1)).sum(axis=0)
     y = ops.reshape(y, (grid.shape[0], *places, input.shape[1]))
     return ops.permute_dims(y, (0, n + 1, *range(1, n + 1)))
 
