@@ -128,35 +128,22 @@ def multi_head_attention_forward(
     batched = _checked_shapes(query, key, value, key_padding_mask, attn_mask, num_heads)
     batch = 0 if batch_first and batched else 1
     if not batched:
-        same = query is key and key is value
-        q3, k3, v3 = (ops.expand_dims(x, 1) for x in (query, key, value))
-        query, key, value = (q3, q3, q3) if same else (q3, k3, v3)
+        query, key, value = _expanded(query, key, value)
         if key_padding_mask is not None:
             key_padding_mask = ops.expand_dims(key_padding_mask, 0)
-    embed_dim = query.shape[2]
-    if embed_dim != embed_dim_to_check or embed_dim % num_heads:
-        raise ValueError(f"{_OP} query {tuple(query.shape)} has width {embed_dim}; expected "
-                         f"{embed_dim_to_check}, a multiple of num_heads = {num_heads}")
-    if is_causal and attn_mask is None and cache is None:
-        raise ValueError(f"{_OP} is_causal=True is a hint about attn_mask, which must be given "
-                         "too (nn.Transformer.generate_square_subsequent_mask makes it)")
-    if cache is not None and (bias_k is not None or add_zero_attn or static_k is not None
-                              or static_v is not None):
-        raise ValueError(f"{_OP} a cache cannot be combined with add_bias_kv, add_zero_attn or "
-                         "static keys and values")
+    _checked_options(query, embed_dim_to_check, num_heads, is_causal and attn_mask is None, cache,
+                     (bias_k, add_zero_attn or None, static_k, static_v))
 
     weights = ((q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight
                else in_proj_weight)
     known = cache is not None and cache.static and cache.length > 0
-    q, k, v = _projected(query, key, value, weights, in_proj_bias, embed_dim, known)
+    q, k, v = _projected(query, key, value, weights, in_proj_bias, known)
     k, v = _with_bias(k, v, bias_k, bias_v, static_k, static_v, batch)
-    past = 0
-    q = _heads(q, num_heads, batch)
+    q = _heads(q, num_heads, batch)                                        # (N, H, L, E / H)
     k, v = (x if x is None else _heads(x, num_heads, batch) for x in (k, v))
-    if static_k is not None:
-        k = _static(static_k, "static_k", q)
-    if static_v is not None:
-        v = _static(static_v, "static_v", q)
+    k = k if static_k is None else _static(static_k, "static_k", q)
+    v = v if static_v is None else _static(static_v, "static_v", q)
+    past = 0
     if cache is not None:
         past = 0 if cache.static else cache.length
         k, v = (cache.keys, cache.values) if known else cache.append(k, v)
@@ -177,11 +164,8 @@ def multi_head_attention_forward(
     else:
         keep = _kept((*q.shape[:3], k.shape[2]), dropped, q, generator) if dropped else None
         out = ops.attention(q, k, v, mask, keep, causal=causal, offset=past)
-    n, length = q.shape[0], q.shape[2]
     out = ops.permute_dims(out, (0, 2, 1, 3) if batch == 0 else (2, 0, 1, 3))
-    out = ops.reshape(out, (n, length, embed_dim) if batch == 0 else (length, n, embed_dim))
-    out = ops.linear(out, out_proj_weight) if out_proj_bias is None else ops.linear(
-        out, out_proj_weight, out_proj_bias)
+    out = _linear(ops.reshape(out, tuple(query.shape)), out_proj_weight, out_proj_bias)
     if not batched:
         out, shown = ops.squeeze(out, 1), shown if shown is None else ops.squeeze(shown, 0)
     return out, shown
@@ -214,13 +198,35 @@ def _checked_shapes(query: Any, key: Any, value: Any, padding: Any, mask: Any,
     return ndim == 3
 
 
-def _projected(query: Any, key: Any, value: Any, weights: Any, bias: Any, embed_dim: int,
+def _expanded(query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
+    """(L, E) as (L, 1, E); what was one tensor stays one."""
+    if query is key and key is value:
+        x = ops.expand_dims(query, 1)
+        return x, x, x
+    return ops.expand_dims(query, 1), ops.expand_dims(key, 1), ops.expand_dims(value, 1)
+
+
+def _checked_options(query: Any, embed_dim: int, heads: int, hint_alone: bool, cache: Any,
+                     not_cached: tuple[Any, ...]) -> None:
+    """Refuse widths and options that do not go together."""
+    if query.shape[2] != embed_dim or embed_dim % heads:
+        raise ValueError(f"{_OP} query {tuple(query.shape)} has width {query.shape[2]}; expected "
+                         f"{embed_dim}, a multiple of num_heads = {heads}")
+    if hint_alone and cache is None:
+        raise ValueError(f"{_OP} is_causal=True is a hint about attn_mask, which must be given "
+                         "too (nn.Transformer.generate_square_subsequent_mask makes it)")
+    if cache is not None and any(x is not None for x in not_cached):
+        raise ValueError(f"{_OP} a cache cannot be combined with add_bias_kv, add_zero_attn or "
+                         "static keys and values")
+
+
+def _projected(query: Any, key: Any, value: Any, weights: Any, bias: Any,
                known: bool) -> tuple[Any, Any, Any]:
     """W_q query, W_k key, W_v value; one product where they are the same tensor.
 
     `known`: keys and values lie in a cache already, and only the query is projected.
     """
-    e = embed_dim
+    e = query.shape[-1]
     packed = not isinstance(weights, tuple)
     if packed and query is key and key is value and not known:
         all_three = _linear(query, weights, bias)                     # (..., 3E)
