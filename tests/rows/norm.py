@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation and bags of rows; what is written in place is exempt."""
+"""Limits, root-mean-square normalisation, bags of rows; what is written in place is exempt."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.drawing import Case, Sample, between, far_from_zero, flags, shapes, whole
+from tests.families import unary_with
 from tests.layer_calls import optional
 
 
@@ -40,6 +41,11 @@ def bags_reference(rows, bags, keep=None, *, count):
 
 
 CASES = [
+    unary_with("hardtanh", lambda x, low, high: np.clip(x, low, high),
+               {"low": st.sampled_from([-1.0, 0.0]), "high": st.sampled_from([0.5, 1.5])},
+               avoid=lambda low, high: (low, high)),
+    unary_with("softshrink", lambda x, lambd: np.sign(x) * np.maximum(np.abs(x) - lambd, 0),
+               {"lambd": st.sampled_from([0.0, 0.5, 1.0])}, avoid=lambda lambd: (-lambd, lambd)),
     Case("argmax_in_bags", bags_sample, bags_reference, inputs=()),
     Case("rms_norm", rms_norm_sample, rms_norm_reference, inputs=(0, 1), single=2e-4, half=None),
 ]

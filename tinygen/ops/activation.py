@@ -7,7 +7,16 @@ from typing import Any
 
 from ..primitive import primitive
 from ..tensor import Tensor
-from .elementwise import exp, greater, less_equal, where
+from .elementwise import (
+    absolute,
+    exp,
+    greater,
+    greater_equal,
+    less_equal,
+    logical_not,
+    logical_or,
+    where,
+)
 from .pieces import in_pieces
 
 
@@ -36,6 +45,21 @@ leaky_relu_p.vjp(in_pieces(lambda g, out, x, slope:
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, negative_slope * x elsewhere."""
     return leaky_relu_p(x, slope=negative_slope)
+
+
+@primitive(elementwise=True)
+def hardtanh(xp, x, *, low, high):
+    """x limited to [low, high]; the derivative at the limits is 0 (that of `clip` is 1)."""
+    return xp.clip(x, low, high)
+hardtanh.vjp(lambda g, out, x, low, high:
+             g * logical_not(logical_or(less_equal(x, low), greater_equal(x, high))))
+
+
+@primitive(elementwise=True)
+def softshrink(xp, x, *, lambd):
+    """x moved towards 0 by lambd, and 0 where |x| <= lambd."""
+    return x - xp.clip(x, -lambd, lambd)
+softshrink.vjp(lambda g, out, x, lambd: g * logical_not(less_equal(absolute(x), lambd)))
 
 
 @primitive(elementwise=True, name="elu")

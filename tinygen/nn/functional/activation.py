@@ -31,8 +31,7 @@ def relu6(input: Any, inplace: bool = False) -> Tensor:
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0,
              inplace: bool = False) -> Tensor:
     """x limited to [min_val, max_val]; no gradient at the limits and beyond."""
-    low = ops.where(ops.less_equal(input, min_val), min_val, input)
-    return ops.where(ops.greater_equal(input, max_val), max_val, low)
+    return ops.activation.hardtanh(input, low=min_val, high=max_val)
 
 
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
@@ -141,8 +140,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by lambd: x - lambd above it, x + lambd below -lambd, 0 between."""
     if not lambd >= 0:
         raise ValueError(f"[softshrink] lambd must not be negative, got {lambd}")
-    inside = ops.less_equal(ops.absolute(input), lambd)
-    return ops.where(inside, 0, input - lambd * ops.sign(input))
+    return ops.activation.softshrink(input, lambd=lambd)
 
 
 def tanhshrink(input: Any) -> Tensor:
