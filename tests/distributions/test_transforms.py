@@ -88,8 +88,8 @@ def test_maps_without_an_inverse():
 
 
 def test_a_cache_keeps_what_the_inverse_would_lose():
-    x = tg.Tensor(np.array([15.0]))
-    assert abs(ours.TanhTransform().inv(tg.tanh(x)).item() - 15) > 1e-4
+    x = tg.Tensor(np.array([17.0]))
+    assert abs(ours.TanhTransform().inv(tg.tanh(x)).item() - 17) > 1e-4
     t = ours.TanhTransform(cache_size=1)
     assert t.inv(t(x)) is x
     assert t.with_cache(0).inv(t(x)) is not x

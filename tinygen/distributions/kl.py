@@ -15,9 +15,15 @@ from .discrete import Bernoulli, Binomial, Geometric, Poisson
 from .distribution import Distribution, sum_rightmost
 from .location import EULER, Gumbel, Laplace, Normal, Uniform
 from .mixture import Independent
-from .multivariate import MultivariateNormal, half_log_det, whitened
+from .multivariate import (
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    half_log_det,
+    whitened,
+)
 from .positive import Beta, Dirichlet, Exponential, Gamma
 from .transformed import HalfNormal, Pareto, TransformedDistribution
+from .unit import ContinuousBernoulli
 
 __all__ = ["kl_divergence", "register_kl"]
 
@@ -62,11 +68,13 @@ def _infinite(p: Any, q: Any) -> Tensor:
     return full_like(like.detach(), math.inf)
 
 
-for _p, _qs in ((Exponential, (Beta, Pareto, Uniform)), (Gamma, (Beta, Pareto, Uniform)),
-                (Gumbel, (Beta, Exponential, Gamma, Pareto, Uniform)),
-                (Laplace, (Beta, Exponential, Gamma, Pareto, Uniform)),
-                (Normal, (Beta, Exponential, Gamma, Pareto, Uniform)),
-                (Pareto, (Beta, Uniform)), (Beta, (Pareto,)), (Poisson, (Bernoulli, Binomial))):
+_BOUNDED = (Beta, ContinuousBernoulli, Pareto, Uniform)
+for _p, _qs in ((Exponential, _BOUNDED), (Gamma, _BOUNDED),
+                (Gumbel, (*_BOUNDED, Exponential, Gamma)),
+                (Laplace, (*_BOUNDED, Exponential, Gamma)),
+                (Normal, (*_BOUNDED, Exponential, Gamma)),
+                (Pareto, (Beta, ContinuousBernoulli, Uniform)), (Beta, (Pareto,)),
+                (ContinuousBernoulli, (Pareto,)), (Poisson, (Bernoulli, Binomial))):
     for _q in _qs:
         register_kl(_p, _q)(_infinite)
 
@@ -188,11 +196,14 @@ def _(p, q):
     return kl_divergence(p._categorical, q._categorical)
 
 
+@register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)
+@register_kl(LowRankMultivariateNormal, MultivariateNormal)
+@register_kl(MultivariateNormal, LowRankMultivariateNormal)
 @register_kl(MultivariateNormal, MultivariateNormal)
 def _(p, q):
     """log det ratio + (trace of q's precision times p's covariance + distance^2 - d) / 2."""
     if p.event_shape != q.event_shape:
-        raise ValueError(f"[kl_divergence] MultivariateNormals of different lengths: "
+        raise ValueError(f"[kl_divergence] multivariate normals of different lengths: "
                          f"{p.event_shape} and {q.event_shape}")
     columns = whitened(q.scale_tril[..., None, :, :], p.scale_tril.swapaxes(-1, -2))
     gap = whitened(q.scale_tril, q.loc - p.loc)
@@ -231,7 +242,7 @@ def _normal_cross(mean, variance, q):
             + 0.5 * (variance + (mean - q.loc) ** 2) / (q.scale * q.scale))
 
 
-for _p in (Beta, Exponential, Gamma, Gumbel, Laplace, Uniform):
+for _p in (Beta, ContinuousBernoulli, Exponential, Gamma, Gumbel, Laplace, Uniform):
     @register_kl(_p, Normal)
     def _(p, q):
         return _normal_cross(p.mean, p.variance, q) - p.entropy()
@@ -248,7 +259,7 @@ def _exponential_cross(p, q):
     return q.rate * p.mean - log(q.rate) - p.entropy()
 
 
-for _p in (Beta, Gamma, Pareto):
+for _p in (Beta, ContinuousBernoulli, Gamma, Pareto):
     register_kl(_p, Exponential)(_exponential_cross)
 
 
@@ -325,6 +336,20 @@ def _(p, q):
     return log(2 * q.scale) + folded / q.scale - p.entropy()
 
 
+def _continuous_cross(p, q):
+    return -p.mean * q.logits - log1p(-q.probs) - q.log_norm() - p.entropy()
+
+
+register_kl(Beta, ContinuousBernoulli)(_continuous_cross)
+register_kl(ContinuousBernoulli, ContinuousBernoulli)(_continuous_cross)
+
+
+@register_kl(Uniform, ContinuousBernoulli)
+def _(p, q):
+    return _unless(_outside(p.low, p.high, 0, 1), _continuous_cross(p, q))
+
+
+@register_kl(ContinuousBernoulli, Uniform)
 @register_kl(Beta, Uniform)
 def _(p, q):
     value = log(q.high - q.low) - p.entropy()

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import linalg, random
-from ..ops import broadcast_to, diagonal, expand_dims, log, matmul
+from ..ops import broadcast_to, diagonal, expand_dims, log, matmul, sqrt
 from ..tensor import Tensor
 from . import constraints
 from .distribution import LOG_2PI, Distribution, broadcast_all, lazy
 
-__all__ = ["MultivariateNormal"]
+__all__ = ["LowRankMultivariateNormal", "MultivariateNormal"]
 
 
 def whitened(scale_tril: Tensor, x: Tensor) -> Tensor:
@@ -120,3 +120,91 @@ class MultivariateNormal(Distribution):
     def entropy(self) -> Tensor:
         d = self._event_shape[0]
         return 0.5 * d * (1 + math.log(2 * math.pi)) + half_log_det(self.scale_tril)
+
+
+class LowRankMultivariateNormal(Distribution):
+    """Normal vectors (..., d) with covariance cov_factor cov_factor^T + diag(cov_diag).
+
+    `cov_factor` is (..., d, rank), `cov_diag` (..., d). Densities need factors of rank x rank
+    matrices only: with C = I + W^T D^-1 W, the covariance has the determinant det(C) det(D) and
+    the inverse D^-1 - D^-1 W C^-1 W^T D^-1 (Woodbury).
+    """
+
+    arg_constraints = {"loc": constraints.real_vector,
+                       "cov_factor": constraints.independent(constraints.real, 2),
+                       "cov_diag": constraints.independent(constraints.positive, 1)}
+    support = constraints.real_vector
+    has_rsample = True
+    _event_ndims = {"loc": 1, "cov_factor": 2, "cov_diag": 1, "covariance_matrix": 2,
+                    "precision_matrix": 2, "scale_tril": 2, "_capacitance_tril": 2}
+
+    def __init__(self, loc: Any, cov_factor: Any, cov_diag: Any,
+                 validate_args: bool | None = None):
+        loc, factor, diag = (broadcast_all(v)[0] for v in (loc, cov_factor, cov_diag))
+        d = loc.shape[-1] if loc.ndim else 0
+        if not d or factor.ndim < 2 or factor.shape[-2] != d or diag.shape[-1:] != (d,):
+            raise ValueError(f"[LowRankMultivariateNormal] loc {loc.shape} needs cov_factor "
+                             f"(..., {d}, rank) and cov_diag (..., {d}), got {factor.shape} and "
+                             f"{diag.shape}")
+        batch = np.broadcast_shapes(loc.shape[:-1], factor.shape[:-2], diag.shape[:-1])
+        self.loc = broadcast_to(loc, (*batch, d))
+        self.cov_factor = broadcast_to(factor, (*batch, *factor.shape[-2:]))
+        self.cov_diag = broadcast_to(diag, (*batch, d))
+        super().__init__(batch, (d,), validate_args)
+
+    @lazy
+    def _capacitance_tril(self) -> Tensor:
+        scaled = self.cov_factor / expand_dims(self.cov_diag, -1)
+        eye = np.eye(self.cov_factor.shape[-1], dtype=self.loc.dtype)
+        return linalg.cholesky(matmul(self.cov_factor.swapaxes(-1, -2), scaled) + eye)
+
+    @lazy
+    def covariance_matrix(self) -> Tensor:
+        """cov_factor cov_factor^T + diag(cov_diag)."""
+        eye = np.eye(self._event_shape[0], dtype=self.loc.dtype)
+        return (matmul(self.cov_factor, self.cov_factor.swapaxes(-1, -2))
+                + expand_dims(self.cov_diag, -1) * eye)
+
+    @lazy
+    def scale_tril(self) -> Tensor:
+        """The lower Cholesky factor of the covariance."""
+        return linalg.cholesky(self.covariance_matrix)
+
+    @lazy
+    def precision_matrix(self) -> Tensor:
+        """The inverse of the covariance."""
+        return linalg.cholesky_inverse(self.scale_tril)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return (self.cov_factor * self.cov_factor).sum(axis=-1) + self.cov_diag
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        shape, rank = self._extended_shape(sample_shape), self.cov_factor.shape[-1]
+        options: dict[str, Any] = {"dtype": self.loc.dtype, "device": self.loc.device}
+        wide = random.normal((*shape[:-1], rank), **options)
+        return (self.loc + matmul(self.cov_factor, expand_dims(wide, -1))[..., 0]
+                + sqrt(self.cov_diag) * random.normal(shape, **options))
+
+    def _half_log_det(self) -> Tensor:
+        return half_log_det(self._capacitance_tril) + 0.5 * log(self.cov_diag).sum(axis=-1)
+
+    def log_prob(self, value: Any) -> Tensor:
+        gap = self._value(value) - self.loc
+        scaled = gap / self.cov_diag
+        inner = matmul(self.cov_factor.swapaxes(-1, -2), expand_dims(scaled, -1))[..., 0]
+        z = whitened(self._capacitance_tril, inner)
+        distance = (gap * scaled).sum(axis=-1) - (z * z).sum(axis=-1)
+        d = self._event_shape[0]
+        return -0.5 * (distance + d * LOG_2PI) - self._half_log_det()
+
+    def entropy(self) -> Tensor:
+        return 0.5 * self._event_shape[0] * (1 + LOG_2PI) + self._half_log_det()

@@ -274,7 +274,7 @@ class Weibull(TransformedDistribution):
         super().__init__(Exponential(one, validate_args), steps, validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Weibull:
-        return _rebuilt(self, batch_shape, "scale", "concentration")
+        return rebuilt(self, batch_shape, "scale", "concentration")
 
     @property
     def mean(self) -> Tensor:
@@ -306,7 +306,7 @@ class Pareto(TransformedDistribution):
         super().__init__(Exponential(self.alpha, validate_args), steps, validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Pareto:
-        return _rebuilt(self, batch_shape, "scale", "alpha")
+        return rebuilt(self, batch_shape, "scale", "alpha")
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
@@ -331,7 +331,7 @@ class Pareto(TransformedDistribution):
         return log(self.scale / self.alpha) + (1 + 1 / self.alpha)
 
 
-def _rebuilt(d: Any, batch_shape: Any, *names: str) -> Any:
+def rebuilt(d: Any, batch_shape: Any, *names: str) -> Any:
     """The distribution made anew from expanded parameters."""
     batch = as_shape(batch_shape)
     new = type(d)(*[broadcast_to(getattr(d, n), batch) for n in names], validate_args=False)
