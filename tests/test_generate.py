@@ -190,6 +190,32 @@ def test_a_full_beam_finds_the_best_sequences(seed, eos, alpha, penalty):
             assert row.tolist() == prompt + list(new) + [0] * (longest - len(new))
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_beams_of_an_encoder_decoder(cached):
+    """Two sources together give what each gives alone; the cache keeps the memory's keys."""
+    body = nn.Transformer(8, 2, 1, 2, 16, batch_first=True).double().eval()
+    table, head = nn.Embedding(6, 8).double(), nn.Linear(8, 6).double()
+    sources = tg.Tensor(np.random.default_rng(0).standard_normal((2, 5, 8)))
+
+    def search(sources, n):
+        memory = tg.repeat(body.encoder(sources), 3, axis=0)
+
+        def model(tokens, cache=None):
+            mask = None
+            if cache is None:
+                mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1])
+            return head(body.decoder(table(tokens), memory, mask, tgt_is_causal=True,
+                                     cache=cache)) * 9
+        return beam_search(model, [[1]] * n, 5, 3, eos=0, num_return=3,
+                           cache=nn.DecodingCache(2) if cached else None)
+    together = search(sources, 2)
+    for i in range(2):
+        alone = search(sources[i:i + 1], 1)
+        assert together.tokens.data[i].tolist() == alone.tokens.data[0].tolist()
+        np.testing.assert_allclose(together.scores.data[i], alone.scores.data[0])
+    assert together.tokens.data[0].tolist() != together.tokens.data[1].tolist()
+
+
 def test_one_beam_is_greedy_and_more_beams_do_not_score_less():
     model, prompt = Table(6, 4), [[1], [2], [3]]
     one = beam_search(model, prompt, 7, 1)

@@ -234,6 +234,9 @@ def beam_search(model: Callable[..., Any], prompt: Any, max_new_tokens: int, num
     log p / ((5 + n) / 6)^a for "gnmt", with a = `length_penalty`. The search ends when no open
     sequence can get among the best `num_beams` that have ended.
 
+    The model is always given N * num_beams rows, those of one prompt side by side: what else it
+    depends on, such as an encoder's output, has to be repeated so (`tg.repeat(x, num_beams, 0)`).
+
     Args:
         prompt: (N, L) token numbers.
         num_return: R, how many sequences to return for each prompt.
@@ -263,11 +266,8 @@ def beam_search(model: Callable[..., Any], prompt: Any, max_new_tokens: int, num
     ended: list[list[tuple[float, np.ndarray]]] = [[] for _ in range(n)]
     with no_grad(), _evaluating(model):
         for t in range(start, start + max_new_tokens):
-            if cache is not None and t == start:                # the prompts are read once each
-                logits = np.repeat(_next_logits(model, tokens[:, :t], cache), beams, axis=0)
-                cache.reorder(np.repeat(np.arange(n), beams))
-            else:
-                logits = _next_logits(model, rows[:, 0 if cache is None else t - 1:t], cache)
+            fed = 0 if cache is None or t == start else t - 1
+            logits = _next_logits(model, rows[:, fed:t], cache)
             total = log_p[:, :, None] + _log_softmax(logits).reshape(n, beams, -1)
             origin = np.arange(n * beams)
             before, rows = rows, rows.copy()
