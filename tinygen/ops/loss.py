@@ -244,11 +244,17 @@ def bce_with_logits_p(xp, x, target, *, reduction):
     loss -= x * target
     if reduction == "none":
         return loss
-    return loss.mean() if reduction == "mean" else loss.sum()
+    return _total(loss, reduction)
 bce_with_logits_p.vjp(
     lambda g, out, x, target, reduction: (sigmoid(x) - target) * _share(g, x, reduction),
     lambda g, out, x, target, reduction: -x * _share(g, x, reduction),
 )
+
+
+def _total(loss, reduction):
+    """The sum or the mean of an array; the mean of nothing is NaN, without NumPy's warning."""
+    total = loss.sum() if reduction == "sum" or not loss.size else loss.mean()
+    return total if loss.size or reduction == "sum" else total / math.nan
 
 
 def _share(g, x, reduction):
@@ -322,7 +328,7 @@ def mse_loss_p(xp, x, target, *, reduction):
     d *= d
     if reduction == "none":
         return d
-    return d.mean() if reduction == "mean" else d.sum()
+    return _total(d, reduction)
 mse_loss_p.vjp(
     lambda g, out, x, target, reduction: (x - target) * _share(2 * g, x, reduction),
     lambda g, out, x, target, reduction: (target - x) * _share(2 * g, x, reduction),
@@ -381,5 +387,5 @@ def kl_div(log_q: Any, target: Any, reduction: str = "mean", log_target: bool = 
         positive = greater(target, 0)
         loss = where(positive, target * log(where(positive, target, 1)), 0) - target * log_q
     if reduction == "batchmean":
-        return sum_p(loss) / max(1, log_q.shape[0])
+        return sum_p(loss) / (max(1, log_q.shape[0]) if log_q.ndim else 1)
     return reduced(loss, reduction)

@@ -27,7 +27,8 @@ def softmax_p(xp, x, *, axis):
     """exp(x) / sum(exp(x)), shifted by the maximum so that nothing overflows."""
     if not x.size:
         return x.copy()         # NumPy has no maximum of nothing
-    y = xp.exp(x - x.max(axis=axis, keepdims=True))
+    with np.errstate(invalid="ignore"):          # rows of -inf, all masked, are NaN
+        y = xp.exp(x - x.max(axis=axis, keepdims=True))
     y /= y.sum(axis=axis, keepdims=True)
     return y
 softmax_p.vjp(lambda g, y, x, axis: (g - (g * y).sum(axis=axis, keepdims=True)) * y)
@@ -43,7 +44,8 @@ def log_softmax_p(xp, x, *, axis):
     """x - log(sum(exp(x)))."""
     if not x.size:
         return x.copy()
-    y = x - x.max(axis=axis, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        y = x - x.max(axis=axis, keepdims=True)
     y -= xp.log(xp.exp(y).sum(axis=axis, keepdims=True))
     return y
 log_softmax_p.vjp(lambda g, y, x, axis: g - exp(y) * g.sum(axis=axis, keepdims=True))

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
@@ -66,9 +68,12 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) ->
 
 @primitive(name="mean")
 def mean_p(xp, x, *, axis=None, keepdims=False):
-    """The arithmetic mean over the axes."""
+    """The arithmetic mean over the axes; of nothing, NaN."""
+    if not x.size:
+        return x.sum(axis=axis, keepdims=keepdims) / math.nan
     return x.mean(axis=axis, keepdims=keepdims)
-mean_p.vjp(lambda g, out, x, axis=None, keepdims=False: _spread(g / _count(x, axis), x, axis))
+mean_p.vjp(lambda g, out, x, axis=None, keepdims=False: _spread(g / max(1, _count(x, axis)),
+                                                                     x, axis))
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -254,7 +259,8 @@ def logsumexp_p(xp, x, *, axis=None, keepdims=False):
     """log(sum(exp(x))), shifted by the maximum: no overflow, no lost small terms."""
     top = x.max(axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
-    total = xp.log(xp.exp(x - top).sum(axis=axis, keepdims=True)) + top
+    with np.errstate(divide="ignore"):           # log(0) where all x are -inf
+        total = xp.log(xp.exp(x - top).sum(axis=axis, keepdims=True)) + top
     return total if keepdims else total.squeeze(axis)
 
 

@@ -21,6 +21,9 @@ __all__ = ["conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_t
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     """input @ weight.T + bias: (..., in), weight (out, in), bias (out,) -> (..., out)."""
+    if len(weight.shape) == 1:                     # one output, without an axis of its own
+        y = ops.matmul(input, weight)
+        return y if bias is None else y + bias
     return ops.linear(input, weight) if bias is None else ops.linear(input, weight, bias)
 
 
