@@ -1,4 +1,4 @@
-"""Inputs at the edge of what layers accept, beside PyTorch: nothing at all, all masked, 1-D weights.
+"""Inputs at the edge of what layers accept, beside PyTorch: nothing at all, all masked, 1-D.
 
 NumPy's warnings are errors in this project's tests, so each test also says that none leaks.
 """
@@ -13,6 +13,7 @@ from tinygen.nn import functional as F
 TF = torch.nn.functional
 
 
+@pytest.mark.filterwarnings("ignore:reduction")     # PyTorch on kl_div's mean
 @pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "smooth_l1_loss", "kl_div",
                                   "binary_cross_entropy", "binary_cross_entropy_with_logits"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -21,7 +22,7 @@ def test_a_loss_of_an_empty_batch(name, reduction):
     ours = getattr(F, name)(x := tg.Tensor(nothing, requires_grad=True), tg.Tensor(nothing),
                             reduction=reduction)
     theirs = getattr(TF, name)(torch.tensor(nothing), torch.tensor(nothing), reduction=reduction)
-    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    np.testing.assert_array_equal(ours.detach().numpy(), theirs.numpy())
     ours.sum().backward()
     assert x.grad.shape == (0, 3)
 
@@ -48,8 +49,9 @@ def test_batchmean_of_a_number_is_the_number():
 def test_linear_with_one_output_without_an_axis(shape):
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(s) for s in (shape, (3,), ())]
-    same_function(F.linear, TF.linear, arrays, "float64")
     same_function(F.linear, TF.linear, arrays[:2], "float64")
+    if len(shape) != 2:                            # where PyTorch refuses its own bias
+        same_function(F.linear, TF.linear, arrays, "float64")
 
 
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear", "bicubic"])

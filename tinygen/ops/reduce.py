@@ -72,7 +72,7 @@ def mean_p(xp, x, *, axis=None, keepdims=False):
     if not x.size:
         return x.sum(axis=axis, keepdims=keepdims) / math.nan
     return x.mean(axis=axis, keepdims=keepdims)
-mean_p.vjp(lambda g, out, x, axis=None, keepdims=False: _spread(g / max(1, _count(x, axis)),
+mean_p.vjp(lambda g, out, x, axis=None, keepdims=False: _spread(g / (_count(x, axis) or 1),
                                                                      x, axis))
 
 
