@@ -151,3 +151,24 @@ def test_relaxations_approach_the_discrete_law():
     (hot.rsample((4,)) * np.array([1.0, 2.0, 3.0])).sum().backward()
     p = np.array([0.2, 0.3, 0.5])
     np.testing.assert_allclose(logits.grad.numpy(), 4 * p * ([1, 2, 3] - p @ [1, 2, 3]))
+
+
+def test_a_captured_step_draws_anew_and_keeps_its_gradients():
+    """A variational step, sample and divergence, as a program: new numbers at each replay."""
+    from tinygen.jit.tape import capture
+
+    def step(loc, scale):
+        q = D.Normal(loc, scale)
+        z = q.rsample()
+        loss = (D.kl_divergence(q, D.Normal(0.0, 1.0)) - D.Gamma(2.0, 1.0).log_prob(z * z)).sum()
+        return z, *tg.autograd.grad(loss, [loc, scale])
+    loc, scale = (tg.Tensor(np.array(v), requires_grad=True) for v in ([0.5, 1.0], [1.0, 2.0]))
+    tg.manual_seed(3)
+    program = capture(step, loc, scale)
+    first, second = program.replay(loc, scale), program.replay(loc, scale)
+    assert (first[0].numpy() != second[0].numpy()).all()
+    tg.manual_seed(5)
+    replayed = program.replay(loc, scale)
+    tg.manual_seed(5)
+    for a, b in zip(replayed, step(loc, scale), strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-12)
