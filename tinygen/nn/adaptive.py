@@ -70,16 +70,16 @@ class AdaptiveLogSoftmaxWithLoss(Module):
                              f"({self.in_features},), got x of shape {tuple(input.shape)}")
         return ops.reshape(input, (-1, self.in_features))
 
-    def forward(self, input: Any, target: Any) -> ASMoutput:
+    def forward(self, input_: Any, target_: Any) -> ASMoutput:
         """(N, in_features) and (N,) classes -> log-probabilities (N,) and the loss; or one example.
 
         Raises:
             ValueError: shapes differ, or a class is not in [0, n_classes).
         """
-        x, target = self._rows(input), target if isinstance(target, Tensor) else Tensor(target)
-        if target.shape != tuple(input.shape[:-1]):
-            raise ValueError(f"[AdaptiveLogSoftmaxWithLoss] input {tuple(input.shape)} needs "
-                             f"targets {tuple(input.shape[:-1])}, got {target.shape}")
+        x, target = self._rows(input_), target_ if isinstance(target_, Tensor) else Tensor(target_)
+        if target.shape != tuple(input_.shape[:-1]):
+            raise ValueError(f"[AdaptiveLogSoftmaxWithLoss] input {tuple(input_.shape)} needs "
+                             f"targets {tuple(input_.shape[:-1])}, got {target.shape}")
         classes = target.data
         if classes.size and not (classes.min() >= 0 and classes.max() < self.n_classes):
             raise ValueError(f"[AdaptiveLogSoftmaxWithLoss] targets from {classes.min()} to "

@@ -222,8 +222,8 @@ class RMSNorm(Module):
         """Weight 1."""
         _ones_and_zeros(self.weight, None)
 
-    def forward(self, input: Any) -> Tensor:
-        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+    def forward(self, x: Any) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         return (f"{self.normalized_shape}, eps={self.eps}, "
