@@ -188,3 +188,17 @@ def test_gradients_beside_pytorch():
         r.sum().backward()
         for a, b in zip(xs, ts, strict=True):
             np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-8, atol=1e-10)
+
+
+def test_methods_under_pytorchs_names():
+    torch = pytest.importorskip("torch")
+    values, other = RNG.uniform(0.1, 0.9, 5), RNG.uniform(0.5, 2, 5)
+    x, t = tg.Tensor(values), torch.tensor(values)
+    for name in ("digamma", "erf", "erfc", "erfinv", "i0", "lgamma", "logit", "sinc"):
+        np.testing.assert_allclose(getattr(x, name)().numpy(), getattr(t, name)().numpy(), 1e-9)
+    for name in ("xlogy", "igamma", "igammac", "logaddexp", "logaddexp2"):
+        wanted = getattr(t, name)(torch.tensor(other))
+        np.testing.assert_allclose(getattr(x, name)(tg.Tensor(other)).numpy(), wanted.numpy(), 1e-9)
+    np.testing.assert_allclose((x + 2).mvlgamma(3).numpy(), (t + 2).mvlgamma(3).numpy(), 1e-9)
+    np.testing.assert_allclose(x.polygamma(2).numpy(), t.polygamma(2).numpy(), 1e-9)
+    np.testing.assert_allclose(x.lgamma_().numpy(), t.lgamma_().numpy(), 1e-9)

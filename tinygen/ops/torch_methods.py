@@ -17,6 +17,7 @@ import numpy as np
 from ..primitive import RECORD, local
 from ..tensor import Tensor
 from . import (
+    activation,
     arrange,
     creation,
     elementwise,
@@ -28,8 +29,11 @@ from . import (
     running,
     scattering,
     shape,
+    special,
     statistics,
 )
+from .special.gamma import multigammaln
+from .special.incomplete import gammainc, gammaincc
 
 # -- arithmetic under PyTorch's names ------------------------------------------------------------
 
@@ -71,6 +75,12 @@ for _name in _PLAIN.split():
     _SAME[_name] = getattr(elementwise, _name)
 _SAME |= {f"arc{n[1:]}": _SAME[n] for n in ("acos", "acosh", "asin", "asinh", "atan", "atanh",
                                            "atan2")}
+
+for _name in ("digamma", "erfc", "erfinv", "i0", "lgamma", "logaddexp", "logaddexp2", "logit",
+              "sinc", "xlogy"):
+    _SAME[_name] = getattr(special, _name)
+_SAME |= {"erf": activation.erf, "igamma": gammainc, "igammac": gammaincc,
+          "mvlgamma": multigammaln, "polygamma": lambda self, n: special.polygamma(n, self)}
 
 
 def add(self: Tensor, other: Any, alpha: Any = 1) -> Tensor:
@@ -264,11 +274,12 @@ def in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Tensor]:
 
 
 IN_PLACE = """abs acos acosh add addcdiv addcmul addmm asin asinh atan atan2 atanh ceil clamp
-    clamp_max clamp_min clip copysign cos cosh div exp exp2 expm1 fix floor floor_divide fmod frac
-    index_add index_copy index_fill lerp log log10 log1p log2 logical_not masked_fill
+    clamp_max clamp_min clip copysign cos cosh digamma div erf erfc erfinv
+    exp exp2 expm1 fix floor floor_divide fmod frac
+    index_add index_copy index_fill lerp lgamma log log10 log1p log2 logical_not logit masked_fill
     masked_scatter mul nan_to_num neg negative pow reciprocal relu remainder round rsqrt scatter
-    scatter_add scatter_reduce sigmoid sign sin sinh sqrt square sub tan tanh tril triu
-    true_divide trunc"""
+    scatter_add scatter_reduce sigmoid sign sin sinc sinh sqrt square sub tan tanh tril triu
+    true_divide trunc xlogy"""
 
 METHODS: dict[str, Any] = _SAME | _SHAPES | _INDICES | {
     "add": add, "sub": sub, "subtract": sub, "div": div, "divide": div, "frac": frac,
