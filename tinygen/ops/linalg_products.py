@@ -260,7 +260,7 @@ def cov(x: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
         scaled = centred
     else:
         weights = (counts if importance is None else importance if counts is None
-                   else counts * importance)
+                   else astype(counts, importance.dtype) * importance)
         total = sum_p(weights)
         centred = x - sum_p(x * weights, axis=1, keepdims=True) / total
         scaled = centred * weights
@@ -289,7 +289,7 @@ def _weights(x: Any, name: str, given: Any) -> Any:
                          f"{x.shape[1]} observations is needed")
     if name == "fweights" and w.dtype.kind not in "iu":
         raise TypeError(f"[cov] fweights are {w.dtype}: integers are needed")
-    return astype(w, x.dtype)
+    return w if w.dtype.kind == "f" else astype(w, x.dtype)
 
 
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Tensor:
