@@ -30,7 +30,7 @@ from .weights import *
 
 
 def __getattr__(name: str) -> _Any:
-    from .refused import REFUSED
-    if name in REFUSED:
-        raise AttributeError(f"tinygen.nn has no {name!r}; {REFUSED[name]}")
+    from .refused import KERAS, REFUSED
+    if name in REFUSED or name in KERAS:
+        raise AttributeError(f"tinygen.nn has no {name!r}; {REFUSED.get(name) or KERAS[name]}")
     raise AttributeError(f"module 'tinygen.nn' has no attribute {name!r}")

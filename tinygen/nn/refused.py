@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["REFUSED"]
+__all__ = ["KERAS", "REFUSED"]
 
 REFUSED = {
     "SyncBatchNorm": "a process trains on one device here: use nn.BatchNorm1d, 2d or 3d",
@@ -15,7 +15,15 @@ REFUSED = {
                            "Module.register_buffer",
     "Buffer": "use Module.register_buffer(name, tensor)",
     "LinearCrossEntropyOptions": "they choose between ways to the same result: leave them out",
-    # Keras
+    "LazyLinear": "use nn.Linear(in_features, ...): sizes are given, not guessed on first use",
+    **{f"Lazy{kind}{n}d": f"use nn.{kind}{n}d({size}, ...): sizes are given, not guessed "
+                             "on first use"
+       for kind, size in (("Conv", "in_channels"), ("ConvTranspose", "in_channels"),
+                          ("BatchNorm", "num_features"), ("InstanceNorm", "num_features"))
+       for n in (1, 2, 3)},
+}
+
+KERAS = {
     "Dense": "use nn.Linear(in_features, out_features)",
     "Activation": "use nn.ReLU, nn.Tanh, nn.Sigmoid, ...",
     "Conv1D": "use nn.Conv1d", "Conv2D": "use nn.Conv2d", "Conv3D": "use nn.Conv3d",
@@ -32,10 +40,4 @@ REFUSED = {
     "SimpleRNN": "use nn.RNN", "Lambda": "write a class derived "
     "from nn.Module, or call the function", "Input": "shapes are found when data comes",
     "Model": "use nn.Module or nn.Sequential", "Layer": "use nn.Module",
-    "LazyLinear": "use nn.Linear(in_features, ...): sizes are given, not guessed on first use",
-    **{f"Lazy{kind}{n}d": f"use nn.{kind}{n}d({size}, ...): sizes are given, not guessed "
-                             "on first use"
-       for kind, size in (("Conv", "in_channels"), ("ConvTranspose", "in_channels"),
-                          ("BatchNorm", "num_features"), ("InstanceNorm", "num_features"))
-       for n in (1, 2, 3)},
 }

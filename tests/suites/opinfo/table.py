@@ -98,7 +98,7 @@ OTHER_GRADIENTS: dict[str, str] = {
 LESS_EXACT: dict[str, float] = {
     **{f"special.bessel_{n}": 1e-4 for n in ("j0", "j1", "y0", "y1")},   # 3e-7 near x = 5
     "nn.functional.hardsigmoid": 1e-6,    # its gradient divides by a float32 constant
-    "cov": 1e-6,                          # the gradient to its weights passes through float32
+    "cov": 1e-3,   # float32 weights: what is left of their sum when it cancels differs
 }
 
 
