@@ -267,7 +267,6 @@ class Tensor:
         for name in _STATE:
             setattr(out, name, getattr(self, name))
         out.hooks, out.seq = None, _next()   # seq is unique: the walk orders nodes by it
-        out.seq = _next()   # seqs are unique: the walk orders by them
         return out
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import (
@@ -79,8 +81,9 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
 @primitive(elementwise=True)
 @in_pieces
 def sigmoid(xp, x):
-    """1 / (1 + exp(-x)), without overflow: through tanh, which saturates."""
-    return 0.5 * xp.tanh(0.5 * x) + 0.5
+    """1 / (1 + exp(-x)); its relative error is small far below 0 too, so that its log exists."""
+    with np.errstate(over="ignore"):       # exp(-x) = inf means 0
+        return 1 / (1 + xp.exp(-x))
 sigmoid.vjp(in_pieces(lambda g, out, x: g * out * (1 - out)))
 
 
@@ -112,7 +115,8 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 @in_pieces
 def silu(xp, x):
     """x * sigmoid(x), also called swish."""
-    return x * (0.5 * xp.tanh(0.5 * x) + 0.5)
+    with np.errstate(over="ignore"):
+        return x / (1 + xp.exp(-x))
 silu.vjp(in_pieces(lambda g, out, x: g * (sigmoid(x) + out * (1 - sigmoid(x)))))
 
 
