@@ -7,7 +7,6 @@ what reading any attribute costs; beside them it keeps the names of each kind, i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from .. import backend
 from ..tensor import Tensor
 from .errors import check_kind, forgot_init, name_layer
+from .hooks import Hook, HookHandle, call_hooked
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -48,26 +48,6 @@ class LoadResult(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
-
-
-class HookHandle:
-    """Removes the hook that it was returned for: `handle.remove()`, or at the end of a `with`."""
-
-    _ids = count(1)
-
-    def __init__(self, hooks: dict[int, Any], hook: Any):
-        self._hooks, self._id = hooks, next(self._ids)
-        hooks[self._id] = hook
-
-    def remove(self) -> None:
-        """Remove the hook; a second call does nothing."""
-        self._hooks.pop(self._id, None)
-
-    def __enter__(self) -> HookHandle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
 
 
 class Module:
@@ -104,30 +84,47 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             if self._hooks or self._pre_hooks:
-                return self._call_hooked(args, kwargs)
+                return call_hooked(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
             name_layer(self, error)
             raise
 
-    def _call_hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook in list(self._pre_hooks.values()):
-            changed = hook(self, args)
-            if changed is not None:
-                args = changed if isinstance(changed, tuple) else (changed,)
-        out = self.forward(*args, **kwargs)
-        for hook in list(self._hooks.values()):
-            changed = hook(self, args, out)
-            out = out if changed is None else changed
-        return out
+    def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
+                                  with_kwargs: bool = False) -> HookHandle:
+        """Call `hook(module, args)` before every forward; a result replaces the arguments.
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call `hook(module, args)` before every forward; a result replaces the arguments."""
-        return HookHandle(self._pre_hooks, hook)
+        `with_kwargs` makes it `hook(module, args, kwargs)`, which may return both; `prepend`
+        puts it before the hooks that are there.
+        """
+        return HookHandle(self._pre_hooks, Hook(hook, with_kwargs=True) if with_kwargs else hook,
+                          prepend)
 
-    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call `hook(module, args, output)` after every forward; a result replaces the output."""
-        return HookHandle(self._hooks, hook)
+    def register_forward_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
+                              with_kwargs: bool = False, always_call: bool = False) -> HookHandle:
+        """Call `hook(module, args, output)` after every forward; a result replaces the output.
+
+        `with_kwargs` makes it `hook(module, args, kwargs, output)`; `always_call` calls it with
+        None for the output when forward has raised.
+        """
+        options = with_kwargs or always_call
+        return HookHandle(self._hooks, Hook(hook, "forward", with_kwargs, always_call)
+                          if options else hook, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any],
+                                        prepend: bool = False) -> HookHandle:
+        """Call `hook(module, grad_output)` when gradients reach the module; a result replaces them.
+        """
+        return HookHandle(self._hooks, Hook(hook, "backward_pre"), prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any],
+                                    prepend: bool = False) -> HookHandle:
+        """Call `hook(module, grad_input, grad_output)` when gradients have passed the module.
+
+        Both are tuples, with an entry for each argument and output: its gradient, or None for
+        what carries none. A result replaces the gradients of the arguments.
+        """
+        return HookHandle(self._hooks, Hook(hook, "backward"), prepend)
 
     # -- attributes ------------------------------------------------------------------------------
 
@@ -228,9 +225,9 @@ class Module:
                 yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name,
                                                remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all below it."""
-        return (module for _, module in self.named_modules())
+        return (m for _, m in self.named_modules(remove_duplicate=remove_duplicate))
 
     def _named(self, kind: str, prefix: str, recurse: bool,
                remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
