@@ -65,3 +65,12 @@ def test_a_factor_that_leaves_an_axis_or_doubles_it(mode, factor, antialias):
     options = {"scale_factor": factor, "mode": mode, "antialias": antialias}
     close(F.interpolate(tg.Tensor(x), **options), TF.interpolate(torch.tensor(x), **options),
           "float64", f"{options}")
+
+
+@pytest.mark.parametrize("image", [(26,), (19, 58), (6, 9), (11, 3, 6)])
+@pytest.mark.parametrize("factor", [1.02, 2.01])
+def test_nearest_with_a_factor_near_a_whole_number(image, factor):
+    """PyTorch's own kernels differ here: that for small images takes the whole number."""
+    x = np.random.default_rng(0).standard_normal((1, 2, *image))
+    np.testing.assert_array_equal(F.interpolate(tg.Tensor(x), scale_factor=factor).numpy(),
+                                  TF.interpolate(torch.tensor(x), scale_factor=factor).numpy())

@@ -58,9 +58,13 @@ def interpolate(input: Any, size: Any = None, scale_factor: Any = None, mode: st
             m % n == 0 and factor in (None, m // n)
             for n, m, factor in zip(image, new, factors, strict=True)):
         return enlarge(input, tuple(m // n for n, m in zip(image, new, strict=True)))
+    # PyTorch's kernel for small images ignores a factor near 1 or 2, its kernel for others does not
+    exact = mode == "nearest" and axes == 2 and sum(new) <= 128
     for axis, n, m, factor in zip(range(2, axes + 2), image, new, factors, strict=True):
-        if n == m and (antialias or mode == "nearest"):
+        if n == m and (antialias or exact):
             continue                               # as PyTorch: a copy, whatever the factor
+        if exact and m == 2 * n:
+            factor = 2.0
         if mode in ("nearest", "nearest-exact"):
             input = _nearest(input, axis, n, m, factor, 0.5 if mode == "nearest-exact" else 0.0)
         elif antialias:
@@ -120,8 +124,6 @@ def _sizes(image: tuple[int, ...], size: Any, scale_factor: Any) -> tuple[list[i
 def _nearest(x: Any, axis: int, n: int, m: int, factor: float | None, shift: float) -> Any:
     # in float32, as PyTorch: the rounding decides which neighbour is nearest
     step = np.float32(1 / factor) if factor is not None else np.float32(n) / np.float32(m)
-    if m == 2 * n and not shift:
-        step = np.float32(0.5)                     # as PyTorch: exactly, whatever the factor
     places = np.floor((np.arange(m, dtype=np.float32) + np.float32(shift)) * step)
     return ops.take(x, Tensor(np.minimum(places, n - 1).astype(np.int64), device=x.device), axis)
 
