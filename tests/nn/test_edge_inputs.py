@@ -74,3 +74,10 @@ def test_nearest_with_a_factor_near_a_whole_number(image, factor):
     x = np.random.default_rng(0).standard_normal((1, 2, *image))
     np.testing.assert_array_equal(F.interpolate(tg.Tensor(x), scale_factor=factor).numpy(),
                                   TF.interpolate(torch.tensor(x), scale_factor=factor).numpy())
+
+
+def test_errors_name_what_did_not_fit():
+    with pytest.raises(ValueError, match=r"\[broadcast_arrays\] the shapes \(2, 3\), \(2, 4\)"):
+        F.cosine_similarity(tg.ones((2, 3)), tg.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"x: None.*x must be a tensor"):
+        F.linear(None, tg.ones((2, 3)))

@@ -91,6 +91,8 @@ def _(needs, g, y, x, weight, bias=None):
 
 @linear.explains
 def _(x, weight, bias=None):
+    if x is None:
+        return "x must be a tensor"
     if len(weight.shape) != 2:
         return f"weight must have two axes (out, in), got {tuple(weight.shape)}"
     if not x.shape or x.shape[-1] != weight.shape[1]:

@@ -191,7 +191,12 @@ def broadcast_to(x: Any, shape: Shape) -> Tensor:
 
 def broadcast_arrays(*xs: Any) -> list[Tensor]:
     """All arguments broadcast to their common shape."""
-    shape = np.broadcast_shapes(*(np.shape(x.data if isinstance(x, Tensor) else x) for x in xs))
+    shapes = [np.shape(x.data if isinstance(x, Tensor) else x) for x in xs]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"[broadcast_arrays] the shapes {', '.join(map(str, shapes))} have no "
+                         "common shape") from None
     return [broadcast_p(x, shape=shape) for x in xs]
 
 
