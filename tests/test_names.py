@@ -52,7 +52,7 @@ def test_hints_of_the_package(name, words):
 
 
 @pytest.mark.parametrize("name, words", [
-    ("median", "use tinygen.median(x, ...)"), ("det", "use tinygen.linalg.det(x, ...)"),
+    ("median", "use tinygen.median(x, ...)"), ("eigvalsh", "use tinygen.linalg.eigvalsh(x, ..."),
     ("numpyy", "did you mean 'numpy'?"), ("sparse_mask", "no sparse tensors"),
     ("stride", "x.data"),
 ])

@@ -25,6 +25,11 @@ bool_ = bool = _np.bool_
 
 e, pi, inf, nan, newaxis = _np.e, _np.pi, _np.inf, _np.nan, None
 
+# `dim` and `keepdim` mean `axis` and `keepdims`, as in the methods of Tensor.
+for _name in ops.__all__:
+    _fn = getattr(ops, _name)
+    globals()[_name] = ops.methods.with_dims_if_any(_fn)
+
 
 def __array_namespace_info__() -> ArrayNamespaceInfo:
     """What this array API namespace can do: capabilities, devices, types."""

@@ -110,3 +110,12 @@ def test_an_old_graph_is_stale_after_a_change_in_place():
     y.add_(1)
     with pytest.raises(RuntimeError, match=r"modified|changed"):
         z.backward()
+
+
+def test_functions_take_dim_and_keepdim():
+    x = tg.Tensor(X)
+    np.testing.assert_allclose(tg.softmax(x, dim=0).numpy(), tg.softmax(x, axis=0).numpy())
+    assert tg.sum(x, dim=1, keepdim=True).shape == (3, 1)
+    assert tg.concat([x, x], dim=1).shape == (3, 8)
+    with pytest.raises(TypeError, match="axes"):
+        tg.sum(x, axes=1)

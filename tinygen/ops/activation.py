@@ -83,7 +83,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
 def sigmoid(xp, x):
     """1 / (1 + exp(-x)); its relative error is small far below 0 too, so that its log exists."""
     with np.errstate(over="ignore"):       # exp(-x) = inf means 0
-        return 1 / (1 + xp.exp(-x))
+        return 1 / (1 + xp.exp(-1.0 * x))     # -x would refuse booleans
 sigmoid.vjp(in_pieces(lambda g, out, x: g * out * (1 - out)))
 
 
@@ -116,7 +116,7 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 def silu(xp, x):
     """x * sigmoid(x), also called swish."""
     with np.errstate(over="ignore"):
-        return x / (1 + xp.exp(-x))
+        return x / (1 + xp.exp(-1.0 * x))
 silu.vjp(in_pieces(lambda g, out, x: g * (sigmoid(x) + out * (1 - sigmoid(x)))))
 
 

@@ -6,7 +6,6 @@ NumPy's names come first; the names that a PyTorch user types are aliases at the
 from __future__ import annotations
 
 import functools
-import inspect
 from typing import Any
 
 from .. import backend
@@ -242,13 +241,13 @@ _METHODS: list[tuple[Any, str]] = [
 ]
 
 
-_AXES = {"dim": "axis", "keepdim": "keepdims"}   # methods take PyTorch's argument names too
+_AXES = {"dim": "axis", "keepdim": "keepdims"}
 
 
 def _bind(fn: Any) -> Any:
     """A plain function, so that attribute access binds self (primitives are objects)."""
     if not hasattr(fn, "fn"):
-        return _with_dims(fn) if "axis" in inspect.signature(fn).parameters else fn
+        return with_dims_if_any(fn)
 
     def method(self, *args):
         return fn(self, *args)
@@ -256,7 +255,15 @@ def _bind(fn: Any) -> Any:
     return method
 
 
-def _with_dims(fn: Any) -> Any:
+def with_dims_if_any(fn: Any) -> Any:
+    """`with_dims` of a function that has an axis; all others as they are."""
+    code = getattr(fn, "__code__", None)               # primitives and classes have none
+    names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount] if code else ()
+    return with_dims(fn) if "axis" in names else fn
+
+
+def with_dims(fn: Any) -> Any:
+    """The function with PyTorch's argument names, `dim` and `keepdim`, beside NumPy's."""
     @functools.wraps(fn)
     def method(self, *args, **options):
         if options:     # np.sum(tensor) calls the method with out=None
