@@ -120,3 +120,20 @@ def test_layers_and_functions_of_torch_work_or_have_a_hint():
         silent = [n for n in names if not hasattr(ours, n)
                   and not any(w in message(ours, n) for w in ("; ", ": ", "did you mean"))]
         assert not silent
+
+
+@pytest.mark.parametrize("name, words", [
+    ("get_extra_state", "register_buffer"), ("to_empty", "use to(device)"),
+    ("register_load_state_dict_post_hook", "load_weights"), ("bfloat16", "half()"),
+])
+def test_hints_of_a_module(name, words):
+    assert words in message(tg.nn.Linear(1, 1), name)
+
+
+def test_methods_of_a_torch_module_work_or_have_a_hint():
+    torch = pytest.importorskip("torch")
+    layer = tg.nn.Linear(1, 1)
+    names = {n for n in dir(torch.nn.Module) if not n.startswith(("_", "T_"))}
+    names -= {"dump_patches", "call_super_init"}
+    silent = [n for n in names if not hasattr(layer, n) and "; " not in message(layer, n)]
+    assert not silent

@@ -71,3 +71,26 @@ def forgot_init(module: Module, action: str) -> str:
     kind = type(module).__name__
     return (f"cannot {action} before Module.__init__() has run: call super().__init__() first in "
             f"{kind}.__init__")
+
+
+# Methods of torch.nn.Module that have no counterpart -> what to do.
+ELSEWHERE = {
+    "get_extra_state": "register_buffer(name, tensor) puts state into the state dict",
+    "set_extra_state": "register_buffer(name, tensor) puts state into the state dict",
+    "set_submodule": "assign to the parent: model.get_submodule(path).name = module",
+    "register_backward_hook": "use register_full_backward_hook",
+    "to_empty": "layers are made with their values; use to(device)",
+    "type": "use to(dtype)", "bfloat16": "NumPy has no bfloat16; use half()",
+    "compile": "record a step with tinygen.jit.tape.capture",
+    "share_memory": "arrays are this process's own", "xpu": "use to(device)",
+    "ipu": "use to(device)", "mtia": "use to(device)",
+    **{f"register_{kind}": "change the dict that state_dict() gives, or that you load, with "
+                           "nn.load_weights(model, path, rules)"
+       for kind in ("state_dict_pre_hook", "state_dict_post_hook", "load_state_dict_pre_hook",
+                    "load_state_dict_post_hook")},
+}
+
+
+def elsewhere(name: str) -> str:
+    """What to use in place of a method of PyTorch's that a module does not have."""
+    return f"; {ELSEWHERE[name]}" if name in ELSEWHERE else ""

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import backend
 from ..tensor import Tensor
-from .errors import check_kind, forgot_init, name_layer
+from .errors import check_kind, elsewhere, forgot_init, name_layer
 from .hooks import Hook, HookHandle, call_hooked
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Module:
     def __getattr__(self, name: str) -> Any:
         if "_module_names" not in self.__dict__ and not name.startswith("__"):
             raise AttributeError(forgot_init(self, f"use {name!r}"))
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{elsewhere(name)}")
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter; None reserves the name (as `bias` where there is none)."""
