@@ -32,7 +32,8 @@ def test_vae_reaches_106_nats_on_mnist(tmp_path):
     command = [sys.executable, "-m", "tinygen", "train", "vae", "--data", "mnist", "--epochs", "10",
                "--batch-size", "128", "--out", str(tmp_path / "run"), "--quiet"]
     subprocess.run(command, check=True, cwd=ROOT)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
     losses = [row["eval_loss"] for row in rows if "eval_loss" in row]
     assert len(losses) == 10
     assert losses[-1] <= 106
