@@ -182,3 +182,15 @@ def test_a_group_added_later_is_named():
     with pytest.raises(RuntimeError, match=r"made for 2 parameter groups, the optimizer has 3"):
         schedule.step()
     assert math.isclose(opt.param_groups[0]["lr"], BASE[0])
+
+
+def test_a_rate_that_a_schedule_took_below_zero_is_loaded():
+    """The run went on with it, and so does the run that continues it."""
+    first, second = optimizer(), optimizer()
+    first.param_groups[0]["lr"] = -0.25
+    second.load_state_dict(first.state_dict())
+    assert second.param_groups[0]["lr"] == -0.25
+    second.step()
+    first.param_groups[0]["lr"] = float("nan")
+    with pytest.raises(ValueError, match="lr must be finite"):
+        second.load_state_dict(first.state_dict())

@@ -208,8 +208,8 @@ REFUSED = [
      r"state for parameter 7, which no group has"),
     (damaged(lambda s: s["state"][1].update(step=np.zeros(3))), ValueError,
      r"'step' of shape \(\)"),
-    (damaged(lambda s: s["param_groups"][0].update(lr=-1.0)), ValueError,
-     r"lr must be finite and at least 0, got -1.0"),
+    (damaged(lambda s: s["param_groups"][0].update(lr=float("inf"))), ValueError,
+     r"lr must be finite and at least 0, got inf"),
     (damaged(lambda s: s.pop("state")), TypeError, r"'state' and 'param_groups' is needed"),
     (lambda: [1, 2], TypeError, r"got list"),
 ]

@@ -144,3 +144,16 @@ def check_betas(optimizer: Optimizer, group: dict[str, Any]) -> None:
     if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
         raise ValueError(f"[{optimizer.name}] betas must both be in [0, 1), got {given!r}")
     group["betas"] = (beta1, beta2)
+
+
+def check_again(optimizer: Optimizer, group: dict[str, Any]) -> None:
+    """Check a group that was accepted once: a schedule may since have taken its rate below 0."""
+    lr = group.get("lr")
+    below = isinstance(lr, (int, float)) and lr < 0
+    if below:
+        group["lr"] = -lr     # type: ignore[operator]
+    try:
+        optimizer.check(group)
+    finally:
+        if below:
+            group["lr"] = lr

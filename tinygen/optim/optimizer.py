@@ -20,6 +20,7 @@ from . import state as saved
 from .groups import (
     Params,
     as_groups,
+    check_again,
     check_betas,
     check_flags,
     label,
@@ -179,7 +180,7 @@ class Optimizer(Hooked):
         """Check everything, then create missing state and decide what is updated together."""
         for i, group in enumerate(self.param_groups):
             check_flags(self, group)
-            self.check(group)
+            check_again(self, group)
             names = [n for n in self.slots(group) if n is not None]
             for j, p in enumerate(group["params"]):
                 if p.grad is not None:

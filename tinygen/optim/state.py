@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import as_array, is_array
 from ..tensor import Tensor
-from .groups import check_flags, label
+from .groups import check_again, check_flags, label
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -83,7 +83,7 @@ def _group(optimizer: Optimizer, where: str, i: int, old: dict[str, Any],
                        f"{optimizer.name}?")
     group = {**old, **{k: _copy(v) for k, v in new.items() if k != "params"}}
     check_flags(optimizer, group)
-    optimizer.check(group)
+    check_again(optimizer, group)
     return group
 
 
