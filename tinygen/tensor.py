@@ -194,6 +194,12 @@ class Tensor:
 
     copy_ = assign_  # PyTorch's name
 
+    def become(self, other: Tensor) -> Tensor:
+        """Take over the data and the place in the graph of another tensor; returns self."""
+        self.data, self.requires_grad, self.seq = other.data, other.requires_grad, other.seq
+        self.op, self.inputs, self.attrs = other.op, other.inputs, other.attrs
+        return self
+
     # -- hooks ----------------------------------------------------------------------------------
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:

@@ -14,6 +14,7 @@ from .elementwise import where
 from .index import getitem, put_index, take
 from .shape import (
     as_shape,
+    as_tensor,
     broadcast_arrays,
     broadcast_to,
     concat,
@@ -36,10 +37,6 @@ __all__ = ["append", "argwhere", "array_split", "atleast_1d", "atleast_2d", "atl
            "unstack", "vsplit", "vstack"]
 
 
-def _tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(x)
-
-
 # -- at least so many axes -----------------------------------------------------------------------
 
 
@@ -47,7 +44,7 @@ def _many(xs: tuple[Any, ...], change: Any) -> Any:
     if len(xs) == 1 and isinstance(xs[0], (list, tuple)) and any(
             isinstance(x, Tensor) for x in xs[0]):
         xs = tuple(xs[0])
-    made = tuple(change(_tensor(x)) for x in xs)
+    made = tuple(change(as_tensor(x)) for x in xs)
     return made[0] if len(made) == 1 else made
 
 
@@ -96,20 +93,20 @@ def dstack(xs: Sequence[Any]) -> Tensor:
 
 def column_stack(xs: Sequence[Any]) -> Tensor:
     """The tensors side by side, columns being made of those with one axis."""
-    xs = [_tensor(x) for x in xs]
+    xs = [as_tensor(x) for x in xs]
     return concat([x if x.ndim > 1 else reshape(x, (-1, 1)) for x in xs], 1)
 
 
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along `axis`, one tensor each (PyTorch's `unbind`)."""
-    x = _tensor(x)
+    x = as_tensor(x)
     axis = normalize_axis(axis, x.ndim, "unstack")
     return tuple(x[(*(slice(None),) * axis, i)] for i in range(x.shape[axis]))
 
 
 def array_split(x: Any, parts: Any, axis: int = 0) -> list[Tensor]:
     """`split` into pieces whose lengths differ by at most one."""
-    x = _tensor(x)
+    x = as_tensor(x)
     if not isinstance(parts, (int, np.integer)):
         return split(x, parts, axis)
     if parts < 1:
@@ -120,7 +117,7 @@ def array_split(x: Any, parts: Any, axis: int = 0) -> list[Tensor]:
 
 
 def _split_along(x: Any, parts: Any, axis: int, least: int, op: str) -> list[Tensor]:
-    x = _tensor(x)
+    x = as_tensor(x)
     if x.ndim < least:
         raise ValueError(f"[{op}] at least {least} axes are needed, got {x.shape}")
     return split(x, parts, axis)
@@ -128,7 +125,7 @@ def _split_along(x: Any, parts: Any, axis: int, least: int, op: str) -> list[Ten
 
 def hsplit(x: Any, parts: Any) -> list[Tensor]:
     """`split` along axis 1 (along axis 0 of a tensor with one axis)."""
-    return _split_along(x, parts, 0 if _tensor(x).ndim == 1 else 1, 1, "hsplit")
+    return _split_along(x, parts, 0 if as_tensor(x).ndim == 1 else 1, 1, "hsplit")
 
 
 def vsplit(x: Any, parts: Any) -> list[Tensor]:
@@ -156,7 +153,7 @@ def flipud(x: Any) -> Tensor:
 
 def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
     """A turn by k * 90 degrees in the plane of two axes, from the first towards the second."""
-    x = _tensor(x)
+    x = as_tensor(x)
     a, b = (normalize_axis(i, x.ndim, "rot90") for i in axes)
     if a == b:
         raise ValueError(f"[rot90] two different axes are needed, got {tuple(axes)}")
@@ -170,7 +167,7 @@ def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
 
 def rollaxis(x: Any, axis: int, start: int = 0) -> Tensor:
     """Axis `axis` moved back to before the axis that is at `start`."""
-    x = _tensor(x)
+    x = as_tensor(x)
     axis = normalize_axis(axis, x.ndim, "rollaxis")
     start = start + x.ndim if start < 0 else start
     return moveaxis(x, axis, start - 1 if axis < start else start)
@@ -183,7 +180,7 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int =
     >>> tg.sliding_window_view(tg.arange(4), 3).tolist()
     [[0, 1, 2], [1, 2, 3]]
     """
-    x = _tensor(x)
+    x = as_tensor(x)
     sizes = as_shape(window_shape)
     axes = [normalize_axis(a, x.ndim, "sliding_window_view")
             for a in (range(x.ndim) if axis is None else as_shape(axis))]
@@ -203,7 +200,7 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int =
 
 def diag(x: Any, k: int = 0) -> Tensor:
     """A vector as the diagonal `k` of a matrix; of a matrix, its diagonal `k`."""
-    x = _tensor(x)
+    x = as_tensor(x)
     if x.ndim == 1:
         return diag_embed(x, k)
     if x.ndim != 2:
@@ -219,7 +216,7 @@ def diagflat(x: Any, k: int = 0) -> Tensor:
 
 def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
     """The last axis laid along a diagonal of two new axes `axis1` and `axis2` of the result."""
-    x = _tensor(x)
+    x = as_tensor(x)
     n = x.shape[-1] + abs(offset)
     i = np.arange(x.shape[-1])
     empty = Tensor.wrap(np.zeros((*x.shape[:-1], n, n), x.dtype)).to(x.device)
@@ -250,14 +247,14 @@ def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, Tens
 
 def argwhere(x: Any) -> Tensor:
     """The indices of the elements that are not zero, one row each: (count, ndim)."""
-    array = _tensor(x).data
+    array = as_tensor(x).data
     return Tensor.wrap(np.stack(array.nonzero(), axis=1) if array.ndim
                        else np.zeros((int(array != 0), 0), np.int64))
 
 
 def cartesian_prod(*xs: Any) -> Tensor:
     """All choices of one element from each of the vectors, one row each."""
-    vectors = [_tensor(x) for x in xs]
+    vectors = [as_tensor(x) for x in xs]
     if len(vectors) == 1:
         return vectors[0]
     grids = broadcast_arrays(*(reshape(v, (-1,) + (1,) * (len(vectors) - 1 - i))
@@ -267,7 +264,7 @@ def cartesian_prod(*xs: Any) -> Tensor:
 
 def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All choices of r elements of a vector, one row each, in the order of itertools."""
-    x = _tensor(x)
+    x = as_tensor(x)
     choose = itertools.combinations_with_replacement if with_replacement else (
         itertools.combinations)
     index = np.array(list(choose(range(x.shape[0]), r)), np.int64).reshape(-1, r)
@@ -276,30 +273,30 @@ def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
 
 def flatnonzero(x: Any) -> Tensor:
     """The indices of the elements of the flattened tensor that are not zero."""
-    return Tensor.wrap(_tensor(x).data.reshape(-1).nonzero()[0])
+    return Tensor.wrap(as_tensor(x).data.reshape(-1).nonzero()[0])
 
 
 def extract(condition: Any, x: Any) -> Tensor:
     """The elements of `x` where the condition holds, along one axis."""
-    return ravel(x)[ravel(_tensor(condition)).astype(bool)]
+    return ravel(x)[ravel(as_tensor(condition)).astype(bool)]
 
 
 def compress(condition: Any, x: Any, axis: int | None = None) -> Tensor:
     """The slices of `x` along `axis` where the condition holds; it may be shorter than the axis."""
-    x = ravel(x) if axis is None else _tensor(x)
-    return take(x, np.flatnonzero(_tensor(condition).data), axis or 0)
+    x = ravel(x) if axis is None else as_tensor(x)
+    return take(x, np.flatnonzero(as_tensor(condition).data), axis or 0)
 
 
 def append(x: Any, values: Any, axis: int | None = None) -> Tensor:
     """`x` with `values` at the end, along `axis` or as one row of numbers."""
     if axis is None:
-        return concat([ravel(x), ravel(_tensor(values))], 0)
+        return concat([ravel(x), ravel(as_tensor(values))], 0)
     return concat([x, values], axis)
 
 
 def delete(x: Any, index: Any, axis: int | None = None) -> Tensor:
     """`x` without the slices at `index` (an int, a slice or a list of ints) along `axis`."""
-    x = ravel(x) if axis is None else _tensor(x)
+    x = ravel(x) if axis is None else as_tensor(x)
     axis = normalize_axis(axis or 0, x.ndim, "delete")
     kept = np.delete(np.arange(x.shape[axis]), index)
     return take(x, kept, axis)
@@ -307,15 +304,15 @@ def delete(x: Any, index: Any, axis: int | None = None) -> Tensor:
 
 def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Tensor:
     """`x` with `values` before the slices at `index` along `axis`."""
-    x = ravel(x) if axis is None else _tensor(x)
+    x = ravel(x) if axis is None else as_tensor(x)
     axis = normalize_axis(axis or 0, x.ndim, "insert")
     n = x.shape[axis]
     order = np.insert(np.arange(n), index, -1)
     count = len(order) - n
     shape = (*x.shape[:axis], count, *x.shape[axis + 1:])
-    values = _tensor(values).astype(x.dtype)
-    if values.ndim and np.ndim(index) == 0 and values.ndim < x.ndim + 1 and axis:
-        values = expand_dims(values, axis) if values.ndim == x.ndim - 1 else values
+    values = as_tensor(values).astype(x.dtype)
+    if axis and values.ndim and values.ndim == x.ndim - 1 and np.ndim(index) == 0:
+        values = expand_dims(values, axis)                    # one slice, without its axis
     order[order == -1] = n + np.arange(count)
     return take(concat([x, broadcast_to(values, shape)], axis), order, axis)
 

@@ -10,7 +10,7 @@ from ..primitive import primitive
 from ..tensor import Tensor
 from .creation import zeros_like
 from .elementwise import positive
-from .shape import reshape
+from .shape import as_tensor, reshape
 
 __all__ = ["bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or",
            "bitwise_right_shift", "bitwise_xor", "conj", "gcd", "imag", "invert", "lcm",
@@ -120,7 +120,7 @@ def unique_all(x: Any) -> UniqueAllResult:
     >>> tg.unique_all(tg.Tensor([3, 1, 3])).counts
     Tensor([1, 2], dtype=int64)
     """
-    x = x if isinstance(x, Tensor) else Tensor(x)
+    x = as_tensor(x)
     _, first, inverse, counts = np.unique(x.numpy() if not x.requires_grad else x.detach().numpy(),
                                           return_index=True, return_inverse=True,
                                           return_counts=True, equal_nan=False)
@@ -154,7 +154,7 @@ def unique(x: Any, return_index: bool = False, return_inverse: bool = False,
     Returns the values alone, or a tuple of the values and what was asked for, in this order:
     indices of first places, inverse indices, counts.
     """
-    x = x if isinstance(x, Tensor) else Tensor(x)
+    x = as_tensor(x)
     found = np.unique(x.detach().numpy(), True, True, True, axis, equal_nan=equal_nan)
     flat = reshape(x, (-1,)) if axis is None else x
     place = (slice(None),) * (0 if axis is None else axis % x.ndim)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import backend
 from ..tensor import Tensor
-from .shape import as_shape, broadcast_arrays, reshape
+from .shape import as_shape, as_tensor, broadcast_arrays, reshape
 
 
 def _make(array: Any, device: Any, requires_grad: bool) -> Tensor:
@@ -181,7 +181,7 @@ def meshgrid(*xs: Any, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
     """
     if indexing not in ("xy", "ij"):
         raise ValueError(f"[meshgrid] indexing must be 'xy' or 'ij', got {indexing!r}")
-    tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in xs]
+    tensors = [as_tensor(x) for x in xs]
     order = list(range(len(tensors)))
     if indexing == "xy" and len(order) > 1:
         order[:2] = 1, 0

@@ -11,6 +11,7 @@ from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
 from .reduce import all as all_true
+from .shape import as_tensor
 
 __all__ = ["allclose", "around", "array_equal", "array_equiv", "cbrt", "copysign", "deg2rad",
            "degrees", "divmod", "fabs", "fix", "float_power", "fmax", "fmin", "fmod", "frexp",
@@ -182,7 +183,7 @@ def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
 
 def array_equal(x: Any, y: Any) -> bool:
     """Do both have one shape and equal elements?"""
-    x, y = (v if isinstance(v, Tensor) else Tensor(v) for v in (x, y))
+    x, y = (as_tensor(v) for v in (x, y))
     return x.shape == y.shape and bool(all_true(ew.equal(x, y)))
 
 

@@ -179,9 +179,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         raise RuntimeError("[setitem] a leaf that requires grad cannot be changed in place; use "
                            "tinygen.put_index(x, index, value), or write inside no_grad()")
     old = x.__copy__()   # the graph behind the old values lives on in a node of its own
-    new = put_index(old, index, value)
-    x.data, x.op, x.inputs, x.attrs = new.data, new.op, new.inputs, new.attrs
-    x.requires_grad, x.seq = new.requires_grad, new.seq
+    x.become(put_index(old, index, value))
 
 
 # -- gathers along one axis ---------------------------------------------------------------------

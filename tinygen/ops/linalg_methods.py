@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor import Tensor
-from . import bitwise, special
+from . import bitwise
 from .linalg_eigen import pinv, svd
 from .linalg_factor import matrix_exp, qr
 from .linalg_products import corrcoef, cov, cross, inner, kron, matrix_power
@@ -58,7 +58,7 @@ METHODS: dict[str, Any] = {
     "matrix_power": matrix_power, "matrix_exp": matrix_exp, "kron": kron, "cross": _cross,
     "inner": inner, "svd": _svd, "qr": _qr, "cov": _cov, "corrcoef": corrcoef,
     "adjoint": matrix_transpose, "unique": _unique, "real": bitwise.real, "conj": bitwise.conj,
-    "logaddexp": special.logaddexp, "gcd": bitwise.gcd, "lcm": bitwise.lcm,
+    "gcd": bitwise.gcd, "lcm": bitwise.lcm,
     **{f"bitwise_{name}": getattr(bitwise, f"bitwise_{name}") for name in (
         "and", "or", "xor", "not", "left_shift", "right_shift")},
 }

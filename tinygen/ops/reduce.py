@@ -13,6 +13,7 @@ from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
 from .shape import (
+    as_tensor,
     astype,
     broadcast_to,
     concat_p,
@@ -275,7 +276,7 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False, b: Any = None) 
     """log(sum(b * exp(x))) over `axis`, without overflow; the factors `b` are 1 if left out."""
     if b is None:
         return logsumexp_p(x, axis=_axes(axis), keepdims=keepdims)
-    x = x if isinstance(x, Tensor) else Tensor(x)
+    x = as_tensor(x)
     counts = ew.not_equal(b, 0)
     x = ew.where(counts, x, -math.inf)
     top = max_p(x.detach(), axis=_axes(axis), keepdims=True)

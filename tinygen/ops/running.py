@@ -14,15 +14,11 @@ from . import elementwise as ew
 from .index import take_along_axis_p
 from .reduce import cumprod, cumsum
 from .reduce import sum as sum_of
-from .shape import broadcast_to, concat_p, normalize_axis, reshape, swapaxes
+from .shape import as_tensor, broadcast_to, concat_p, normalize_axis, reshape, swapaxes
 
 __all__ = ["convolve", "correlate", "cummax", "cummin", "cumulative_prod", "cumulative_sum",
            "cumulative_trapezoid", "diff", "ediff1d", "gradient", "interp", "logcumsumexp",
            "nancumprod", "nancumsum", "trapezoid", "trapz"]
-
-
-def _tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(x)
 
 
 # -- running extremes ----------------------------------------------------------------------------
@@ -63,7 +59,7 @@ def cummin(x: Any, axis: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def _running_extreme(x: Any, axis: int, indices_of: Any, op: str) -> tuple[Tensor, Tensor]:
-    x = _tensor(x)
+    x = as_tensor(x)
     if not x.ndim:
         return x, Tensor.wrap(np.zeros((), np.int64))
     axis = normalize_axis(axis, x.ndim, op)
@@ -80,7 +76,7 @@ def logcumsumexp(x: Any, axis: int = 0) -> Tensor:
     By doubling: log2(n) elementwise steps, each adding the sum that ends `step` places before.
     """
     from .special import logaddexp
-    x = _tensor(x)
+    x = as_tensor(x)
     if not x.ndim:
         return x
     y, step = swapaxes(x, axis, -1), 1
@@ -92,7 +88,7 @@ def logcumsumexp(x: Any, axis: int = 0) -> Tensor:
 
 def _cumulative(running: Callable[..., Tensor], start: float, x: Any, axis: int | None,
                 dtype: Any, include_initial: bool, op: str) -> Tensor:
-    x = _tensor(x) if dtype is None else _tensor(x).astype(dtype)
+    x = as_tensor(x) if dtype is None else as_tensor(x).astype(dtype)
     if axis is None:
         if x.ndim != 1:
             raise ValueError(f"[{op}] axis must be given for a tensor of shape {x.shape}")
@@ -126,7 +122,7 @@ def _cut(axis: int, start: int | None, stop: int | None, step: int | None = None
 
 def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
     """The n-th differences along `axis`: x[i + 1] - x[i], n times over."""
-    x = _tensor(x)
+    x = as_tensor(x)
     n, axis = operator.index(n), normalize_axis(axis, x.ndim, "diff")
     if n < 0:
         raise ValueError(f"[diff] n must not be negative, got {n}")
@@ -144,7 +140,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 def _edge(value: Any, like: Tensor, shape: list[int]) -> Tensor:
 
-    value = _tensor(value)
+    value = as_tensor(value)
     return value if value.ndim else broadcast_to(value.astype(like.dtype), tuple(shape))
 
 
@@ -156,7 +152,7 @@ def gradient(x: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
             the coordinates of the samples.
         edge_order: 1 or 2, the order of the one-sided differences at the ends.
     """
-    x = _tensor(x)
+    x = as_tensor(x)
     axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     axes = [normalize_axis(a, x.ndim, "gradient") for a in axes]
     steps = list(spacing) or [1.0]
@@ -204,12 +200,12 @@ def _one_sided(gaps: np.ndarray, order: int) -> np.ndarray:
 
 def _panels(y: Any, x: Any, dx: float, axis: int, op: str) -> tuple[Tensor, int]:
     """The area of each panel between neighbouring samples."""
-    y = _tensor(y)
+    y = as_tensor(y)
     axis = normalize_axis(axis, y.ndim, op)
     if x is None:
         width: Any = dx
     else:
-        x = _tensor(x)
+        x = as_tensor(x)
         width = diff(x, axis=0 if x.ndim == 1 else axis)
         if x.ndim == 1:
             width = reshape(width, (-1,) + (1,) * (y.ndim - 1 - axis))
@@ -246,18 +242,18 @@ def cumulative_trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1,
 
 def nancumsum(x: Any, axis: int | None = None) -> Tensor:
     """The running sum along `axis`, NaN counting as 0."""
-    return cumsum(ew.where(ew.isnan(_tensor(x)), 0, x), axis)
+    return cumsum(ew.where(ew.isnan(as_tensor(x)), 0, x), axis)
 
 
 def nancumprod(x: Any, axis: int | None = None) -> Tensor:
     """The running product along `axis`, NaN counting as 1."""
-    y = ew.where(ew.isnan(_tensor(x)), 1, x)
+    y = ew.where(ew.isnan(as_tensor(x)), 1, x)
     return cumprod(reshape(y, (-1,)), 0) if axis is None else cumprod(y, axis)
 
 
 def ediff1d(x: Any) -> Tensor:
     """The differences between neighbours of the flattened tensor."""
-    return diff(reshape(_tensor(x), (-1,)))
+    return diff(reshape(as_tensor(x), (-1,)))
 
 
 def convolve(a: Any, v: Any, mode: str = "full") -> Tensor:
@@ -267,7 +263,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Tensor:
         mode: ``"full"`` (m + n - 1 values), ``"same"`` (as many as the longer vector has) or
             ``"valid"`` (where both overlap completely).
     """
-    a, v = _tensor(a), _tensor(v)
+    a, v = as_tensor(a), as_tensor(v)
     if a.ndim != 1 or v.ndim != 1 or not a.size or not v.size:
         raise ValueError(f"[convolve] two vectors that are not empty are needed, got {a.shape} "
                          f"and {v.shape}")
@@ -289,11 +285,10 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Tensor:
 
 def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
     """The cross-correlation of two vectors: out[k] = sum over n of a[n + k] v[n] (NumPy's)."""
-    a, v = _tensor(a), _tensor(v)
-    flipped = convolve(a, v[::-1], mode)
-    if (mode == "same" and v.size > a.size) or (mode == "valid" and v.size > a.size):
+    a, v = as_tensor(a), as_tensor(v)
+    if v.size > a.size and mode in ("same", "valid"):
         return convolve(a, v[::-1], "full")[_middle(a.size, v.size, mode)]
-    return flipped
+    return convolve(a, v[::-1], mode)
 
 
 def _middle(m: int, n: int, mode: str) -> slice:
@@ -306,7 +301,7 @@ def _middle(m: int, n: int, mode: str) -> slice:
 
 def interp(x: Any, xp: Any, fp: Any) -> Tensor:
     """Linear interpolation at x between the samples fp at ascending places xp."""
-    x, places, values = _tensor(x), _tensor(xp), _tensor(fp)
+    x, places, values = as_tensor(x), as_tensor(xp), as_tensor(fp)
     right = np.clip(np.searchsorted(places.data, x.data), 1, max(places.size - 1, 1))
     left = np.maximum(right - 1, 0)
     right = np.minimum(right, places.size - 1)

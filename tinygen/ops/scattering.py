@@ -14,8 +14,9 @@ from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
 from . import reduce as rd
+from .creation import ones_like
 from .index import SLOT, along, getitem_p, put_index, scatter_along_p
-from .shape import broadcast_to, normalize_axis, reshape
+from .shape import as_tensor, broadcast_to, normalize_axis, reshape
 
 __all__ = ["index_add", "index_copy", "index_fill", "index_reduce", "masked_scatter",
            "put_along_axis", "scatter", "scatter_reduce"]
@@ -23,14 +24,10 @@ __all__ = ["index_add", "index_copy", "index_fill", "index_reduce", "masked_scat
 REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 
 
-def _tensor(x: Any, like: Any = None) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(x, dtype=getattr(like, "dtype", None))
-
-
 def _arguments(x: Any, indices: Any, source: Any, axis: int,
                op: str) -> tuple[Tensor, Tensor, Tensor, int]:
-    x, indices = _tensor(x), _tensor(indices)
-    source = _tensor(source, x)
+    x, indices = as_tensor(x), as_tensor(indices)
+    source = as_tensor(source, x)
     if not source.ndim and indices.ndim:
         source = broadcast_to(source, indices.shape)
     axis = normalize_axis(axis, max(x.ndim, 1), op)
@@ -59,10 +56,10 @@ def scatter(x: Any, indices: Any, source: Any, axis: int = 0) -> Tensor:
 
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1) -> Tensor:
     """`x` with `values` set where `take_along_axis` would read: a copy, unlike NumPy's function."""
-    x, indices = _tensor(x), _tensor(indices)
+    x, indices = as_tensor(x), as_tensor(indices)
     axis = normalize_axis(axis, x.ndim, "put_along_axis")
     shape = tuple(m if a == axis else n for a, (n, m) in enumerate(zip(x.shape, indices.shape)))
-    return scatter(x, broadcast_to(indices, shape), broadcast_to(_tensor(values, x), shape), axis)
+    return scatter(x, broadcast_to(indices, shape), broadcast_to(as_tensor(values, x), shape), axis)
 
 
 # -- combined with what is there -----------------------------------------------------------------
@@ -140,8 +137,7 @@ def scatter_reduce(x: Any, indices: Any, source: Any, axis: int = 0, reduce: str
         one = scatter_reduce(reshape(x, (1,)), reshape(indices, (1,)), reshape(source, (1,)), 0,
                              reduce, include_self)
         return reshape(one, ())
-    ones = ew.add(ew.multiply(source.detach(), 0), 1)
-    count = scatter_along_p(ew.where(ew.isnan(ones), 1, ones), indices, axis=axis, shape=x.shape)
+    count = scatter_along_p(ones_like(source), indices, axis=axis, shape=x.shape)
     if not include_self:
         start = {"sum": 0.0, "mean": 0.0, "prod": 1.0}.get(reduce)
         if start is None:                      # the worst value, which any source replaces
@@ -159,7 +155,7 @@ def scatter_reduce(x: Any, indices: Any, source: Any, axis: int = 0, reduce: str
 
 
 def _rows(x: Any, indices: Any, axis: int, op: str) -> tuple[Tensor, Tensor, int]:
-    x, indices = _tensor(x), _tensor(indices)
+    x, indices = as_tensor(x), as_tensor(indices)
     axis = normalize_axis(axis, max(x.ndim, 1), op)
     if indices.ndim > 1:
         raise ValueError(f"[{op}] indices must have one axis, got {indices.shape}")
@@ -175,7 +171,7 @@ def _wide(indices: Tensor, source: Tensor, axis: int) -> Tensor:
 def index_add(x: Any, indices: Any, source: Any, axis: int = 0, alpha: float = 1) -> Tensor:
     """`x` with alpha * source[j] added to slice `indices[j]`; repeated indices add up."""
     x, indices, axis = _rows(x, indices, axis, "index_add")
-    source = _tensor(source, x)
+    source = as_tensor(source, x)
     if not x.ndim:
         return x + alpha * rd.sum(source)
     return x + alpha * scatter_along_p(source, _wide(indices, source, axis), axis=axis,
@@ -185,7 +181,7 @@ def index_add(x: Any, indices: Any, source: Any, axis: int = 0, alpha: float = 1
 def index_copy(x: Any, indices: Any, source: Any, axis: int = 0) -> Tensor:
     """`x` with slice `indices[j]` along `axis` replaced by source[j]."""
     x, indices, axis = _rows(x, indices, axis, "index_copy")
-    source = _tensor(source, x)
+    source = as_tensor(source, x)
     if not x.ndim:
         return reshape(source, ()) * 1
     return put_index(x, (*(slice(None),) * axis, indices), source)
@@ -204,7 +200,7 @@ def index_reduce(x: Any, indices: Any, source: Any, axis: int = 0, reduce: str =
                  include_self: bool = True) -> Tensor:
     """`scatter_reduce` for whole slices: source[j] is combined with slice `indices[j]`."""
     x, indices, axis = _rows(x, indices, axis, "index_reduce")
-    source = _tensor(source, x)
+    source = as_tensor(source, x)
     if not x.ndim:
         return reshape(index_reduce(reshape(x, (1,)), indices, reshape(source, (1,)), 0, reduce,
                                     include_self), ())
@@ -213,11 +209,11 @@ def index_reduce(x: Any, indices: Any, source: Any, axis: int = 0, reduce: str =
 
 def masked_scatter(x: Any, mask: Any, source: Any) -> Tensor:
     """`x` with its elements where `mask` is true replaced by those of `source`, in order."""
-    x, mask = _tensor(x), _tensor(mask)
+    x, mask = as_tensor(x), as_tensor(mask)
     shape = np.broadcast_shapes(x.shape, mask.shape)
     x, mask = broadcast_to(x, shape), broadcast_to(mask, shape)
     count = int(mask.data.sum())
-    source = reshape(_tensor(source, x), (-1,))
+    source = reshape(as_tensor(source, x), (-1,))
     if source.size < count:
         raise ValueError(f"[masked_scatter] source has {source.size} elements for {count} places")
     return put_index(x, mask, source[:count])

@@ -379,6 +379,11 @@ def normalize_axis(axis: int, ndim: int, op: str) -> int:
     return a % ndim
 
 
+def as_tensor(x: Any, like: Any = None) -> Tensor:
+    """`x` itself if it is a tensor; of anything else a tensor is made, in the dtype of `like`."""
+    return x if isinstance(x, Tensor) else Tensor(x, dtype=getattr(like, "dtype", None))
+
+
 def _tensor(x: Any) -> Any:
     """Functions made of several ops need `.shape`: give lists and numbers one."""
     return x if hasattr(x, "shape") else Tensor(x)

@@ -16,7 +16,15 @@ from . import elementwise as ew
 from . import reduce
 from .index import sort, take_along_axis
 from .reduce import Axis
-from .shape import as_shape, broadcast_to, expand_dims, normalize_axis, permute_dims, reshape
+from .shape import (
+    as_shape,
+    as_tensor,
+    broadcast_to,
+    expand_dims,
+    normalize_axis,
+    permute_dims,
+    reshape,
+)
 
 __all__ = ["aminmax", "average", "bincount", "bucketize", "digitize", "histogram", "histogramdd",
            "isin", "median", "nanargmax", "nanargmin",
@@ -25,43 +33,45 @@ __all__ = ["aminmax", "average", "bincount", "bucketize", "digitize", "histogram
            "nanstd", "nansum", "nanvar", "percentile", "ptp", "quantile", "searchsorted"]
 
 
-def _tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(x)
-
-
 # -- NaN as "no value" ---------------------------------------------------------------------------
 
 
-def _counted(x: Any, axis: Axis, keepdims: bool) -> tuple[Any, Any, Any]:
-    """(which elements count, x with 0 for the others, how many count)."""
-    x = _tensor(x)
+def _known(x: Any) -> tuple[Tensor, Tensor]:
+    """(which elements count, x with 0 for the others)."""
+    x = as_tensor(x)
     valid = ew.logical_not(ew.isnan(x))
-    count = reduce.sum(valid, axis, keepdims).astype(x.dtype if x.dtype.kind == "f" else np.float32)
-    return valid, ew.where(valid, x, 0), count
+    return valid, ew.where(valid, x, 0)
+
+
+def _count(valid: Tensor, known: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    """How many elements count, as a number to divide by."""
+    kind = known.dtype if known.dtype.kind == "f" else np.float32
+    return reduce.sum(valid, axis, keepdims).astype(kind)
 
 
 def nansum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The sum over `axis` of the elements that are not NaN (0 if there is none)."""
-    return reduce.sum(_counted(x, axis, keepdims)[1], axis, keepdims)
+    return reduce.sum(_known(x)[1], axis, keepdims)
 
 
 def nanprod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product over `axis` of the elements that are not NaN (1 if there is none)."""
-    return reduce.prod(ew.where(ew.isnan(_tensor(x)), 1, x), axis, keepdims)
+    return reduce.prod(ew.where(ew.isnan(as_tensor(x)), 1, x), axis, keepdims)
 
 
 def nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The mean over `axis` of the elements that are not NaN (NaN if there is none)."""
-    _, known, count = _counted(x, axis, keepdims)
-    return reduce.sum(known, axis, keepdims) / count
+    valid, known = _known(x)
+    return reduce.sum(known, axis, keepdims) / _count(valid, known, axis, keepdims)
 
 
 def nanvar(x: Any, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Tensor:
     """The variance over `axis` of the n elements that are not NaN, divided by n - correction."""
-    valid, known, count = _counted(x, axis, True)
-    gap = ew.where(valid, known - reduce.sum(known, axis, True) / count, 0)
-    n = _counted(x, axis, keepdims)[2]
-    return reduce.sum(ew.square(gap), axis, keepdims) / (n - correction)
+    valid, known = _known(x)
+    mean = reduce.sum(known, axis, True) / _count(valid, known, axis, True)
+    gap = ew.where(valid, known - mean, 0)
+    return reduce.sum(ew.square(gap), axis, keepdims) / (
+        _count(valid, known, axis, keepdims) - correction)
 
 
 def nanstd(x: Any, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Tensor:
@@ -80,19 +90,19 @@ def nanmin(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def _nan_extreme(x: Any, axis: Axis, keepdims: bool, extreme: Any, worst: float) -> Tensor:
-    unknown = ew.isnan(_tensor(x))
+    unknown = ew.isnan(as_tensor(x))
     best = extreme(ew.where(unknown, worst, x), axis, keepdims)
     return ew.where(reduce.all(unknown, axis, keepdims), math.nan, best)
 
 
 def nanargmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The index of the largest element along `axis` that is not NaN."""
-    return reduce.argmax(ew.where(ew.isnan(_tensor(x)), -math.inf, x), axis, keepdims)
+    return reduce.argmax(ew.where(ew.isnan(as_tensor(x)), -math.inf, x), axis, keepdims)
 
 
 def nanargmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The index of the smallest element along `axis` that is not NaN."""
-    return reduce.argmin(ew.where(ew.isnan(_tensor(x)), math.inf, x), axis, keepdims)
+    return reduce.argmin(ew.where(ew.isnan(as_tensor(x)), math.inf, x), axis, keepdims)
 
 
 def aminmax(x: Any, axis: int | None = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
@@ -107,10 +117,10 @@ def ptp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Tensor:
     """The weighted mean over `axis`: sum(w x) / sum(w)."""
-    x = _tensor(x)
+    x = as_tensor(x)
     if weights is None:
         return reduce.mean(x, axis, keepdims)
-    weights = _tensor(weights)
+    weights = as_tensor(weights)
     if weights.shape != x.shape:
         if not isinstance(axis, int) or weights.shape != (x.shape[axis],):
             raise ValueError(f"[average] weights {weights.shape} fit neither x {x.shape} nor its "
@@ -177,7 +187,7 @@ def _quantile(x: Any, q: Any, axis: Axis, keepdims: bool, method: str, skip_nan:
     if method not in INTERPOLATIONS:
         raise ValueError(f"[{op}] method must be one of {', '.join(INTERPOLATIONS)}, got "
                          f"{method!r}")
-    x = _tensor(x)
+    x = as_tensor(x)
     rows, shape = _rows(x, axis, keepdims, op)
     if not rows.shape[-1]:
         raise ValueError(f"[{op}] no elements over axis {axis} of {x.shape}")
@@ -241,7 +251,7 @@ def searchsorted(x1: Any, x2: Any, side: str = "left", sorter: Any = None) -> Te
     """
     if side not in ("left", "right"):
         raise ValueError(f"[searchsorted] side must be 'left' or 'right', got {side!r}")
-    x1, x2 = _tensor(x1), _tensor(x2)
+    x1, x2 = as_tensor(x1), as_tensor(x2)
     if sorter is not None:
         x1 = take_along_axis(x1, sorter, -1)
     if x1.ndim > 1 and x1.shape[:-1] != x2.shape[:-1]:
@@ -268,7 +278,7 @@ def isin_p(xp, x, values, *, invert):
 
 def isin(x: Any, values: Any, invert: bool = False) -> Tensor:
     """True where an element of `x` is among `values` (is not, with `invert`)."""
-    return isin_p(_tensor(x), _tensor(values), invert=bool(invert))
+    return isin_p(as_tensor(x), as_tensor(values), invert=bool(invert))
 
 
 @primitive(name="bincount")
@@ -279,14 +289,14 @@ def bincount_p(xp, x, weights=None, *, minlength):
 
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     """How often each of 0, 1, 2, ... occurs in `x`, or the sum of the weights where it does."""
-    return bincount_p(_tensor(x), *(() if weights is None else (weights,)),
+    return bincount_p(as_tensor(x), *(() if weights is None else (weights,)),
                       minlength=operator.index(minlength))
 
 
 def histogram(x: Any, bins: Any = 10, range: tuple[float, float] | None = None,
               density: bool = False, weights: Any = None) -> tuple[Tensor, Tensor]:
     """(how many elements fall into each bin, the edges of the bins), as in NumPy."""
-    counts, edges = _histogramdd(reshape(_tensor(x), (-1, 1)),
+    counts, edges = _histogramdd(reshape(as_tensor(x), (-1, 1)),
                                  bins if isinstance(bins, int) else [bins],
                                  None if range is None else [range], density, weights)
     return counts, edges[0]
@@ -295,7 +305,7 @@ def histogram(x: Any, bins: Any = 10, range: tuple[float, float] | None = None,
 def histogramdd(x: Any, bins: Any = 10, range: Sequence[tuple[float, float]] | None = None,
                 density: bool = False, weights: Any = None) -> tuple[Tensor, list[Tensor]]:
     """Histogram of points (N, D): (counts with D axes, the edges along each axis)."""
-    return _histogramdd(_tensor(x), bins, range, density, weights)
+    return _histogramdd(as_tensor(x), bins, range, density, weights)
 
 
 def _histogramdd(x: Tensor, bins: Any, range: Any, density: bool,

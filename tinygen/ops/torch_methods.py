@@ -266,9 +266,7 @@ def in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Tensor]:
         if not records:
             self.data[...] = new.data
             return self.touch()
-        self.data, self.op, self.inputs, self.attrs = new.data, new.op, new.inputs, new.attrs
-        self.requires_grad, self.seq = new.requires_grad, new.seq
-        return self
+        return self.become(new)
     update.__name__, update.__doc__ = f"{name}_", f"`{name}`, in place."
     return update
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...ops.linalg_norm import vector_norm
 from ...tensor import Tensor
 
 __all__ = ["bilinear", "cdist", "cosine_similarity", "normalize", "pairwise_distance", "pdist"]
@@ -18,28 +19,7 @@ def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12,
     """Vectors along `dim` divided by their p-norm (by `eps` where it is smaller)."""
     if out is not None:
         raise NotImplementedError("[normalize] out= is not offered: results are new tensors")
-    return input / ops.clip(_norm(input, p, dim, keepdims=True), eps)
-
-
-def _norm(x: Any, p: float, axis: int, keepdims: bool = False) -> Any:
-    """(sum |x|^p)^(1/p); where a slope is infinite (at 0) the gradient is 0, as in PyTorch."""
-    if p == math.inf:
-        return ops.max(ops.absolute(x), axis=axis, keepdims=keepdims)
-    if p == -math.inf:
-        return ops.min(ops.absolute(x), axis=axis, keepdims=keepdims)
-    if p == 0:
-        return ops.sum(ops.sign(ops.absolute(x)), axis=axis, keepdims=keepdims)
-    if p == 1:
-        return ops.sum(ops.absolute(x), axis=axis, keepdims=keepdims)
-    if p == 2:
-        total = ops.sum(ops.square(x), axis=axis, keepdims=keepdims)
-    else:
-        a, at_zero = ops.absolute(x), ops.equal(x, 0)
-        powers = ops.where(at_zero, 0 if p > 0 else math.inf, ops.where(at_zero, 1, a) ** p)
-        total = ops.sum(powers, axis=axis, keepdims=keepdims)
-    zero = ops.equal(total, 0)
-    safe = ops.where(zero, 1, total)
-    return ops.where(zero, 0, ops.sqrt(safe) if p == 2 else safe ** (1 / p))
+    return input / ops.clip(vector_norm(input, p, dim, keepdims=True), eps)
 
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -49,7 +29,7 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tens
 
 
 def _unit(x: Any, dim: int, eps: float) -> Any:
-    length = _norm(x, 2, dim, keepdims=True)
+    length = vector_norm(x, 2, dim, keepdims=True)
     now = length.detach()       # the limit is no part of the gradient
     return x / (length + (ops.clip(now, eps) - now))
 
@@ -57,7 +37,7 @@ def _unit(x: Any, dim: int, eps: float) -> Any:
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6,
                       keepdim: bool = False) -> Tensor:
     """|x1 - x2 + eps|_p along the last axis: (..., D), (..., D) -> (...)."""
-    return _norm(x1 - x2 + eps, p, -1, keepdims=keepdim)
+    return vector_norm(x1 - x2 + eps, p, -1, keepdims=keepdim)
 
 
 def pdist(input: Any, p: float = 2.0) -> Tensor:
@@ -67,7 +47,7 @@ def pdist(input: Any, p: float = 2.0) -> Tensor:
     if not p >= 0:
         raise ValueError(f"[pdist] p must not be negative, got {p}")
     i, j = (Tensor(k, device=input.device) for k in np.triu_indices(input.shape[0], 1))
-    return _norm(ops.take(input, i, axis=0) - ops.take(input, j, axis=0), p, -1)
+    return vector_norm(ops.take(input, i, axis=0) - ops.take(input, j, axis=0), p, -1)
 
 
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
@@ -80,7 +60,7 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str | None = None) -> 
                          "(..., N, D) fit together")
     if not p >= 0:
         raise ValueError(f"[cdist] p must not be negative, got {p}")
-    return _norm(ops.expand_dims(x1, -2) - ops.expand_dims(x2, -3), p, -1)
+    return vector_norm(ops.expand_dims(x1, -2) - ops.expand_dims(x2, -3), p, -1)
 
 
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:

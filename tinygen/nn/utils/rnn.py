@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import ops
+from ...ops.shape import as_tensor
 from ...tensor import Tensor
 
 __all__ = ["PackedSequence", "invert_permutation", "pack_padded_sequence", "pack_sequence",
@@ -46,11 +47,11 @@ class PackedSequence(_Fields):
         if sizes.sum() != len(data):
             raise ValueError(f"[PackedSequence] batch_sizes add up to {sizes.sum()}, data has "
                              f"{len(data)} rows")
-        order = None if sorted_indices is None else _tensor(sorted_indices)
+        order = None if sorted_indices is None else as_tensor(sorted_indices)
         if unsorted_indices is None:
             back = invert_permutation(order)
         else:
-            back = _tensor(unsorted_indices)
+            back = as_tensor(unsorted_indices)
         return super().__new__(cls, data, Tensor(sizes), order, back)
 
     @property
@@ -238,10 +239,6 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
 # -- checks ---------------------------------------------------------------------------------------
 
 
-def _tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(x)
-
-
 def _valid(lengths: np.ndarray) -> np.ndarray:
     """(T, N) booleans: which steps are valid. T is the longest length."""
     return np.arange(int(lengths.max()))[:, None] < lengths
@@ -274,7 +271,7 @@ def _lengths(lengths: Any, batch: int, op: str, least: int = 1) -> np.ndarray:
 def _sequences(sequences: Any, op: str) -> list[Tensor]:
     if isinstance(sequences, Tensor):
         sequences = [sequences[i] for i in range(len(sequences))]
-    tensors = [_tensor(s) for s in sequences]
+    tensors = [as_tensor(s) for s in sequences]
     if not tensors:
         raise ValueError(f"[{op}] there are no sequences")
     for i, s in enumerate(tensors):
