@@ -115,16 +115,10 @@ class Categorical(Distribution):
         return self._enumerated(arange(self._num_events), expand)
 
 
-class OneHotCategorical(Distribution):
-    """Categorical values as one-hot vectors."""
+class OverCategorical(Distribution):
+    """A distribution over the draws of a `Categorical`, which it keeps in `_categorical`."""
 
-    arg_constraints = Categorical.arg_constraints
-    support = constraints.one_hot
-    has_enumerate_support = True
-
-    def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
-        self._categorical = Categorical(probs, logits, validate_args)
-        super().__init__(self._categorical.batch_shape, self._param.shape[-1:], validate_args)
+    _categorical: Categorical
 
     @property
     def _param(self) -> Tensor:
@@ -144,6 +138,18 @@ class OneHotCategorical(Distribution):
     def param_shape(self) -> tuple[int, ...]:
         """The shape of the parameter."""
         return self._param.shape
+
+
+class OneHotCategorical(OverCategorical):
+    """Categorical values as one-hot vectors."""
+
+    arg_constraints = Categorical.arg_constraints
+    support = constraints.one_hot
+    has_enumerate_support = True
+
+    def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
+        self._categorical = Categorical(probs, logits, validate_args)
+        super().__init__(self._categorical.batch_shape, self._param.shape[-1:], validate_args)
 
     @property
     def mean(self) -> Tensor:
@@ -191,7 +197,7 @@ class OneHotCategoricalStraightThrough(OneHotCategorical):
         return self.sample(sample_shape) + (self.probs - self.probs.detach())
 
 
-class Multinomial(Distribution):
+class Multinomial(OverCategorical):
     """How often each outcome came in `total_count` categorical draws."""
 
     arg_constraints = Categorical.arg_constraints
@@ -205,25 +211,6 @@ class Multinomial(Distribution):
                                       f"whole batch, got {total_count!r}") from None
         self._categorical = Categorical(probs, logits, validate_args)
         super().__init__(self._categorical.batch_shape, self._param.shape[-1:], validate_args)
-
-    @property
-    def _param(self) -> Tensor:
-        return self._categorical._param
-
-    @property
-    def probs(self) -> Tensor:
-        """The probabilities, (..., n)."""
-        return self._categorical.probs
-
-    @property
-    def logits(self) -> Tensor:
-        """The logarithms of the probabilities."""
-        return self._categorical.logits
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """The shape of the parameter."""
-        return self._param.shape
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
     def support(self) -> constraints.Constraint:

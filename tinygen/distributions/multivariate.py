@@ -40,7 +40,27 @@ def precision_to_tril(precision: Tensor) -> Tensor:
                                    upper=False)
 
 
-class MultivariateNormal(Distribution):
+class VectorNormal(Distribution):
+    """What all normal distributions of vectors share: `loc`, and `scale_tril` with L L^T = cov."""
+
+    loc: Tensor
+    scale_tril: Tensor
+
+    @lazy
+    def precision_matrix(self) -> Tensor:
+        """The inverse of the covariance."""
+        return linalg.cholesky_inverse(self.scale_tril)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
+
+
+class MultivariateNormal(VectorNormal):
     """Normal vectors (..., d) with mean `loc` and a covariance.
 
     Exactly one of `covariance_matrix`, `precision_matrix` (its inverse) and `scale_tril` (its
@@ -90,19 +110,6 @@ class MultivariateNormal(Distribution):
         """L L^T."""
         return matmul(self.scale_tril, self.scale_tril.swapaxes(-1, -2))
 
-    @lazy
-    def precision_matrix(self) -> Tensor:
-        """The inverse of the covariance."""
-        return linalg.cholesky_inverse(self.scale_tril)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
-
     @property
     def variance(self) -> Tensor:
         return (self.scale_tril * self.scale_tril).sum(axis=-1)
@@ -122,7 +129,7 @@ class MultivariateNormal(Distribution):
         return 0.5 * d * (1 + math.log(2 * math.pi)) + half_log_det(self.scale_tril)
 
 
-class LowRankMultivariateNormal(Distribution):
+class LowRankMultivariateNormal(VectorNormal):
     """Normal vectors (..., d) with covariance cov_factor cov_factor^T + diag(cov_diag).
 
     `cov_factor` is (..., d, rank), `cov_diag` (..., d). Densities need factors of rank x rank
@@ -169,19 +176,6 @@ class LowRankMultivariateNormal(Distribution):
     def scale_tril(self) -> Tensor:
         """The lower Cholesky factor of the covariance."""
         return linalg.cholesky(self.covariance_matrix)
-
-    @lazy
-    def precision_matrix(self) -> Tensor:
-        """The inverse of the covariance."""
-        return linalg.cholesky_inverse(self.scale_tril)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:

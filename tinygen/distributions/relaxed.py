@@ -12,9 +12,9 @@ from ..ops import log, logsumexp, softplus
 from ..special import logit
 from ..tensor import Tensor
 from . import constraints
-from .categorical import Categorical
+from .categorical import Categorical, OverCategorical
 from .discrete import FromProbs
-from .distribution import Distribution, broadcast_all
+from .distribution import broadcast_all
 from .transformed import TransformedDistribution
 from .transforms import ExpTransform, SigmoidTransform
 
@@ -48,7 +48,26 @@ class LogitRelaxedBernoulli(FromProbs):
         return log(self.temperature) + gap - 2 * softplus(gap)
 
 
-class RelaxedBernoulli(TransformedDistribution):
+class Relaxed(TransformedDistribution):
+    """A transformed distribution with the temperature and the parameters of its base."""
+
+    @property
+    def temperature(self) -> Tensor:
+        """How smooth: 0 is discrete."""
+        return self.base_dist.temperature
+
+    @property
+    def probs(self) -> Tensor:
+        """The probabilities as the temperature falls to 0."""
+        return self.base_dist.probs
+
+    @property
+    def logits(self) -> Tensor:
+        """The probabilities as log odds (Bernoulli) or logarithms (Categorical)."""
+        return self.base_dist.logits
+
+
+class RelaxedBernoulli(Relaxed):
     """Bernoulli draws made smooth: sigmoid((logits + logistic noise) / temperature).
 
     Source: C. Maddison, A. Mnih and Y. W. Teh, "The Concrete Distribution", ICLR 2017.
@@ -62,23 +81,8 @@ class RelaxedBernoulli(TransformedDistribution):
         base = LogitRelaxedBernoulli(temperature, probs, logits, validate_args)
         super().__init__(base, SigmoidTransform(), validate_args)
 
-    @property
-    def temperature(self) -> Tensor:
-        """How smooth: 0 is discrete."""
-        return self.base_dist.temperature
 
-    @property
-    def probs(self) -> Tensor:
-        """The probability of 1 as the temperature falls to 0."""
-        return self.base_dist.probs
-
-    @property
-    def logits(self) -> Tensor:
-        """log(probs / (1 - probs))."""
-        return self.base_dist.logits
-
-
-class ExpRelaxedCategorical(Distribution):
+class ExpRelaxedCategorical(OverCategorical):
     """The logarithms of `RelaxedOneHotCategorical` samples."""
 
     arg_constraints = Categorical.arg_constraints
@@ -96,16 +100,6 @@ class ExpRelaxedCategorical(Distribution):
     def temperature(self) -> Any:
         """How smooth: 0 is discrete."""
         return self._degree if isinstance(self._degree, Tensor) else Tensor(self._degree)
-
-    @property
-    def probs(self) -> Tensor:
-        """The probabilities as the temperature falls to 0."""
-        return self._categorical.probs
-
-    @property
-    def logits(self) -> Tensor:
-        """Their logarithms."""
-        return self._categorical.logits
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         degree, self._degree = self._degree, None
@@ -128,7 +122,7 @@ class ExpRelaxedCategorical(Distribution):
         return score + (k - 1) * log(t) + math.lgamma(k)
 
 
-class RelaxedOneHotCategorical(TransformedDistribution):
+class RelaxedOneHotCategorical(Relaxed):
     """One-hot draws made smooth: softmax((logits + Gumbel noise) / temperature).
 
     Source: E. Jang, S. Gu and B. Poole, "Categorical Reparameterization with Gumbel-Softmax",
@@ -142,18 +136,3 @@ class RelaxedOneHotCategorical(TransformedDistribution):
                  validate_args: bool | None = None):
         base = ExpRelaxedCategorical(temperature, probs, logits, validate_args)
         super().__init__(base, ExpTransform(), validate_args)
-
-    @property
-    def temperature(self) -> Tensor:
-        """How smooth: 0 is discrete."""
-        return self.base_dist.temperature
-
-    @property
-    def probs(self) -> Tensor:
-        """The probabilities as the temperature falls to 0."""
-        return self.base_dist.probs
-
-    @property
-    def logits(self) -> Tensor:
-        """Their logarithms."""
-        return self.base_dist.logits
