@@ -173,10 +173,8 @@ def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight
     _check_channels("batch_norm", x, weight=weight, bias=bias, running_mean=running_mean,
                     running_var=running_var)
     if not training:
-        if running_mean is None or running_var is None:
-            raise ValueError("[batch_norm] running_mean and running_var are needed when "
-                             "training=False")
-        return _normalise(x, running_mean, running_var, weight, bias, eps)
+        return _normalise("batch_norm", "training=False", x, running_mean, running_var, weight,
+                          bias, eps)
     if x.dtype.itemsize == 2:  # half precision: too few digits for sums
         return batch_norm(x.astype("float32"), running_mean, running_var, weight, bias, True,
                           momentum, eps, num_batches_tracked).astype(x.dtype)
@@ -209,10 +207,8 @@ def instance_norm(x: Any, running_mean: Any = None, running_var: Any = None, wei
     _check_channels("instance_norm", x, weight=weight, bias=bias, running_mean=running_mean,
                     running_var=running_var)
     if not use_input_stats:
-        if running_mean is None or running_var is None:
-            raise ValueError("[instance_norm] running_mean and running_var are needed when "
-                             "use_input_stats=False")
-        return _normalise(x, running_mean, running_var, weight, bias, eps)
+        return _normalise("instance_norm", "use_input_stats=False", x, running_mean, running_var,
+                          weight, bias, eps)
     if x.dtype.itemsize == 2:
         return instance_norm(x.astype("float32"), running_mean, running_var, weight, bias, True,
                              momentum, eps).astype(x.dtype)
@@ -240,8 +236,11 @@ def _check_channels(op: str, x: Any, **params: Any) -> None:
                              f"has {x.shape[1]} channels")
 
 
-def _normalise(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float) -> Tensor:
+def _normalise(op: str, when: str, x: Any, mean: Any, var: Any, weight: Any, bias: Any,
+               eps: float) -> Tensor:
     """Fixed statistics: one scale and one shift per channel."""
+    if mean is None or var is None:
+        raise ValueError(f"[{op}] running_mean and running_var are needed when {when}")
     scale = rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..primitive import primitive
 from .optimizer import Optimizer, Params, check_betas, numbers
-from .update import blocks, descent
+from .update import blocks, descent, square_towards, towards
 
 __all__ = ["Adam", "AdamW", "adam_update"]
 
@@ -29,13 +29,8 @@ def adam_update(xp, p, g, m, v, v_max, step, lr, *, beta1, beta2, eps, weight_de
             g = descent(xp, g, p, coupled, maximize, extra[0])
         if decoupled and weight_decay:
             xp.multiply(p, 1 - lr * weight_decay, out=p)
-        xp.subtract(g, m, out=s)                      # m += (1 - beta1) * (g - m)
-        xp.multiply(s, 1 - beta1, out=s)
-        xp.add(m, s, out=m)
-        xp.multiply(v, beta2, out=v)                  # v = beta2 * v + (1 - beta2) * g * g
-        xp.multiply(g, g, out=s)
-        xp.multiply(s, 1 - beta2, out=s)
-        xp.add(v, s, out=v)
+        towards(xp, m, g, beta1, s)
+        square_towards(xp, v, g, beta2, s)
         if v_max is not None:
             v = xp.maximum(v_max, v, out=v_max)
         xp.sqrt(v, out=s)                             # p -= size * m / (sqrt(v) + floor)

@@ -11,24 +11,9 @@ from ..backend import array_module
 from ..primitive import primitive
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_betas, numbers
-from .update import blocks, descent
+from .update import blocks, descent, square_towards, towards
 
 __all__ = ["Adamax", "NAdam", "RAdam", "adamax_update", "nadam_update", "radam_update"]
-
-
-def _towards(xp: Any, mean: Any, g: Any, beta: float, s: Any) -> None:
-    """mean += (1 - beta) * (g - mean), in place."""
-    xp.subtract(g, mean, out=s)
-    xp.multiply(s, 1 - beta, out=s)
-    xp.add(mean, s, out=mean)
-
-
-def _square_towards(xp: Any, v: Any, g: Any, beta: float, s: Any) -> None:
-    """v = beta * v + (1 - beta) * g^2, in place."""
-    xp.multiply(v, beta, out=v)
-    xp.multiply(g, g, out=s)
-    xp.multiply(s, 1 - beta, out=s)
-    xp.add(v, s, out=v)
 
 
 @primitive
@@ -41,7 +26,7 @@ def adamax_update(xp, p, g, m, u, step, lr, *, beta1, beta2, eps, weight_decay, 
     for p, g, m, u, s, *extra in pieces:
         if changed:
             g = descent(xp, g, p, weight_decay, maximize, extra[0])
-        _towards(xp, m, g, beta1, s)
+        towards(xp, m, g, beta1, s)
         xp.multiply(u, beta2, out=u)
         xp.add(xp.absolute(g, out=s), eps, out=s)
         xp.maximum(u, s, out=u)
@@ -72,8 +57,8 @@ def nadam_update(xp, p, g, m, v, mu_product, step, lr, *, beta1, beta2, eps, wei
             g = descent(xp, g, p, coupled, maximize, extra[0])
         if decoupled and weight_decay:
             xp.multiply(p, 1 - lr * weight_decay, out=p)
-        _towards(xp, m, g, beta1, s)
-        _square_towards(xp, v, g, beta2, s)
+        towards(xp, m, g, beta1, s)
+        square_towards(xp, v, g, beta2, s)
         xp.sqrt(xp.divide(v, bias2, out=d), out=d)
         xp.add(d, eps, out=d)
         # One quotient for each term: where d overflows or vanishes, so do they, each on its own
@@ -103,8 +88,8 @@ def radam_update(xp, p, g, m, v, step, lr, *, beta1, beta2, eps, weight_decay, d
             g = descent(xp, g, p, coupled, maximize, extra[0])
         if decoupled and weight_decay:
             xp.multiply(p, 1 - lr * weight_decay, out=p)
-        _towards(xp, m, g, beta1, s)
-        _square_towards(xp, v, g, beta2, s)
+        towards(xp, m, g, beta1, s)
+        square_towards(xp, v, g, beta2, s)
         if rectified:
             xp.add(xp.sqrt(v, out=s), eps, out=s)
             xp.divide(m, s, out=s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ... import ops, random
@@ -68,7 +69,7 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
     What has mean 0 and variance 1 keeps them. Source: G. Klambauer et al., "Self-Normalizing
     Neural Networks", NeurIPS 2017.
     """
-    return _alpha_drop(input, tuple(input.shape), p, training, generator, "alpha_dropout")
+    return _drop(input, tuple(input.shape), p, training, generator, "alpha_dropout", _alpha)
 
 
 def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False,
@@ -78,7 +79,7 @@ def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False,
         raise ValueError(f"[feature_alpha_dropout] (N, C, ...) is needed, got "
                          f"{tuple(input.shape)}")
     shape = (*input.shape[:2],) + (1,) * (input.ndim - 2)
-    return _alpha_drop(input, shape, p, training, generator, "feature_alpha_dropout")
+    return _drop(input, shape, p, training, generator, "feature_alpha_dropout", _alpha)
 
 
 def _check_probability(p: float, op: str) -> None:
@@ -87,24 +88,18 @@ def _check_probability(p: float, op: str) -> None:
 
 
 def _drop(x: Any, shape: tuple[int, ...], p: float, training: bool, generator: Generator | None,
-          op: str) -> Any:
+          op: str, apply: Callable[[Any, Any, float], Any] | None = None) -> Any:
+    """`apply(x, keep, p)` with 1 drawn for what is kept; by default the rest becomes 0."""
     _check_probability(p, op)
     if not training or p == 0:
         return x
     if p == 1:
         return x * 0.0
     keep = random.bernoulli(1 - p, shape, dtype=x.dtype, device=x.device, generator=generator)
-    return x * (keep * (1 / (1 - p)))
+    return x * (keep * (1 / (1 - p))) if apply is None else apply(x, keep, p)
 
 
-def _alpha_drop(x: Any, shape: tuple[int, ...], p: float, training: bool,
-                generator: Generator | None, op: str) -> Any:
-    _check_probability(p, op)
-    if not training or p == 0:
-        return x
-    if p == 1:
-        return x * 0.0
-    keep = random.bernoulli(1 - p, shape, dtype=x.dtype, device=x.device, generator=generator)
+def _alpha(x: Any, keep: Any, p: float) -> Any:
     scale = 1 / math.sqrt((1 + p * ALPHA * ALPHA) * (1 - p))
     # kept: scale (x + p ALPHA); dropped: scale (p - 1) ALPHA
     shift = (keep + (p - 1)) * (ALPHA * scale)
