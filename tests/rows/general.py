@@ -26,13 +26,6 @@ def whole_exponent(shape):
     return whole(shape, -3, 4, np.int32)
 
 
-def with_nan(make):
-    """Now and then NaN in place of a value."""
-    def at(shape):
-        return lambda rng: np.where(rng.random(shape) < 0.2, np.nan, make(shape)(rng))
-    return at
-
-
 def running(better):
     def compute(x, axis):
         out = np.zeros(x.shape, np.int64)

@@ -10,10 +10,9 @@ import warnings
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("expecttest")
-if torch.__version__.split("+")[0] != "2.13.0":
-    pytest.skip("module_db is private API, read for torch 2.13.0", allow_module_level=True)
+from tests.suites.pinned import pinned_torch
+
+torch = pinned_torch("module_db")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -87,10 +87,6 @@ def addition(x, y, *, alpha=1):
     return x + (y if alpha == 1 else alpha * y)
 
 
-def heaviside(x, y):
-    return tg.heaviside(x, y)
-
-
 ADAPTERS: dict[str, Any] = {}
 for _item in SAME.split():
     _theirs, _, _ours = _item.partition("=")

@@ -67,12 +67,6 @@ def _pad(x, width, mode="constant", **named):
     return tg.pad(x, width, mode, **named)
 
 
-def _max_like(name):
-    def call(x, axis=None, keepdims=False):
-        return getattr(tg, name)(x, axis=axis, keepdims=keepdims)
-    return call
-
-
 def _clip(x, a_min=None, a_max=None):
     return tg.clip(x, a_min, a_max)
 
@@ -104,7 +98,7 @@ SPECIAL = {
     "repeat": _repeat, "trace": _trace, "concatenate": _concatenate, "pad": _pad,
     "split": _split("split"), "array_split": _split("array_split"),
     "vsplit": _split("vsplit"), "hsplit": _split("hsplit"), "dsplit": _split("dsplit"),
-    "array_of_lists": _array, "shape": lambda x: x.shape, "ndim": lambda x: x.ndim,
+    "shape": lambda x: x.shape, "ndim": lambda x: x.ndim,
     "size": lambda x: x.size, "copy": lambda x: x * 1, "isscalar": lambda x: False,
     "iscomplexobj": lambda x: False,
     "iscomplex": lambda x: tg.not_equal(x * 0, 0), "result_type": lambda *xs: onp.dtype(float),
@@ -147,7 +141,6 @@ class Wrapped(types.ModuleType):
         return function(name, value, self._spaces)
 
 
-_here = sys.modules[__name__]
 linalg = Wrapped(f"{__name__}.linalg", onp.linalg, [tg.linalg])
 fft = Wrapped(f"{__name__}.fft", onp.fft, [])
 random = onp.random
