@@ -19,7 +19,7 @@ A fused primitive may have one joint rule for speed, written for bare arrays, if
 of a gradient is asked for.
 
 A *kernel* replaces the function of a primitive for one array type and may decline a call by
-returning `NotImplemented`. This file alone knows that kernels exist.
+returning `NotImplemented`, or a string that says why. This file alone knows that kernels exist.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import importlib
 import inspect
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -39,7 +40,8 @@ from . import backend
 from .errors import explain
 from .tensor import Tensor, _next
 
-__all__ = ["KERNELS", "PRIMITIVES", "Primitive", "kernel", "local", "primitive"]
+__all__ = ["KERNELS", "PRIMITIVES", "Kernel", "Primitive", "Unavailable", "kernel", "local",
+           "primitive"]
 
 # What a call does, per thread: bits of `local.mode`.
 RECORD = 1   # link results to their inputs, so that gradients can be taken
@@ -55,7 +57,7 @@ class _Local(threading.local):
 local = _Local()
 
 PRIMITIVES: dict[str, Primitive] = {}
-KERNELS: dict[tuple[str, type], Callable[..., Any]] = {}
+KERNELS: dict[tuple[str, type], Kernel] = {}
 
 _F64 = np.dtype(np.float64)
 _F32 = np.dtype(np.float32)
@@ -195,13 +197,7 @@ class Primitive:
         plain = partial(self.fn, backend.module_of_type(kind))
         _load_kernels(kind)
         native = KERNELS.get((self.name, kind))
-        if native is None:
-            return plain
-
-        def run(*arrays: Any, **attrs: Any) -> Any:
-            y = native(*arrays, **attrs)
-            return plain(*arrays, **attrs) if y is NotImplemented else y
-        return run
+        return plain if native is None else native.or_else(plain)
 
     # -- derivative rules ---------------------------------------------------------------------
 
@@ -272,17 +268,70 @@ def primitive(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     return made
 
 
-def kernel(name: str, kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+class Unavailable(Exception):
+    """Raised by a kernel whose compiler or library does not work on this machine."""
+
+
+class Kernel:
+    """A native function for a primitive and one array type, and what became of its last call.
+
+    Calls whose first argument is not such an array, or has fewer than `smallest` elements, are
+    not even offered to it.
+    """
+
+    __slots__ = ("function", "kind", "last", "name", "smallest")
+
+    def __init__(self, name: str, kind: type, function: Callable[..., Any], smallest: int = 0):
+        self.name, self.kind, self.function, self.smallest = name, kind, function, smallest
+        self.last: Any = None      # None: never called; True: it ran; else why it declined
+
+    def __call__(self, *arrays: Any, **attrs: Any) -> Any:
+        y = self.function(*arrays, **attrs)
+        return NotImplemented if type(y) is str else y
+
+    def or_else(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        """What runs for the primitive: this kernel where it takes the call, else `plain`."""
+        function, smallest, kind = self.function, self.smallest, self.kind
+
+        def run(*arrays: Any, **attrs: Any) -> Any:
+            if smallest and (type(arrays[0]) is not kind or arrays[0].size < smallest):
+                self.last = "small"
+                return plain(*arrays, **attrs)
+            try:
+                y = function(*arrays, **attrs)
+            except Unavailable as error:
+                _give_up(kind, error)
+                return plain(*arrays, **attrs)
+            if y is NotImplemented or type(y) is str:
+                self.last = y
+                return plain(*arrays, **attrs)
+            self.last = True
+            return y
+        return run
+
+
+def kernel(name: str, kind: type, *,
+           smallest: int = 0) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a native function for primitive `name` on arrays of type `kind`.
 
-    It takes the same arguments as the primitive without `xp`, and returns `NotImplemented` to
-    decline a call; the primitive's own function runs then.
+    It takes the same arguments as the primitive without `xp`, and returns `NotImplemented`, or a
+    string that says why, to decline a call; the primitive's own function runs then. `smallest` is
+    the size of the first argument from which on it is asked at all.
     """
     def register(fn: Callable[..., Any]) -> Callable[..., Any]:
-        KERNELS[name, kind] = fn
+        KERNELS[name, kind] = Kernel(name, kind, fn, smallest)
         forget_implementations()
         return fn
     return register
+
+
+def _give_up(kind: type, error: Unavailable) -> None:
+    """Take all kernels of an array type out of the table, with a warning."""
+    for key in [key for key in KERNELS if key[1] is kind]:
+        del KERNELS[key]
+    _loaded[kind] = f"none ({error})"
+    forget_implementations()
+    warnings.warn(f"tinygen runs without its kernels: {error}", RuntimeWarning, stacklevel=2)
 
 
 def forget_implementations() -> None:

@@ -1,5 +1,12 @@
 """Numba kernels for NumPy arrays, one file per family of primitives.
 
-Importing a file here registers its kernels in the dispatch table; nothing is compiled before the
-first call of a kernel with a given dtype, and what was compiled is cached on disk.
+The files here are light: each says which calls its kernels take (type, layout, size) and hands
+those to the compiled functions in `native/`, which imports Numba on the first call that is taken.
+What was compiled is cached on disk. A kernel declines a call by returning a string that says why.
 """
+
+import importlib.util
+
+if importlib.util.find_spec("numba") is None:
+    raise ModuleNotFoundError("No module named 'numba'", name="numba")
+

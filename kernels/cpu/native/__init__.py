@@ -1,0 +1,1 @@
+"""Functions that Numba compiles. Importing this package starts Numba: only `Native` does it."""
