@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: training steps of tinygen beside those of other frameworks."""
+"""`python -m benchmarks`: operations, training steps and sampling beside other frameworks."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ import shlex
 import sys
 from pathlib import Path
 
-from .report import Report, print_table, write_json, write_markdown
-from .rows import rows, select
-from .runner import PEERS, missing_peers, run
+from .page import write_markdown
+from .report import Report, write_json
+from .rows import GROUPS, select
+from .runner import PEERS, Plan, missing_peers, run
+from .tables import print_tables
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     p.add_argument("--filter", action="append", default=[], metavar="TEXT",
-                   help="only rows of this group (macro, micro) or whose name contains TEXT; may "
-                        "be repeated (default: macro)")
+                   help=f"only rows of this group ({', '.join(GROUPS)}) or whose name contains TEXT;"
+                        " may be repeated (default: all rows, which takes long)")
     p.add_argument("--peers", default=None, metavar="NAMES",
                    help=f"comma-separated, of: {', '.join(PEERS)}; 'none' measures tinygen alone "
                         "(default: all that are installed)")
     p.add_argument("--rounds", type=int, default=None, help="turns of each side (default 7)")
-    p.add_argument("--seconds", type=float, default=None, help="length of a turn (default 0.5)")
+    p.add_argument("--seconds", type=float, default=None, help="length of a turn (default 0.3)")
     p.add_argument("--threads", type=int, default=2, help="threads of each side (default 2)")
     p.add_argument("--quick", action="store_true",
                    help="3 short rounds and smaller batches, to see that all works")
     p.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
     p.add_argument("--markdown", type=Path, metavar="FILE",
                    help="write a page to FILE and a chart beside it")
-    p.add_argument("--list", action="store_true", help="list the rows and end")
+    p.add_argument("--list", action="store_true", help="list the rows that --filter chooses and end")
     return p
 
 
@@ -42,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     chosen = select(args.filter, args.quick)
     if args.list:
-        for row in rows(args.quick):
-            print(f"{row.name:28}{row.title}")
+        for row in chosen:
+            print(f"{row.name:44} {row.title}")
         return 0
     if not chosen:
         print(f"no row fits --filter {' '.join(args.filter)}; --list shows all", file=sys.stderr)
@@ -54,20 +56,19 @@ def main(argv: list[str] | None = None) -> int:
     for peer, reason in missing.items():
         print(f"skipping {peer}: {reason}", file=sys.stderr)
     peers = [p for p in named if p not in missing]
-    rounds = args.rounds or (3 if args.quick else 7)
     before = _load()
-    results, ceiling = run(
-        chosen, peers, rounds=rounds, threads=args.threads, quick=args.quick,
-        seconds=args.seconds or (0.1 if args.quick else 0.5), progress=_say)
+    plan = Plan(args.rounds or (3 if args.quick else 7),
+                args.seconds or (0.05 if args.quick else 0.3), args.threads, args.quick, _say)
+    results, ceiling = run(chosen, peers, plan)
     _say("")
     if not results:
         print("interrupted before the first row was finished", file=sys.stderr)
         return 130
-    report = Report(results, ceiling, peers, rounds, args.threads, args.quick,
+    report = Report(results, ceiling, peers, plan.rounds, args.threads, args.quick,
                     shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if argv is None
                                                                 else argv)]),
                     (before, _load()))
-    print_table(report)
+    print_tables(report)
     if args.json:
         write_json(report, args.json)
     if args.markdown:

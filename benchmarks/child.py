@@ -6,30 +6,39 @@ line on standard output the JSON answer; what libraries print goes to standard e
     {"do": "load", "row": NAME, "quick": BOOL}   builds the row and takes one step
     {"do": "steps", "count": N}                  takes N steps -> {"seconds": of all N}
     {"do": "memory"}                             -> {"bytes": peak resident memory so far}
+    {"do": "ceilings"}                           -> {"gflops", "bandwidth"} on the side "ceiling"
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from .rows import select
+from .operations import Unsupported, Work
+from .rows import rows
 
 __all__ = ["SIDES", "main", "peak_memory"]
 
 # Side -> the module with `load(row)` and `version()`. "ceiling" measures the machine itself.
 SIDES = {"tinygen": "benchmarks.workloads", "torch": "benchmarks.peers.torch_workloads",
-         "ceiling": "benchmarks.ceiling"}
+         "torch-compile": "benchmarks.peers.torch_compiled",
+         "jax": "benchmarks.peers.jax_workloads", "ceiling": "benchmarks.ceiling"}
 
 
 def peak_memory() -> int:
     """The most memory that this process has had resident, in bytes; 0 where nobody counts."""
+    try:                           # on Linux ru_maxrss starts at the size of the parent
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
     try:
         resource = importlib.import_module("resource")
     except ImportError:            # not a Unix
@@ -43,33 +52,41 @@ class Child:
 
     def __init__(self, side: str):
         self.module: Any = importlib.import_module(SIDES[side])
-        self.step: Callable[[], float | None] | None = None
+        self.work: Work | None = None
 
     def load(self, row: str, quick: bool) -> dict[str, Any]:
         """Build a row and take its first step; a loss must come out finite."""
-        (chosen,) = [r for r in select(["macro", "micro"], quick) if r.name == row]
-        self.step, parameters = self.module.load(chosen)
-        loss = self.step()
+        (chosen,) = [r for r in rows(quick) if r.name == row]
+        self.work = None                 # the row before makes room
+        gc.collect()
+        start = perf_counter()
+        try:
+            self.work = self.module.load(chosen)
+            loss = self.work.step()
+        except Unsupported as reason:
+            return {"unsupported": str(reason)}
         if loss is not None and not math.isfinite(loss):
             raise ValueError(f"{row}: the first loss is {loss}")
-        return {"parameters": parameters, "version": self.module.version(), "loss": loss}
+        return {"parameters": self.work.parameters, "version": self.module.version(),
+                "loss": loss, "seconds": perf_counter() - start}
 
     def steps(self, count: int) -> dict[str, Any]:
         """Take `count` steps."""
-        if self.step is None:
+        if self.work is None:
             raise RuntimeError("steps before load")
+        step = self.work.step
         start = perf_counter()
         for _ in range(count):
-            self.step()
+            step()
         return {"seconds": perf_counter() - start}
 
     def memory(self) -> dict[str, Any]:
         """The peak of this process."""
         return {"bytes": peak_memory()}
 
-    def gflops(self) -> dict[str, Any]:
-        """sgemm's speed now, on the side "ceiling"."""
-        return {"gflops": self.module.gflops()}
+    def ceilings(self) -> dict[str, Any]:
+        """The speed of sgemm and of copying now, on the side "ceiling"."""
+        return {"gflops": self.module.gflops(), "bandwidth": self.module.bandwidth()}
 
 
 def main(side: str) -> None:

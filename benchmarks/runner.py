@@ -18,17 +18,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from .rows import Row
 
-__all__ = ["ChildError", "Measurement", "Result", "Session", "missing_peers", "run"]
+__all__ = ["Ceiling", "ChildError", "Measurement", "PEERS", "Plan", "Result", "Session",
+           "missing_peers", "run"]
 
-PEERS = {"torch": "torch"}     # peer -> the module that it needs
+# Peer -> the module that it needs.
+PEERS = {"torch": "torch", "torch-compile": "torch", "jax": "jax"}
+# Threads of OpenBLAS and OpenMP go on spinning for up to 25 ms after their work: not into the
+# next side's turn.
+_PAUSE = 0.03
 _ROOT = Path(__file__).resolve().parents[1]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-            "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+            "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "TINYGEN_NUM_THREADS",
+            "NPROC", "PJRT_NPROC")                                      # the last two: XLA's
 
 
 class ChildError(RuntimeError):
@@ -41,7 +47,9 @@ class Measurement:
 
     rounds: list[float] = field(default_factory=list)
     first_step: float = 0.0      # from the start of the process to the end of its first step
+    building: float = 0.0        # the part of it after the imports; all there is for micro rows
     memory: int = 0              # peak resident bytes; 0 where the process is shared or unknown
+    above_idle: int = 0          # of these, what a process that trains `micro-mlp` does not need
     parameters: int = 0
     version: str = ""
 
@@ -57,12 +65,22 @@ class Measurement:
 
 
 @dataclass
+class Ceiling:
+    """What the machine can do, the fastest of the whole run: of all rows' shares, the divisor."""
+
+    gflops: float = 0.0          # of sgemm
+    bandwidth: float = 0.0       # GB/s of copying, read and written
+
+
+@dataclass
 class Result:
-    """All sides of one row; `failures` says in words which sides gave no figures, and why."""
+    """All sides of one row. `failures` says in words which sides gave no figures, and why;
+    `unsupported` which have no counterpart for the row."""
 
     row: Row
     sides: dict[str, Measurement] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    unsupported: dict[str, str] = field(default_factory=dict)
 
     def ratio(self, peer: str) -> float | None:
         """The peer's time divided by ours, fastest rounds: above 1, tinygen is faster."""
@@ -77,11 +95,29 @@ class Result:
         return median(theirs / ours for ours, theirs in zip(self.sides["tinygen"].rounds,
                                                             self.sides[peer].rounds))
 
-    def speed(self, side: str) -> float | None:
-        """GFLOP/s of the fastest round, where the FLOPs are known."""
-        if self.row.flops is None or side not in self.sides:
+    def best_peer(self) -> str | None:
+        """The fastest side beside tinygen."""
+        peers = [s for s in self.sides if s != "tinygen"]
+        return min(peers, key=lambda s: self.sides[s].best, default=None)
+
+    def memory_ratio(self, peer: str, above_idle: bool = False) -> float | None:
+        """Our peak memory divided by the peer's: below 1, tinygen needs less."""
+        ours, theirs = (self.sides.get(s) for s in ("tinygen", peer))
+        if ours is None or theirs is None:
             return None
-        return self.row.flops / self.sides[side].best * 1e-9
+        a, b = ((m.above_idle if above_idle else m.memory) for m in (ours, theirs))
+        return a / b if a and b else None
+
+    def share(self, side: str, ceiling: Ceiling) -> float | None:
+        """What the fastest round makes of the machine: of its sgemm's or of its copies' speed."""
+        if side not in self.sides:
+            return None
+        best = self.sides[side].best * 1e9
+        if self.row.flops is not None and ceiling.gflops:
+            return self.row.flops / best / ceiling.gflops
+        if self.row.bytes is not None and ceiling.bandwidth:
+            return self.row.bytes / best / ceiling.bandwidth
+        return None
 
 
 class Session:
@@ -145,78 +181,155 @@ def missing_peers(peers: Iterable[str]) -> dict[str, str]:
     return reasons
 
 
-def run(rows: list[Row], peers: list[str], *, rounds: int, seconds: float, threads: int,
-        quick: bool = False,
-        progress: Callable[[str], None] = lambda text: None) -> tuple[list[Result], float]:
-    """Measure all rows; returns them with the machine's GFLOP/s, the fastest of the whole run.
-
-    Interrupted (Ctrl-C), it returns the rows that were finished.
+@dataclass
+class Plan:
+    """How the rows are measured.
 
     Args:
         rounds: how often each side takes its turn.
         seconds: how long a turn should last; it has at least one step.
         threads: of each side.
-        quick: rows of smaller size, see `rows.select`.
+        quick: rows of smaller size, see `rows.rows`.
     """
-    results = []
-    with Session("ceiling", threads) as machine:
-        limit = machine.ask("gflops")["gflops"]
+
+    rounds: int = 7
+    seconds: float = 0.5
+    threads: int = 2
+    quick: bool = False
+    progress: Callable[[str], None] = lambda text: None
+
+
+def run(rows: list[Row], peers: list[str], plan: Plan) -> tuple[list[Result], Ceiling]:
+    """Measure all rows; returns them with the machine's limits, the highest of the whole run.
+
+    Interrupted (Ctrl-C), it returns the rows that were finished.
+    """
+    results, limit, sides = [], Ceiling(), ["tinygen", *peers]
+    with Session("ceiling", plan.threads) as machine, Shared(plan.threads) as shared:
+        row_name = "the first row"
         try:
+            idle = _idle(sides, plan) if any(r.group != "micro" for r in rows) else {}
             for row in rows:
-                progress(f"{row.name}: starting")
-                results.append(_run_row(row, ["tinygen", *peers], rounds, seconds, threads, quick,
-                                        progress))
-                limit = max(limit, machine.ask("gflops")["gflops"])
+                row_name = row.name
+                plan.progress(f"{row.name}: starting")
+                _measure_ceiling(limit, machine)
+                results.append(_run_row(row, sides, plan, shared, idle))
+            _measure_ceiling(limit, machine)
         except KeyboardInterrupt:
-            progress(f"interrupted in {row.name}")
+            plan.progress(f"interrupted in {row_name}")
     return results, limit
 
 
-def _run_row(row: Row, sides: list[str], rounds: int, seconds: float, threads: int, quick: bool,
-             progress: Callable[[str], None]) -> Result:
+def _measure_ceiling(limit: Ceiling, machine: Session) -> None:
+    found = machine.ask("ceilings")
+    limit.gflops = max(limit.gflops, found["gflops"])
+    limit.bandwidth = max(limit.bandwidth, found["bandwidth"])
+
+
+def _idle(sides: list[str], plan: Plan) -> dict[str, int]:
+    """Peak memory of a process that takes a step of the smallest model: the library, loaded."""
+    found = {}
+    for side in sides:
+        plan.progress(f"{side}: memory of the library")
+        with Session(side, plan.threads) as session:
+            try:
+                session.ask("load", row="micro-mlp", quick=plan.quick)
+                found[side] = session.ask("memory")["bytes"]
+            except ChildError:
+                continue         # the rows will say why
+    return found
+
+
+class Shared:
+    """Processes that stay from one micro row to the next: nothing of theirs is kept but time."""
+
+    def __init__(self, threads: int):
+        self._threads = threads
+        self._sessions: dict[str, Session] = {}
+
+    def session(self, side: str) -> Session:
+        """The process of a side, started if there is none."""
+        if side not in self._sessions:
+            self._sessions[side] = Session(side, self._threads).__enter__()
+        return self._sessions[side]
+
+    def drop(self, side: str) -> None:
+        """End a process that failed."""
+        if side in self._sessions:
+            self._sessions.pop(side).__exit__()
+
+    def __enter__(self) -> Shared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for side in list(self._sessions):
+            self.drop(side)
+
+
+def _run_row(row: Row, sides: list[str], plan: Plan, shared: Shared,
+             idle: dict[str, int]) -> Result:
     result = Result(row)
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
         counts: dict[str, int] = {}
         for side in sides:
-            session = stack.enter_context(Session(side, threads))
             try:
-                result.sides[side], counts[side] = _prepare(session, row, seconds, quick)
-                sessions[side] = session
+                sessions[side] = (shared.session(side) if row.group == "micro" else
+                                  stack.enter_context(Session(side, plan.threads)))
+                found = _prepare(sessions[side], row, plan)
+                if isinstance(found, str):
+                    result.unsupported[side] = found
+                    del sessions[side]
+                else:
+                    result.sides[side], counts[side] = found
             except ChildError as error:
-                result.failures[side] = str(error)
-        for i in range(rounds):
-            progress(f"{row.name}: round {i + 1} of {rounds}")
+                _give_up(result, sessions, side, error, shared)
+        for i in range(plan.rounds):
+            plan.progress(f"{row.name}: round {i + 1} of {plan.rounds}")
             for side in list(sessions)[::1 if i % 2 else -1]:
-                _take_turn(result, sessions, side, counts[side])
-        for side, session in sessions.items():
-            result.sides[side].memory = session.ask("memory")["bytes"]
+                try:
+                    spent = sessions[side].ask("steps", count=counts[side])["seconds"]
+                    result.sides[side].rounds.append(spent / counts[side])
+                except ChildError as error:
+                    _give_up(result, sessions, side, error, shared)
+                sleep(_PAUSE)
+        if row.group != "micro":
+            for side, session in sessions.items():
+                m = result.sides[side]
+                m.memory = session.ask("memory")["bytes"]
+                m.above_idle = max(0, m.memory - idle[side]) if side in idle else 0
     _check_same_model(result)
     return result
 
 
-def _prepare(session: Session, row: Row, seconds: float, quick: bool) -> tuple[Measurement, int]:
-    """Load the row and find out how many steps a turn shall have."""
-    loaded = session.ask("load", row=row.name, quick=quick)
-    m = Measurement(first_step=perf_counter() - session.started, parameters=loaded["parameters"],
+def _prepare(session: Session, row: Row, plan: Plan) -> tuple[Measurement, int] | str:
+    """Load the row and find out how many steps a turn shall have; in words why it cannot be."""
+    loaded = session.ask("load", row=row.name, quick=plan.quick)
+    if "unsupported" in loaded:
+        return loaded["unsupported"]
+    alone = row.group != "micro"
+    m = Measurement(first_step=perf_counter() - session.started if alone else loaded["seconds"],
+                    building=loaded["seconds"], parameters=loaded["parameters"],
                     version=loaded["version"])
     count, spent = 1, session.ask("steps", count=1)["seconds"]
-    while spent < seconds / 4:           # warms up, too
+    while spent < plan.seconds / 4:           # warms up, too
         count *= 2
         spent = session.ask("steps", count=count)["seconds"]
-    return m, max(1, round(count * seconds / spent))
+    return m, max(1, round(count * plan.seconds / spent))
 
 
-def _take_turn(result: Result, sessions: dict[str, Session], side: str, count: int) -> None:
-    try:
-        spent = sessions[side].ask("steps", count=count)["seconds"]
-        result.sides[side].rounds.append(spent / count)
-    except ChildError as error:
-        result.failures[side] = str(error)
-        del sessions[side], result.sides[side]
+def _give_up(result: Result, sessions: dict[str, Session], side: str, error: ChildError,
+             shared: Shared) -> None:
+    result.failures[side] = str(error)
+    sessions.pop(side, None)
+    result.sides.pop(side, None)
+    shared.drop(side)
 
 
 def _check_same_model(result: Result) -> None:
     counts = {side: m.parameters for side, m in result.sides.items()}
-    if len(set(counts.values())) > 1:
-        raise RuntimeError(f"{result.row.name}: the sides do not train the same model: {counts}")
+    for side, count in counts.items():
+        if count != counts.get("tinygen", count):
+            result.failures[side] = (f"{side} does not train the same model: {count} parameters, "
+                                     f"tinygen has {counts['tinygen']}")
+            del result.sides[side]

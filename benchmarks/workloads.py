@@ -1,4 +1,4 @@
-"""tinygen's side: a training step, or one operation, for each row of `rows.py`."""
+"""tinygen's side: the work of each row of `rows.py`."""
 
 from __future__ import annotations
 
@@ -9,39 +9,43 @@ import numpy as np
 
 import tinygen as tg
 from tinygen import models, nn, optim
+from tinygen.generate import sample
 from tinygen.nn import functional as F
 
+from . import text_models
+from .operations import Library, Work, micro
 from .rows import Row
+from .sentences import sentences
 
-__all__ = ["load", "version"]
+__all__ = ["LIBRARY", "load", "version"]
 
-Step = Callable[[], float | None]    # does the work once; a training step returns its loss
+LIBRARY = Library(nn, F, optim, tg.no_grad, tg.asarray,
+                  lambda a: tg.Tensor(a, requires_grad=True))
 
 
 def version() -> str:
     """What was measured, for the report."""
-    return f"tinygen {tg.__version__}, NumPy {np.__version__}"
+    return f"tinygen {tg.__version__} eager, NumPy {np.__version__}"
 
 
-def load(row: Row) -> tuple[Step, int]:
-    """The step of a row, and the number of learnt parameters."""
+def load(row: Row) -> Work:
+    """The work of a row, with weights as the seed draws them."""
     tg.manual_seed(0)
     if row.group == "micro":
-        return _micro(row), 0
-    return {"micro-mlp": _micro_mlp, "mlp-gan": _gan, "dcgan": _dcgan, "mlp-vae": _vae,
-            "conv-vae": _conv_vae}[row.name.partition("-64x64")[0]](row)
+        return micro(LIBRARY, row.options)
+    return _LOADERS[row.options["model"]](row.options)
 
 
-# -- training steps -----------------------------------------------------------------------------
+# -- images -----------------------------------------------------------------------------------
 
 
-def _micro_mlp(row: Row) -> tuple[Step, int]:
+def _mlp(o: dict[str, Any]) -> Work:
     model = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(),
                           nn.Linear(16, 1))
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
     draw = np.random.default_rng(0)
-    x = tg.asarray(draw.standard_normal((row.options["batch"], 2), np.float32))
-    target = tg.asarray((draw.random((row.options["batch"], 1)) < 0.5).astype(np.float32))
+    x = tg.asarray(draw.standard_normal((o["batch"], 2), np.float32))
+    target = tg.asarray((draw.random((o["batch"], 1)) < 0.5).astype(np.float32))
 
     def step() -> float:
         optimizer.zero_grad()
@@ -49,80 +53,118 @@ def _micro_mlp(row: Row) -> tuple[Step, int]:
         loss.backward()
         optimizer.step()
         return loss.item()
-    return step, _count(model)
+    return _work(step, model)
 
 
-def _gan(row: Row) -> tuple[Step, int]:
-    o = row.options
-    return _from_model(models.build("gan", (1, 28, 28), latent=o["latent"], hidden=o["hidden"],
-                                    dropout=o["dropout"]), row)
+_BUILT = {"dcgan-sampling": "dcgan", "vae-sampling": "conv-vae"}
 
 
-def _dcgan(row: Row) -> tuple[Step, int]:
-    o = row.options
-    return _from_model(models.build("dcgan", o["image_shape"], width=o["width"],
-                                    latent=o["latent"]), row)
+def _model(o: dict[str, Any]) -> Any:
+    """A model of the library: gan, dcgan, vae or conv-vae."""
+    names = ("latent", "hidden", "width", "dropout")
+    return models.build(_BUILT.get(o["model"], o["model"]), o["image_shape"],
+                        **{k: o[k] for k in names if k in o})
 
 
-def _vae(row: Row) -> tuple[Step, int]:
-    o = row.options
-    return _from_model(models.build("vae", (1, 28, 28), hidden=o["hidden"],
-                                    latent=o["latent"]), row)
+def _training(rate: float) -> Callable[[dict[str, Any]], Work]:
+    """The library's own training step of a model, with Adam at this learning rate."""
+    def load_model(o: dict[str, Any]) -> Work:
+        model = _model(o)
+        optimizers = model.configure_optimizers(rate)
+        shape = (o["batch"], *model.image_shape)
+        images = tg.asarray(np.random.default_rng(0).random(shape, np.float32))
+
+        def step() -> float:
+            losses = model.training_step(images, None, optimizers)
+            return next(iter(losses.values())).item()
+        return _work(step, model)
+    return load_model
 
 
-def _conv_vae(row: Row) -> tuple[Step, int]:
-    o = row.options
-    return _from_model(models.build("conv-vae", o["image_shape"], width=o["width"],
-                                    latent=o["latent"]), row)
+def _images(o: dict[str, Any]) -> Work:
+    """Noise, and images from it."""
+    model = _model(o)
+
+    def step() -> None:
+        model.generate(model.noise(o["batch"]))
+    return _work(step, model)
 
 
-def _from_model(model: Any, row: Row) -> tuple[Step, int]:
-    optimizers = model.configure_optimizers()
-    shape = (row.options["batch"], *model.image_shape)
-    images = tg.asarray(np.random.default_rng(0).random(shape, np.float32))
+def _work(step: Callable[[], float | None], model: Any) -> Work:
+    return Work(step, sum(p.size for p in model.parameters()), [model])
+
+
+# -- text -------------------------------------------------------------------------------------
+
+
+def _gpt(o: dict[str, Any]) -> Work:
+    model = text_models.GPT(o["vocabulary"], o["block"], o["layers"], o["heads"], o["width"])
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim == 1]
+    optimizer = optim.AdamW([{"params": decayed, "weight_decay": 0.1},
+                             {"params": others, "weight_decay": 0.0}], lr=1e-3, betas=(0.9, 0.99))
+    text = np.random.default_rng(0).integers(0, o["vocabulary"], (o["batch"], o["block"] + 1))
+    tokens, following = tg.asarray(text[:, :-1]), tg.asarray(text[:, 1:].reshape(-1))
 
     def step() -> float:
-        losses = model.training_step(images, None, optimizers)
-        return next(iter(losses.values())).item()
-    return step, _count(model)
+        loss = F.cross_entropy(model(tokens).reshape(-1, o["vocabulary"]), following)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss.item()
+    return _work(step, model)
 
 
-def _count(model: Any) -> int:
-    return sum(p.size for p in model.parameters())
+def _gpt_sampling(o: dict[str, Any]) -> Work:
+    model = text_models.GPT(o["vocabulary"], o["block"], o["layers"], o["heads"], o["width"])
+    model.eval()
+    prompt = np.zeros((o["batch"], 1), np.int64)
+
+    def step() -> None:
+        sample(model, prompt, o["new"], temperature=o["temperature"],
+               cache=nn.DecodingCache(o["layers"]))
+    return _work(step, model)
 
 
-# -- single operations ----------------------------------------------------------------------------
+def _lstm_vae(o: dict[str, Any]) -> Work:
+    model = text_models.TextVAE(o["vocabulary"], o["embedding"], o["hidden"], o["latent"])
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    text = np.random.default_rng(0).integers(1, o["vocabulary"], (o["length"], o["batch"]))
+    tokens = tg.asarray(text)                                           # (T, N)
+
+    def step() -> float:
+        logits, mu, logvar = model(tokens)
+        loss = F.cross_entropy(logits.reshape(-1, o["vocabulary"]), tokens.reshape(-1),
+                               reduction="sum")
+        loss = (loss + 0.5 * (mu * mu + logvar.exp() - 1 - logvar).sum()) / o["batch"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+    return _work(step, model)
 
 
-def _operation(op: str, shapes: list[list[int]]) -> Callable[..., Any]:
-    if op == "cross_entropy":
-        target = tg.asarray(np.arange(shapes[0][0]) % shapes[0][1])
-        return lambda x: F.cross_entropy(x, target)
-    operations: dict[str, Callable[..., Any]] = {
-        "matmul": lambda a, b: a @ b,
-        "linear": F.linear,
-        "softmax": lambda x: F.softmax(x, -1),
-        "layer_norm": lambda x, w, b: F.layer_norm(x, (x.shape[-1],), w, b),
-        "conv2d": lambda x, w, b: F.conv2d(x, w, b, 1, 1),
-        "conv_transpose2d": lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1),
-    }
-    return operations[op]
+def _translation(o: dict[str, Any]) -> Work:
+    model = text_models.Translator(o["vocabulary"], max(o["source"], o["target"] + 1), o["layers"],
+                                   o["heads"], o["width"], o["feed_forward"], o["dropout"])
+    optimizer = optim.Adam(model.parameters(), lr=5e-4, betas=(0.9, 0.98))
+    source, target = (tg.asarray(a) for a in sentences(o))
+    given, following = target[:, :-1], target[:, 1:].reshape(-1)
+
+    def step() -> float:
+        logits = model(source, given)
+        loss = F.cross_entropy(logits.reshape(-1, o["vocabulary"]), following, ignore_index=0,
+                               label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+    return _work(step, model)
 
 
-def _micro(row: Row) -> Step:
-    draw = np.random.default_rng(0)
-    backward = row.options["backward"]
-    xs = [tg.Tensor(draw.standard_normal(s, np.float32), requires_grad=backward)
-          for s in row.options["shapes"]]
-    op = _operation(row.options["op"], row.options["shapes"])
-    weight = tg.asarray(draw.standard_normal(op(*xs).shape, np.float32))
-
-    def forward() -> None:
-        with tg.no_grad():
-            op(*xs)
-
-    def both() -> None:
-        for x in xs:
-            x.grad = None
-        op(*xs).backward(weight)
-    return both if backward else forward
+_LOADERS: dict[str, Callable[[dict[str, Any]], Work]] = {
+    "mlp": _mlp, "gan": _training(2e-4), "dcgan": _training(2e-4), "vae": _training(1e-3),
+    "conv-vae": _training(1e-3), "lstm-vae": _lstm_vae, "gpt": _gpt, "translation": _translation,
+    "gpt-sampling": _gpt_sampling, "dcgan-sampling": _images, "vae-sampling": _images,
+}
