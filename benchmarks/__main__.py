@@ -19,8 +19,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     p.add_argument("--filter", action="append", default=[], metavar="TEXT",
-                   help=f"only rows of this group ({', '.join(GROUPS)}) or whose name contains TEXT;"
-                        " may be repeated (default: all rows, which takes long)")
+                   help=f"only rows of this group ({', '.join(GROUPS)}) or whose name contains "
+                        "TEXT; may be repeated (default: all rows, which takes long)")
     p.add_argument("--peers", default=None, metavar="NAMES",
                    help=f"comma-separated, of: {', '.join(PEERS)}; 'none' measures tinygen alone "
                         "(default: all that are installed)")
@@ -28,11 +28,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seconds", type=float, default=None, help="length of a turn (default 0.3)")
     p.add_argument("--threads", type=int, default=2, help="threads of each side (default 2)")
     p.add_argument("--quick", action="store_true",
-                   help="3 short rounds and smaller batches, to see that all works")
+                   help="3 short rounds and smaller sizes, to see that all works")
     p.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
     p.add_argument("--markdown", type=Path, metavar="FILE",
                    help="write a page to FILE and a chart beside it")
-    p.add_argument("--list", action="store_true", help="list the rows that --filter chooses and end")
+    p.add_argument("--list", action="store_true", help="list the rows that fit --filter and end")
     return p
 
 

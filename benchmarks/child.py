@@ -11,7 +11,6 @@ line on standard output the JSON answer; what libraries print goes to standard e
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import math
@@ -56,9 +55,8 @@ class Child:
 
     def load(self, row: str, quick: bool) -> dict[str, Any]:
         """Build a row and take its first step; a loss must come out finite."""
-        (chosen,) = [r for r in rows(quick) if r.name == row]
+        (chosen,) = (r for r in rows(quick) if r.name == row)
         self.work = None                 # the row before makes room
-        gc.collect()
         start = perf_counter()
         try:
             self.work = self.module.load(chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import flops
@@ -32,10 +32,20 @@ class Case:
 
 
 def micro_rows(quick: bool = False) -> list[Row]:
-    """All of them; `quick` makes only those on 4M elements smaller."""
-    cases = [*_matmul(), *_linear(), *_attention(), *_conv(), *_conv_transpose(),
-             *_elements(64 if quick else 4096), *_small(), *_maps(), *_tables(), *_recurrent()]
+    """All of them; `quick` caps all sizes at 64, and says nothing of FLOPs and bytes then."""
+    cases = [*_matmul(), *_linear(), *_attention(), *_conv(), *_conv_transpose(), *_elements(),
+             *_small(), *_maps(), *_tables(), *_recurrent()]
+    if quick:
+        cases = [_capped(case) for case in cases]
     return [*(r for case in cases for r in _pair(case)), *_optimizers(quick), *_overhead()]
+
+
+def _capped(case: Case, most: int = 64) -> Case:
+    options = dict(case.options)
+    if "groups" in options:
+        options["groups"] = min(options["groups"], most)
+    return replace(case, shapes=[tuple(min(n, most) for n in s) for s in case.shapes], work=None,
+                   passes=None, options=options)
 
 
 def _pair(case: Case) -> list[Row]:
@@ -151,12 +161,12 @@ _ROWWISE = {"softmax": (1.2, (2, 5)), "layer_norm": (1.4, (2, 5)), "rms_norm": (
             "cross_entropy": (1.5, (1, 3))}
 
 
-def _elements(rows: int) -> list[Case]:
-    """4M elements (fewer in quick runs)."""
-    n, found = 1024, []
+def _elements() -> list[Case]:
+    """4M elements."""
+    rows, n, found = 4096, 1024, []
     for op, (target, passes) in {**_POINTWISE, **_ROWWISE}.items():
         found.append(Case(op, "4M", _with_weights(op, rows, n), passes=passes, target=target))
-    maps = (16, max(32, rows // 64), 64, 64)
+    maps = (16, 64, 64, 64)
     for op, target, passes in (("group_norm", None, (2, 5)), ("batch_norm", 1.8, (3, 8))):
         found.append(Case(op, "4M", [maps, (maps[1],), (maps[1],)], passes=passes, target=target))
     return found
@@ -217,14 +227,15 @@ def _optimizers(quick: bool) -> list[Row]:
     """AdamW reads p, g, m and v and writes p, m and v. PyTorch: its default, and fused."""
     found = []
     for label, count, width in (("1M", 16, 256), ("10M", 10, 1024)):
-        width = 32 if quick else width
+        width = min(width, 64) if quick else width
         shapes = [[width, width], [width]] * count
         size = count * (width * width + width)
         for fused in (False, True):
             found.append(Row(
                 f"adamw-{label}" + ("-fused" if fused else ""),
                 f"AdamW step, {label} parameters in {2 * count} tensors"
-                + (" (PyTorch: fused)" if fused else ""), "micro", bytes=7 * 4 * size,
+                + (" (PyTorch: fused)" if fused else ""), "micro",
+                bytes=None if quick else 7 * 4 * size,
                 target=1.0 if fused else 2.0,
                 options={"op": "adamw", "shapes": shapes, "fused": fused}))
     return found

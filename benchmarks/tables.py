@@ -96,7 +96,7 @@ def _print(title: list[str], lines: list[list[str]]) -> None:
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for row in lines:
         table.add_row(*row)
-    wide = None if sys.stdout.isatty() else 230
+    wide = None if sys.stdout.isatty() else 400
     console.Console(width=wide, highlight=False).print(table)
 
 
