@@ -86,6 +86,7 @@ def attention_p(xp, q, k, v, mask=None, keep=None, *, causal, offset, scale):
 @attention_p.vjp_joint
 def _(needs, gs, ys, q, k, v, mask=None, keep=None, *, causal, offset, scale):
     xp, (g,), (y, lse) = backend.array_module(q), gs, ys
+    shapes = q.shape, k.shape, v.shape
     lead, q, k, v, mask, keep = _spread(xp, q, k, v, mask, keep)
     gq, gk, gv = (xp.zeros((*lead, *x.shape[-2:]), q.dtype) if needed else None
                   for x, needed in zip((q, k, v), needs, strict=False))
@@ -116,7 +117,17 @@ def _(needs, gs, ys, q, k, v, mask=None, keep=None, *, causal, offset, scale):
     for gx in (gq, gk):
         if gx is not None:
             gx *= scale
-    return gq, gk, gv, g_mask
+    return (*(x if x is None else sum_to(x, shape)
+              for x, shape in zip((gq, gk, gv), shapes, strict=True)), g_mask)
+
+
+def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """The sum of x over the leading axes along which an array of `shape` was broadcast."""
+    if x.shape == shape:
+        return x
+    extra = x.ndim - len(shape)
+    axes = tuple(i for i in range(x.ndim) if i < extra or x.shape[i] != shape[i - extra])
+    return x.sum(axis=axes, keepdims=True).reshape(shape)
 
 
 def _scores(xp: Any, q: Any, k: Any, mask: Any, causal: bool, offset: int, scale: float) -> Any:

@@ -1,0 +1,501 @@
+"""Attention on the register tile, forward and backward, a block of queries and keys at a time.
+
+The scores of a block lie transposed, in panels: one row per key, one column per query (see
+`panel`). So K and V are read where they lie, whatever the distance of their rows: only the queries
+of a block, and the output, are turned, which is little. Nothing of size L x S exists.
+
+Calls get one array of int64 that says where everything is, because 4-D arrays as arguments would
+mean one compilation per combination of layouts, and several microseconds per call to look at them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import carray, types
+from numba.extending import intrinsic
+
+from .base import inline, jit
+from .launch import call, entry, launch, size_of
+from .panel import (
+    WIDTH,
+    next_part,
+    panel_causal,
+    panel_exp,
+    panel_gradient,
+    panel_max,
+    panel_scale,
+    transpose_block,
+)
+from .tile import ROWS, VECTOR_BYTES, address, columns_tile, rows_tile
+
+__all__ = ["BLOCK", "codes", "launch"]
+
+# Places in the array that describes a call (kernels/cpu/attention.py fills it). From Q on there are
+# five numbers per array: address, three strides of leading axes, distance of rows; all in bytes.
+LENGTH, KEYS, E, EV, CAUSAL, OFFSET, MASK, KEEP, OWN, GROUP = 0, 1, 2, 3, 4, 5, 6, 7, 8, 11
+PIECES, PIECE_BYTES, NEED_Q, NEED_K, NEED_V, SCALE, NEXT, CODES = 14, 15, 16, 17, 18, 19, 20, 21
+Q, K, V, M, KEPT, Y, LSE, G, GQ, GK, GV = range(24, 24 + 5 * 11, 5)
+COUNT = GV + 5
+STEP = 4
+BOOLEAN, ADDED = 1, 2
+
+BLOCK = 128      # keys worked on at a time: their scores for a panel are 16 KB, a third of L1
+PANELS = 4       # panels of queries that share a block of keys while it is in L1 and L2
+LINE = 64
+
+
+@intrinsic
+def _pointer(typingctx, dtype, place):
+    kind = types.CPointer(dtype.dtype)
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[1], context.get_value_type(kind))
+    return kind(dtype, types.int64), codegen
+
+
+@inline
+def _at(kind, place, n):
+    """The n numbers at an address."""
+    return carray(_pointer(kind, place), (n,))
+
+
+@jit
+def _fill(kind, place, n, value):
+    x = _at(kind, place, n)
+    for i in range(n):
+        x[i] = value
+
+
+@jit
+def _scale(kind, place, n, factor):
+    x = _at(kind, place, n)
+    for i in range(n):
+        x[i] *= factor
+
+
+# -- products and turns: compiled once, called by address ------------------------------------------
+
+
+@inline
+def _tiles(rows):
+    """In how many tiles `rows` rows are cut."""
+    return (rows + ROWS - 1) // ROWS
+
+
+@jit
+def _rows_product(kind, table, rows, deep, b, ldb, c, ldc, n, add):
+    """C (+)= A B for `rows` rows of A at the addresses in `table`, and n columns."""
+    count = _tiles(rows)
+    width = WIDTH // size_of(kind)
+    for j in range(0, n, width):
+        for t in range(count):
+            i = rows * t // count
+            rows_tile(kind, rows * (t + 1) // count - i, table + 8 * i, deep,
+                      b + j * size_of(kind), ldb, c + i * ldc + j * size_of(kind), ldc,
+                      min(width, n - j), add)
+
+
+@jit
+def _columns_product(kind, a, lda, rows, deep, b, c, add):
+    """The panel C (+)= A^T B for A with `rows` columns and a panel B with `deep` rows."""
+    count = _tiles(rows)
+    for t in range(count):
+        i = rows * t // count
+        columns_tile(kind, rows * (t + 1) // count - i, a + i * size_of(kind), lda, deep, b,
+                     np.int64(WIDTH), c + i * WIDTH, np.int64(WIDTH), WIDTH // size_of(kind), add)
+
+
+@jit
+def _turn(kind, x, step, rows, columns, y, ystep, filled):
+    """y[j, i] = x[i, j]; lanes of y from `rows` to `filled` become 0."""
+    lanes = VECTOR_BYTES // size_of(kind)
+    for i in range(0, max(rows, filled), lanes):
+        for j in range(0, columns, lanes):
+            transpose_block(kind, x + i * step + j * size_of(kind), step, rows - i, columns - j,
+                            y + j * ystep + i * size_of(kind), ystep, max(rows, filled) - i)
+
+
+# -- what forward and backward share ---------------------------------------------------------------
+
+
+@inline
+def _head(p, array, own, member):
+    """The address of an array's matrix for the head `member` of group `own`."""
+    i2, j2 = own % p[OWN + 2], member % p[GROUP + 2]
+    own, member = own // p[OWN + 2], member // p[GROUP + 2]
+    i1, j1 = own % p[OWN + 1], member % p[GROUP + 1]
+    i0, j0 = own // p[OWN + 1], member // p[GROUP + 1]
+    return (p[array] + (i0 + j0) * p[array + 1] + (i1 + j1) * p[array + 2]
+            + (i2 + j2) * p[array + 3])
+
+
+@jit
+def _mask_panel(kind, p, place, queries, first, keys, m, rows):
+    """The mask of `queries` queries and `keys` keys as a panel at m: one number per score."""
+    width = WIDTH // size_of(kind)
+    step = p[M + STEP]
+    boolean = p[MASK] == BOOLEAN
+    if step == 0:                                  # the same for all queries
+        whole = _at(kind, m, keys * width)
+        for k in range(keys):
+            if boolean:
+                value = kind(_at(np.uint8, place + first + k, 1)[0])
+            else:
+                value = _at(kind, place + (first + k) * size_of(kind), 1)[0]
+            for j in range(width):
+                whole[k * width + j] = value
+        return
+    if boolean:
+        for i in range(queries):
+            given = _at(np.uint8, place + i * step + first, keys)
+            row = _at(kind, rows + i * BLOCK * size_of(kind), keys)
+            for k in range(keys):
+                row[k] = given[k]
+        place, step = rows, BLOCK * size_of(kind)
+    else:
+        place += first * size_of(kind)
+    call(p[CODES + 2], (place, step, queries, keys, m, WIDTH, width))
+
+
+@jit
+def _apply_mask(kind, s, m, n, boolean):
+    """Hide scores, or add to them."""
+    scores, mask = _at(kind, s, n), _at(kind, m, n)
+    low = kind(-np.inf)
+    if boolean:
+        for i in range(n):
+            scores[i] = scores[i] if mask[i] != 0 else low
+    else:
+        for i in range(n):
+            scores[i] += mask[i]
+
+
+@jit
+def _multiply(kind, x, y, into, n):
+    a, b, c = _at(kind, x, n), _at(kind, y, n), _at(kind, into, n)
+    for i in range(n):
+        c[i] = a[i] * b[i]
+
+
+@jit
+def _scores(kind, p, table, keys, qt, s, query, queries, first, mask, m, rows):
+    """s[k, i] = score of key first + k for query query + i; -inf where it is hidden."""
+    width = WIDTH // size_of(kind)
+    call(p[CODES], (table, keys, p[E], qt, WIDTH, s, WIDTH, width, 0))
+    if p[CAUSAL]:
+        clear = min(max(query + p[OFFSET] + 1 - first, 0), keys)     # keys that all of them see
+        panel_causal(kind, s + clear * WIDTH, keys - clear, clear + first - query - p[OFFSET])
+    if p[MASK]:
+        _mask_panel(kind, p, mask + query * p[M + STEP], queries, first, keys, m, rows)
+        _apply_mask(kind, s, m, keys * width, p[MASK] == BOOLEAN)
+
+
+@inline
+def _seen(p, query, queries, first, keys):
+    """How many of `keys` keys from `first` on the last of the queries sees."""
+    return min(keys, query + queries + p[OFFSET] - first) if p[CAUSAL] else keys
+
+
+@inline
+def _list_rows(table, place, step, rows):
+    for i in range(rows):
+        table[i] = place + i * step
+
+
+@jit
+def _turn_queries(kind, p, q, step, e, qt):
+    """All panels of q^T at qt, for the queries of a head from address q on."""
+    length = p[LENGTH]
+    width = WIDTH // size_of(kind)
+    for i in range(0, length, width):
+        call(p[CODES + 2], (q + i * step, step, min(width, length - i), e,
+                            qt + i * size_of(kind) * e, WIDTH, width))
+
+
+# -- forward ---------------------------------------------------------------------------------------
+
+
+@jit
+def _raise_top(kind, s, keys, top, shift, old, total, sink, ot, rows, begun):
+    """Take the maximum over new keys into `top`, and bring earlier sums to the new scale."""
+    width = WIDTH // size_of(kind)
+    tops, olds, shifts = _at(kind, top, width), _at(kind, old, width), _at(kind, shift, width)
+    low = kind(-np.inf)
+    for j in range(width):
+        olds[j] = tops[j]
+    panel_max(kind, s, keys, top)
+    for j in range(width):
+        shifts[j] = tops[j] if tops[j] != low else kind(0)
+    if begun:
+        panel_exp(kind, old, 1, shift, sink)
+        panel_scale(kind, total, 1, old)
+        panel_scale(kind, ot, rows, old)
+
+
+@jit
+def _finish(kind, p, top, total, lse, queries, ot, y, begun):
+    """Divide by the sums, write the rows of the output and their log of the sum."""
+    rows = p[EV]
+    width = WIDTH // size_of(kind)
+    tops, totals, out = _at(kind, top, width), _at(kind, total, width), _at(kind, lse, queries)
+    for j in range(queries):
+        out[j] = kind(0) if totals[j] == 0 else math.log(totals[j]) + tops[j]
+    for j in range(width):
+        totals[j] = kind(1) / totals[j] if totals[j] != 0 else kind(0)
+    if not begun:
+        _fill(kind, ot, rows * width, kind(0))
+    panel_scale(kind, ot, rows, total)
+    call(p[CODES + 2], (ot, WIDTH, rows, queries, y, p[Y + STEP], 0))
+
+
+@jit
+def _forward(kind, place):
+    """Blocks of queries, one after the other, as long as there are some left.
+
+    For each block of keys and each panel of the block: scores = K Q^T, their exponentials below
+    the largest so far, and output^T += V^T weights. The output is divided and turned at the end.
+    """
+    size, width, wide = size_of(kind), WIDTH // size_of(kind), np.int64(WIDTH)
+    p = _at(np.int64, place, COUNT)
+    scale = kind(_at(np.float64, place + 8 * SCALE, 1)[0])
+    length, keys, e, ev = p[LENGTH], p[KEYS], p[E], p[EV]
+    groups, members = p[OWN] * p[OWN + 1] * p[OWN + 2], p[GROUP] * p[GROUP + 1] * p[GROUP + 2]
+    span = PANELS * width
+    blocks = (length + span - 1) // span
+    owner = np.empty(wide * (3 * BLOCK + PANELS * (e + ev + 2) + 3) + LINE, np.uint8)
+    s = (address(owner) + LINE - 1) // LINE * LINE
+    m, rows, shift = s + BLOCK * wide, s + 2 * BLOCK * wide, s + 3 * BLOCK * wide
+    old, sink, qt = shift + wide, shift + 2 * wide, shift + 3 * wide
+    ot = qt + PANELS * e * wide
+    tops, totals = ot + PANELS * ev * wide, ot + PANELS * (ev + 1) * wide
+    table = np.empty(BLOCK, np.int64)
+    begun = np.zeros(PANELS, np.int64)
+    cuts = (keys + BLOCK - 1) // BLOCK
+    while True:
+        t = next_part(place + 8 * NEXT)
+        if t >= groups * members * blocks:
+            break
+        own, member = t // blocks // members, t // blocks % members
+        start = (blocks - 1 - t % blocks) * span       # the long ones of a triangle first
+        q, k, v = _head(p, Q, own, member), _head(p, K, own, member), _head(p, V, own, member)
+        mask, kept = _head(p, M, own, member), _head(p, KEPT, own, member)
+        stop = min(length, start + span)
+        for query in range(start, stop, width):
+            qi = qt + (query - start) * size * e
+            call(p[CODES + 2], (q + query * p[Q + STEP], p[Q + STEP], min(width, length - query),
+                                e, qi, WIDTH, width))
+        _scale(kind, qt, (stop - start + width - 1) // width * e * width, scale)
+        _fill(kind, tops, span, kind(-np.inf))
+        _fill(kind, totals, span, kind(0))
+        _fill(np.int64, address(begun), PANELS, 0)
+        for cut in range(cuts):
+            first = keys * cut // cuts
+            count = keys * (cut + 1) // cuts - first
+            _list_rows(table, k + first * p[K + STEP], p[K + STEP], count)
+            for i in range((stop - start + width - 1) // width):
+                query = start + i * width
+                queries = min(width, length - query)
+                n = _seen(p, query, queries, first, count)
+                if n <= 0:
+                    continue
+                total, out = totals + i * wide, ot + i * ev * wide
+                _scores(kind, p, address(table), n, qt + i * e * wide, s, query, queries, first,
+                        mask, m, rows)
+                _raise_top(kind, s, n, tops + i * wide, shift, old, total, sink, out, ev, begun[i])
+                panel_exp(kind, s, n, shift, total)
+                if p[KEEP]:
+                    call(p[CODES + 2], (kept + query * p[KEPT + STEP] + first * size,
+                                        p[KEPT + STEP], queries, n, m, WIDTH, width))
+                    _multiply(kind, s, m, s, n * width)
+                call(p[CODES + 1], (v + first * p[V + STEP], p[V + STEP], ev, n, s, out, begun[i]))
+                begun[i] = 1
+        lse, y = _head(p, LSE, own, member), _head(p, Y, own, member)
+        for i in range((stop - start + width - 1) // width):
+            query = start + i * width
+            _finish(kind, p, tops + i * wide, totals + i * wide, lse + query * size,
+                    min(width, length - query), ot + i * ev * wide, y + query * p[Y + STEP],
+                    begun[i])
+    owner[0] = table[0] = 0     # they live until here: Numba frees an array after its last use
+
+
+# -- backward --------------------------------------------------------------------------------------
+
+
+@jit
+def _copy_rows(kind, x, step, rows, columns, y, padded):
+    """Rows of x back to back at y, each followed by zeros up to `padded` numbers."""
+    for i in range(rows):
+        a, b = _at(kind, x + i * step, columns), _at(kind, y + i * padded * size_of(kind), padded)
+        for j in range(columns):
+            b[j] = a[j]
+        for j in range(columns, padded):
+            b[j] = 0
+
+
+@jit
+def _put_rows(kind, x, padded, rows, columns, y, step, factor, add):
+    """y (+)= x * factor, from scratch to the rows of a result."""
+    for i in range(rows):
+        a, b = _at(kind, x + i * padded * size_of(kind), columns), _at(kind, y + i * step, columns)
+        if add:
+            for j in range(columns):
+                b[j] += a[j] * factor
+        else:
+            for j in range(columns):
+                b[j] = a[j] * factor
+
+
+@jit
+def _inner(kind, p, g, y, lse, inner, shift):
+    """Per query: sum of g * y over the row, and the log of the sum, which panels subtract."""
+    length, ev = p[LENGTH], p[EV]
+    width = WIDTH // size_of(kind)
+    padded = (length + width - 1) // width * width
+    sums, given = _at(kind, inner, padded), _at(kind, lse, length)
+    logs = _at(kind, shift, padded)
+    for i in range(length, padded):
+        sums[i] = logs[i] = 0
+    for i in range(length):
+        a, b = _at(kind, g + i * p[G + STEP], ev), _at(kind, y + i * p[Y + STEP], ev)
+        total = kind(0)
+        for j in range(ev):
+            total += a[j] * b[j]
+        sums[i] = total
+        logs[i] = given[i]
+
+
+@jit
+def _backward(kind, place):
+    """Groups of heads that share keys, or pieces of their keys, as long as there are some left.
+
+    For each block of keys and each panel of queries: scores and weights again, dV += weights dO,
+    d weights = V dO^T, d scores = weights (d weights - inner), dK += d scores Q, and
+    dQ^T += K^T d scores. dK and dV of a block and dQ^T of a head gather in scratch.
+    """
+    size, width, wide = size_of(kind), WIDTH // size_of(kind), np.int64(WIDTH)
+    p = _at(np.int64, place, COUNT)
+    scale = kind(_at(np.float64, place + 8 * SCALE, 1)[0])
+    length, keys, e, ev = p[LENGTH], p[KEYS], p[E], p[EV]
+    groups, members = p[OWN] * p[OWN + 1] * p[OWN + 2], p[GROUP] * p[GROUP + 1] * p[GROUP + 2]
+    panels = (length + width - 1) // width
+    ep, evp = (e + width - 1) // width * width, (ev + width - 1) // width * width
+    owner = np.empty(LINE + wide * (4 * BLOCK + panels * (2 * e + ev + 2) + 1)
+                     + size * (BLOCK * (e + ev + ep + evp) + length * (ep + evp)), np.uint8)
+    s = (address(owner) + LINE - 1) // LINE * LINE
+    ds, m, rows = s + BLOCK * wide, s + 2 * BLOCK * wide, s + 3 * BLOCK * wide
+    qt = s + 4 * BLOCK * wide
+    gt = qt + panels * e * wide
+    dqt = gt + panels * ev * wide
+    inner = dqt + panels * e * wide
+    shift = inner + panels * wide
+    sink = shift + panels * wide
+    kb = sink + wide
+    vb = kb + BLOCK * e * size
+    dk = vb + BLOCK * ev * size
+    dv = dk + BLOCK * ep * size
+    qb = dv + BLOCK * evp * size
+    gb = qb + length * ep * size
+    tables = np.empty(5 * BLOCK, np.int64)
+    k_rows, v_rows = tables[:BLOCK], tables[BLOCK:2 * BLOCK]
+    s_rows, ds_rows = tables[2 * BLOCK:3 * BLOCK], tables[3 * BLOCK:4 * BLOCK]
+    w_rows = tables[4 * BLOCK:]
+    _list_rows(s_rows, s, wide, BLOCK)
+    _list_rows(ds_rows, ds, wide, BLOCK)
+    _list_rows(w_rows, rows, wide, BLOCK)
+    cuts = (keys + BLOCK - 1) // BLOCK
+    pieces = p[PIECES]
+    while True:
+        t = next_part(place + 8 * NEXT)
+        if t >= groups * pieces:
+            break
+        own, piece = t // pieces, t % pieces
+        for member in range(members):
+            q, k, v = _head(p, Q, own, member), _head(p, K, own, member), _head(p, V, own, member)
+            mask, kept = _head(p, M, own, member), _head(p, KEPT, own, member)
+            g = _head(p, G, own, member)
+            _inner(kind, p, g, _head(p, Y, own, member), _head(p, LSE, own, member), inner, shift)
+            _turn_queries(kind, p, q, p[Q + STEP], e, qt)
+            _scale(kind, qt, panels * e * width, scale)
+            _turn_queries(kind, p, g, p[G + STEP], ev, gt)
+            _fill(kind, dqt, panels * e * width, kind(0))
+            q_step, g_step = p[Q + STEP], p[G + STEP]
+            if e % width:
+                _copy_rows(kind, q, q_step, length, e, qb, ep)
+                q, q_step = qb, ep * size
+            if ev % width:
+                _copy_rows(kind, g, g_step, length, ev, gb, evp)
+                g, g_step = gb, evp * size
+            for cut in range(cuts * piece // pieces, cuts * (piece + 1) // pieces):
+                first = keys * cut // cuts
+                count = keys * (cut + 1) // cuts - first
+                kc, k_step = k + first * p[K + STEP], p[K + STEP]
+                vc, v_step = v + first * p[V + STEP], p[V + STEP]
+                if k_step != e * size:
+                    _copy_rows(kind, kc, k_step, count, e, kb, e)
+                    kc, k_step = kb, e * size
+                if v_step != ev * size:
+                    _copy_rows(kind, vc, v_step, count, ev, vb, ev)
+                    vc, v_step = vb, ev * size
+                _list_rows(k_rows, kc, k_step, count)
+                _list_rows(v_rows, vc, v_step, count)
+                _fill(kind, dk, BLOCK * (ep + evp), kind(0))
+                for i in range(max(0, first - p[OFFSET]) // width if p[CAUSAL] else 0, panels):
+                    query = i * width
+                    queries = min(width, length - query)
+                    n = _seen(p, query, queries, first, count)
+                    if n <= 0:
+                        continue
+                    _scores(kind, p, address(k_rows), n, qt + i * e * wide, s, query, queries,
+                            first, mask, m, rows)
+                    panel_exp(kind, s, n, shift + i * wide, sink)
+                    weights = address(s_rows)
+                    if p[KEEP]:
+                        call(p[CODES + 2], (kept + query * p[KEPT + STEP] + first * size,
+                                            p[KEPT + STEP], queries, n, m, WIDTH, width))
+                        _multiply(kind, s, m, rows, n * width)
+                        weights = address(w_rows)
+                    if p[NEED_V]:
+                        call(p[CODES], (weights, n, queries, g + query * g_step, g_step, dv,
+                                        evp * size, ev, 1))
+                    if p[NEED_Q] or p[NEED_K]:
+                        call(p[CODES], (address(v_rows), n, ev, gt + i * ev * wide, WIDTH, ds,
+                                        WIDTH, width, 0))
+                        if p[KEEP]:
+                            _multiply(kind, ds, m, ds, n * width)
+                        panel_gradient(kind, s, ds, n, inner + i * wide)
+                    if p[NEED_K]:
+                        call(p[CODES], (address(ds_rows), n, queries, q + query * q_step, q_step,
+                                        dk, ep * size, e, 1))
+                    if p[NEED_Q]:
+                        call(p[CODES + 1], (kc, k_step, e, n, ds, dqt + i * e * wide, 1))
+                if p[NEED_K]:
+                    step = p[GK + STEP]
+                    _put_rows(kind, dk, ep, count, e, _head(p, GK, own, 0) + first * step, step,
+                              scale, member > 0)
+                if p[NEED_V]:
+                    step = p[GV + STEP]
+                    _put_rows(kind, dv, evp, count, ev, _head(p, GV, own, 0) + first * step, step,
+                              kind(1), member > 0)
+            if p[NEED_Q]:
+                _scale(kind, dqt, panels * e * width, scale)
+                gq, step = _head(p, GQ, own, member) + piece * p[PIECE_BYTES], p[GQ + STEP]
+                for i in range(panels):
+                    call(p[CODES + 2], (dqt + i * e * wide, WIDTH, e,
+                                        min(width, length - i * width), gq + i * width * step,
+                                        step, 0))
+    owner[0] = tables[0] = 0     # they live until here
+
+
+_found: dict[str, tuple[int, ...]] = {}
+
+
+def codes(kind):
+    """Addresses for a type of numbers: forward, backward, and the three that they call."""
+    name = np.dtype(kind).name
+    if name not in _found:
+        _found[name] = (entry(_forward, kind, 1), entry(_backward, kind, 1),
+                        entry(_rows_product, kind, 9), entry(_columns_product, kind, 7),
+                        entry(_turn, kind, 7))
+    return _found[name]
