@@ -10,3 +10,4 @@ import importlib.util
 if importlib.util.find_spec("numba") is None:
     raise ModuleNotFoundError("No module named 'numba'", name="numba")
 
+from . import attention, conv, matmul, recurrent, rows, updates  # noqa: E402, F401

@@ -22,7 +22,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["COLUMNS", "ROWS", "VECTOR_BYTES", "address", "columns_tile", "lanes", "rows_tile"]
+__all__ = ["COLUMNS", "ROWS", "VECTOR_BYTES", "address", "columns_tile", "copy_row", "lanes",
+           "rows_tile", "stays_apart", "transpose_tile"]
 
 _features = binding.get_host_cpu_features()
 _WIDE = bool(_features.get("avx512f"))
@@ -31,7 +32,7 @@ VECTOR_BYTES = 64 if _WIDE else 32 if _features.get("avx2") else 16
 # with AVX2, and 12 x 2 of 32 on ARM.
 ROWS = 14 if _WIDE else 6 if _features.get("avx2") else 12
 COLUMNS = 2
-_UNROLL = 4
+_UNROLL = 2
 
 _i64, _i32, _i1 = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 
@@ -52,6 +53,19 @@ def address(typingctx, array):
         made = context.make_array(signature.args[0])(context, builder, args[0])
         return builder.ptrtoint(made.data, _i64)
     return types.int64(array), codegen
+
+
+@intrinsic
+def stays_apart(typingctx):
+    """Called anywhere in a function: LLVM must not copy that function into its callers.
+
+    A function with a tile in it is 2000 lines of machine code; four copies in a parallel loop took
+    47 s to compile, one takes 6.
+    """
+    def codegen(context, builder, signature, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+    return types.none(), codegen
 
 
 class _Tile:
@@ -142,21 +156,28 @@ class _Tile:
         return self.b.call(fn, [place, align, mask, ir.Constant(self.vector, None)])
 
     def store(self, sums: list[Any], c: Any, ldc: Any, n: Any, add: Any) -> None:
-        """C = sums, or C += sums where `add` is not 0; only the first n columns are touched."""
+        """C = sums, C += sums or C = sums + a row of numbers; the first n columns are touched.
+
+        `add` is 0 for the first, 1 for the second, and the row's address for the third.
+        """
         b, masks = self.b, self.masks(n)
-        adding = b.icmp_signed("!=", add, ir.Constant(_i64, 0))
-        with b.if_else(adding) as (then, otherwise):
-            for block, old in ((then, True), (otherwise, False)):
+        own = b.icmp_signed("==", add, ir.Constant(_i64, 1))
+        old, step = b.select(own, c, add), b.select(own, ldc, ir.Constant(_i64, 0))
+        with b.if_else(b.icmp_signed("!=", add, ir.Constant(_i64, 0))) as (then, otherwise):
+            for block, adding in ((then, True), (otherwise, False)):
                 with block:
                     row = c
                     for i in range(self.m):
                         for j in range(self.columns):
                             place = self.at(row, VECTOR_BYTES * j, self.vector)
                             value = sums[i * self.columns + j]
-                            if old:
-                                value = b.fadd(value, self.masked("load", place, masks[j]))
+                            if adding:
+                                there = self.at(old, VECTOR_BYTES * j, self.vector)
+                                value = b.fadd(value, self.masked("load", there, masks[j]))
                             self.masked("store", place, masks[j], value)
                         row = b.add(row, ldc)
+                        old = b.add(old, step) if adding else old
+
 
 
 def _each_height(builder: Any, m: Any, emit: Any) -> None:
@@ -176,7 +197,8 @@ def _each_height(builder: Any, m: Any, emit: Any) -> None:
 def rows_tile(typingctx, dtype, m, table, kc, b, ldb, c, ldc, n, add):
     """The tile for rows of A at the m addresses of `table`; ldb and ldc are in bytes.
 
-    All but `dtype` are int64: addresses, counts and strides. m is at most ROWS.
+    All but `dtype` are int64: addresses, counts and strides. m is at most ROWS. `add` is 0 to
+    overwrite C, 1 to add to it, or the address of a row of numbers that is added to A B.
     """
     kind = dtype.dtype
 
@@ -211,7 +233,8 @@ def rows_tile(typingctx, dtype, m, table, kc, b, ldb, c, ldc, n, add):
 def columns_tile(typingctx, dtype, m, a, lda, kc, b, ldb, c, ldc, n, add):
     """The tile for rows of A that lie side by side from address `a` on; steps of k are lda apart.
 
-    All but `dtype` are int64: addresses, counts, and strides in bytes. m is at most ROWS.
+    All but `dtype` are int64: addresses, counts, and strides in bytes. m is at most ROWS. `add` is
+    0 to overwrite C, 1 to add to it, or the address of a row of numbers that is added to A B.
     """
     kind = dtype.dtype
 
@@ -239,3 +262,60 @@ def columns_tile(typingctx, dtype, m, a, lda, kc, b, ldb, c, ldc, n, add):
         _each_height(builder, m, emit)
         return context.get_dummy_value()
     return types.none(dtype, *[types.int64] * 10), codegen
+
+
+@intrinsic
+def copy_row(typingctx, dtype, source, target, n):
+    """Copy n <= 2 vectors of numbers between two addresses; the rest of the 2 vectors becomes 0."""
+    kind = dtype.dtype
+
+    def codegen(context, builder, signature, args):
+        _, source, target, n = args
+        tile = _Tile(builder, kind, 0, COLUMNS)
+        for j, mask in enumerate(tile.masks(n)):
+            value = tile.masked("load", tile.at(source, VECTOR_BYTES * j, tile.vector), mask)
+            builder.store(value, tile.at(target, VECTOR_BYTES * j, tile.vector), align=tile.size)
+        return context.get_dummy_value()
+    return types.none(dtype, *[types.int64] * 3), codegen
+
+
+@intrinsic
+def transpose_tile(typingctx, dtype, source, stride, rows, columns, target, step):
+    """Transpose a square of `lanes` x `lanes` numbers: rows `stride` bytes apart to `step` apart.
+
+    Only the first `rows` rows and `columns` columns are read; the others count as 0. In log2(lanes)
+    rounds each row trades blocks of 1, 2, 4, ... columns with another row: one shuffle of two
+    registers per row and round, a quarter of a cycle per number.
+    """
+    kind = dtype.dtype
+
+    def codegen(context, builder, signature, args):
+        _, place, stride, count, columns, target, step = args
+        tile = _Tile(builder, kind, 0, 1)
+        n, lines = tile.lanes, []
+        mask, none = tile.masks(columns)[0], ir.Constant(ir.VectorType(_i1, tile.lanes), None)
+        for r in range(n):
+            inside = builder.icmp_signed("<", ir.Constant(_i64, r), count)
+            lines.append(tile.masked("load", tile.at(place, 0, tile.vector),
+                                     builder.select(inside, mask, none)))
+            place = builder.add(place, stride)
+        _transpose(builder, lines)
+        for line in lines:
+            builder.store(line, tile.at(target, 0, tile.vector), align=tile.size)
+            target = builder.add(target, step)
+        return context.get_dummy_value()
+    return types.none(dtype, *[types.int64] * 6), codegen
+
+
+def _transpose(builder: Any, lines: list[Any]) -> None:
+    """Transpose the square matrix whose rows are these vectors."""
+    n, width = len(lines), 1
+    while width < n:
+        low = [i if not i & width else n + i - width for i in range(n)]
+        high = [i + width if not i & width else n + i for i in range(n)]
+        for r in range(n):
+            if not r & width:
+                pair = lines[r], lines[r + width]
+                lines[r], lines[r + width] = (builder.shuffle_vector(*pair, ir.Constant(
+                    ir.VectorType(_i32, n), mask)) for mask in (low, high))
+        width *= 2

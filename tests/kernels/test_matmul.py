@@ -1,0 +1,131 @@
+"""Matrix products on the register tile: against float64, for every layout, thread and size."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from tinygen.kernels.cpu import matmul as light
+
+import tinygen as tg
+from tinygen import threads
+from tinygen.primitive import KERNELS
+
+SIZES = [(1, 1, 1), (2, 3, 40), (14, 16, 32), (15, 17, 33), (29, 300, 65), (100, 257, 31),
+         (13, 600, 700)]
+DTYPES = [np.float32, np.float64]
+
+
+@pytest.fixture
+def every_size(monkeypatch):
+    """Even the smallest products are taken, and every thread is used."""
+    monkeypatch.setattr(light, "SMALLEST", 0)
+    monkeypatch.setattr(light, "NARROW", 0)
+    monkeypatch.setattr(light, "THREAD", 1)
+
+
+@pytest.fixture(params=[1, 2, 4])
+def some_threads(request, monkeypatch):
+    monkeypatch.setattr(threads.count, "value", request.param)
+
+
+def call(name, *arrays, **attrs):
+    y = KERNELS[name, np.ndarray].function(*arrays, **attrs)
+    assert type(y) is not str, y
+    return y
+
+
+def draw(shape, dtype, seed):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def close(y, expected, depth, dtype):
+    """The error of a sum of `depth` products, in units of its typical size."""
+    assert y.dtype == dtype
+    limit = {np.float32: 2e-6, np.float64: 4e-15}[dtype]
+    np.testing.assert_allclose(y, expected, rtol=0, atol=limit * max(1, depth) ** 0.5 * 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k", "n"), SIZES)
+@pytest.mark.parametrize("a_turned", [False, True])
+@pytest.mark.parametrize("b_turned", [False, True])
+def test_matmul_of_every_layout(every_size, some_threads, m, k, n, dtype, a_turned, b_turned):
+    a, b = draw((m, k), dtype, 0), draw((k, n), dtype, 1)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    a = np.asfortranarray(a) if a_turned else a
+    b = np.asfortranarray(b) if b_turned else b
+    y = call("matmul", a, b)
+    close(y, expected, k, dtype)
+    assert y.tobytes() == call("matmul", a, b).tobytes()
+
+
+def test_the_number_of_threads_does_not_change_a_bit(every_size, monkeypatch):
+    a, b = draw((70, 300), np.float32, 0), draw((300, 130), np.float32, 1)
+    seen = set()
+    for n in (1, 2, 3, 4):
+        monkeypatch.setattr(threads.count, "value", n)
+        seen.add(call("matmul", a, b).tobytes())
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_stacks_of_matrices(every_size, some_threads, dtype):
+    a, b = draw((3, 2, 15, 20), dtype, 0), draw((3, 2, 20, 33), dtype, 1)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    close(call("matmul", a, b), expected, 20, dtype)
+    turned = np.ascontiguousarray(b.swapaxes(-1, -2)).swapaxes(-1, -2)
+    close(call("matmul", a, turned), expected, 20, dtype)
+    one = b[0, 0]
+    close(call("matmul", a, np.ascontiguousarray(one)), a.astype(np.float64) @ one, 20, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lead", [(7,), (3, 5)])
+def test_linear_and_its_gradients(every_size, some_threads, dtype, lead):
+    x, w, b = draw((*lead, 37), dtype, 0), draw((45, 37), dtype, 1), draw((45,), dtype, 2)
+    g = draw((*lead, 45), dtype, 3)
+    close(call("linear", x, w), x.astype(np.float64) @ w.T, 37, dtype)
+    y = call("linear", x, w, b)
+    close(y, x.astype(np.float64) @ w.T + b, 37, dtype)
+    gx, gw, gb = call("linear_vjp", g, y, x, w, b, needs=(True, True, True))
+    rows = g.reshape(-1, 45).astype(np.float64)
+    close(gx, g.astype(np.float64) @ w, 45, dtype)
+    close(gw, rows.T @ x.reshape(-1, 37), len(rows), dtype)
+    close(gb, rows.sum(0), len(rows), dtype)
+    assert call("linear_vjp", g, y, x, w, b, needs=(False, True, False))[0] is None
+
+
+def test_nan_and_infinity_go_where_numpy_puts_them(every_size):
+    a, b = draw((20, 40), np.float32, 0), draw((40, 50), np.float32, 1)
+    a[3, 5], a[4, 6], b[7, 8] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        expected = a @ b
+    np.testing.assert_array_equal(np.isnan(call("matmul", a, b)), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(call("matmul", a, b)), np.isinf(expected))
+
+
+def test_long_columns_are_summed_exactly(every_size, some_threads):
+    g = np.full((100_001, 20), 0.1, np.float32)
+    x = np.ones((100_001, 1), np.float32)
+    gb = call("linear_vjp", g, g, x, np.ones((20, 1), np.float32), g[0],
+              needs=(False, False, True))[2]
+    np.testing.assert_allclose(gb, 100_001 * float(np.float32(0.1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("a", "b", "why"), [
+    (np.ones((200, 200), np.float32), np.ones((200, 200)), "float"),
+    (np.ones((200, 200), np.int64), np.ones((200, 200), np.int64), "float"),
+    (np.ones((200, 400), np.float32)[:, ::2], np.ones((200, 200), np.float32), "row"),
+    (np.ones((9, 9), np.float32), np.ones((9, 9), np.float32), "small"),
+    (np.ones((1 << 20,), np.float32), np.ones((1 << 20,), np.float32), "small"),
+    (np.ones((0, 300), np.float32), np.ones((300, 300), np.float32), "small"),
+])
+def test_what_is_declined_says_why_and_still_works(a, b, why):
+    assert why in KERNELS["matmul", np.ndarray].function(a, b)
+    np.testing.assert_allclose((tg.asarray(a) @ tg.asarray(b)).numpy(), a @ b, rtol=1e-6)
+
+
+def test_wrong_shapes_are_explained_as_before():
+    with pytest.raises(ValueError, match="inner sizes 300 and 200 differ"):
+        tg.ones((200, 300)) @ tg.ones((200, 300))
