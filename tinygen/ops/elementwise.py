@@ -271,7 +271,14 @@ cosh.vjp(lambda g, out, x: g * sinh(x))
 def tanh(xp, x):
     """The hyperbolic tangent."""
     return xp.tanh(x)
-tanh.vjp(lambda g, out, x: g * (1 - out * out))
+tanh.vjp(lambda g, out, x: tanh_grad(g, out))
+
+
+@primitive(elementwise=True)
+def tanh_grad(xp, g, y):
+    """g (1 - y^2): the gradient of tanh in terms of its result."""
+    return g * (1 - y * y)
+tanh_grad.vjp(lambda h, out, g, y: tanh_grad(h, y), lambda h, out, g, y: -2 * h * g * y)
 
 
 @primitive(elementwise=True)

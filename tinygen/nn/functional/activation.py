@@ -74,7 +74,7 @@ def silu(input: Any, inplace: bool = False) -> Tensor:
 
 def mish(input: Any, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x))."""
-    return input * ops.tanh(ops.softplus(input))
+    return ops.activation.mish(input)
 
 
 def gelu(input: Any, approximate: str = "none") -> Tensor:
