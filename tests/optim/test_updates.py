@@ -8,7 +8,7 @@ import pytest
 
 import tinygen as tg
 from tests.optim.helpers import MAKERS, arrays, assert_same, give, leaves, values, walk
-from tinygen.optim import SGD, Adam, plan, update
+from tinygen.optim import SGD, Adam, update
 from tinygen.primitive import KERNELS, TAPE, forget_implementations, kernel, local
 
 # -- packing and blocks change no bit --------------------------------------------------------------
@@ -22,8 +22,8 @@ CHECKED = [pytest.param(make, id=name) for name, make in MAKERS.items()]
 def test_packed_blocked_and_plain_updates_agree_bit_for_bit(make, dtype, monkeypatch):
     start = arrays(3, dtype=dtype)
     ends = []
-    for pack_limit, block in ((plan.PACK_LIMIT, 1 << 20), (-1, 1 << 20), (100, 7)):
-        monkeypatch.setattr(plan, "PACK_LIMIT", pack_limit)
+    for pack_limit, block in ((update.PACK_LIMIT, 1 << 20), (-1, 1 << 20), (100, 7)):
+        monkeypatch.setattr(update, "PACK_LIMIT", pack_limit)
         monkeypatch.setitem(update.BLOCK, "numpy", block)
         params = leaves(start)
         walk(make(params), params, 10, 5)
@@ -310,18 +310,29 @@ def test_rules_write_where_they_say():
 def test_a_kernel_can_replace_the_rule():
     seen = []
 
+    before = dict(KERNELS)
+
     @kernel("adam_update", np.ndarray)
     def _(p, g, m, v, v_max, step, lr, **options):
-        seen.append((p.shape, v_max, lr, options["beta1"]))
+        seen.append(([p.shape], v_max, lr, options["beta1"]))
+        return NotImplemented
+
+    @kernel("adam_updates", np.ndarray)
+    def _(*arrays, count, shared, **options):
+        assert shared == (5,) and len(arrays) == 5 * count + 2
+        seen.append(([p.shape for p in arrays[:count]], arrays[4 * count], arrays[-1],
+                     options["beta1"]))
         return NotImplemented
 
     try:
-        params = leaves(arrays(0, [(2,), (3,), (4100,)]))
-        walk(Adam(params, lr=0.1), params, 0, 1)
+        for sizes in [(2,), (3,), (4100,)], [(7,)]:
+            params = leaves(arrays(0, sizes))
+            walk(Adam(params, lr=0.1), params, 0, 1)
     finally:
-        del KERNELS["adam_update", np.ndarray]
+        KERNELS.clear()
+        KERNELS.update(before)
         forget_implementations()
-    assert sorted(seen) == [((5,), None, 0.1, 0.9), ((4100,), None, 0.1, 0.9)]
+    assert seen == [([(2,), (3,), (4100,)], None, 0.1, 0.9), ([(7,)], None, 0.1, 0.9)]
 
 
 def test_copies_go_their_own_way():

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..autograd import enable_grad, no_grad
 from ..backend import array_module
-from ..primitive import TAPE, local
+from ..primitive import TAPE, Primitive, local
 from ..tensor import Tensor
 from . import state as saved
 from .groups import (
@@ -35,12 +35,13 @@ from .hooks import (
     register_optimizer_step_pre_hook,
 )
 from .plan import Plan, separate_scalars
+from .update import together
 
 __all__ = ["Optimizer", "Params", "check_betas", "number", "numbers",
            "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
 
 # Options that say how PyTorch carries a step out. They are taken and kept, and change nothing:
-# a step packs small parameters, fuses its passes and can be captured whatever they say.
+# a step updates parameters together, fuses its passes and can be captured whatever they say.
 FLAGS = ("foreach", "fused", "capturable", "differentiable")
 
 
@@ -66,7 +67,8 @@ class Optimizer(Hooked):
 
     rule: Any                             # the update rule; see update.py
     scalars: tuple[str, ...] = ("step",)  # state that is one number, whatever the parameter's shape
-    packs = True                          # whether the rule is elementwise: see plan.py
+    packs = True                          # whether the rule is elementwise: see `together`
+    together: Any = None                  # the rule for several parameters
 
     def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults = defaults
@@ -80,6 +82,11 @@ class Optimizer(Hooked):
         if not any(g["params"] for g in self.param_groups):
             raise ValueError(f"[{self.name}] there are no parameters to optimize: params is empty "
                              "(an iterator that was used up before?)")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if isinstance(cls.__dict__.get("rule"), Primitive) and cls.packs:
+            cls.together = together(cls.rule)
 
     # -- what a subclass gives ------------------------------------------------------------------
 
@@ -194,7 +201,7 @@ class Optimizer(Hooked):
                 if p.grad is not None and any(slots):
                     self._complete_state(p, group, slots)
             plans.append(Plan(group["params"], self.state, slots, self.scalars,
-                              self.packs and not self._captured))
+                              self.together if self.packs and not self._captured else None))
         self._plans = plans
 
     def _complete_state(self, p: Tensor, group: dict[str, Any],

@@ -51,7 +51,7 @@ def swap_in_optimizer_params_and_state(optimizer: Optimizer,
     try:
         for group, (new, _) in zip(own_groups, groups):
             group.update(new)
-        # packing would move the state into buffers of the optimizer's own
+        # parameters that are updated together would share their step
         optimizer.state, optimizer.packs = state, False
         optimizer._plans.clear()
         yield
