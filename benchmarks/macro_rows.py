@@ -62,17 +62,18 @@ def _text(quick: bool) -> list[Row]:
               options={"model": "lstm-vae", "batch": n, "length": length, "vocabulary": words,
                        "embedding": e, "hidden": h, "latent": z})
     gpt = {**_GPT, "model": "gpt", "batch": 12, "block": 64}
-    d = {"model": "translation", "batch": 8 if quick else 32, "source": 24, "target": 24,
-         "layers": 2, "heads": 4, "width": 128, "feed_forward": 512, "vocabulary": 4000,
-         "dropout": 0.1}
+    batch, vocabulary = 8 if quick else 32, 4000
+    translation = {"model": "translation", "batch": batch, "source": 24, "target": 24, "layers": 2,
+                   "heads": 4, "width": 128, "feed_forward": 512, "vocabulary": vocabulary,
+                   "dropout": 0.1}
     return [
         vae,
         Row("char-gpt", "Char GPT 4 layers, 4 heads, width 128, batch 12 x 64, AdamW", "macro",
             12 * 64, 3 * flops.gpt(12, 64, 4, 4, 128, 65), target=1.1, options=gpt),
-        Row("translation", f"Transformer 2+2 layers, width 128, {d['vocabulary']} words, batch "
-            f"{d['batch']} x 24, padded", "macro", d["batch"] * 24,
-            3 * flops.translation(d["batch"], 24, 24, 2, 4, 128, 512, d["vocabulary"]),
-            target=1.1, options=d)]
+        Row("translation", f"Transformer 2+2 layers, width 128, {vocabulary} words, batch "
+            f"{batch} x 24, padded", "macro", batch * 24,
+            3 * flops.translation(batch, 24, 24, 2, 4, 128, 512, vocabulary),
+            target=1.1, options=translation)]
 
 
 def sampling_rows(quick: bool = False) -> list[Row]:

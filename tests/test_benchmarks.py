@@ -161,6 +161,23 @@ def test_single_operations_are_the_same_operation(row):
                                    atol=1e-4 * scale)
 
 
+def test_jax_runs_the_same_operations():
+    """Where JAX is installed: equal arrays give equal results, images in JAX's layout."""
+    pytest.importorskip("jax")
+    from benchmarks.peers import jax_operations
+    for row in OPERATIONS:
+        o = row.options
+        if o["op"] in ("dropout", "lstm", "gru"):      # draw their masks and weights themselves
+            continue
+        op, xs = jax_operations.operation(o)
+        found = np.asarray(op(*xs))
+        ours, _ = operations.operation(workloads.LIBRARY, o)
+        expected = ours(*map(workloads.tg.asarray, operations.arrays(o))).numpy()
+        if o["op"] in jax_operations.MAPS:
+            found = found.transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3, err_msg=row.name)
+
+
 @pytest.mark.parametrize("side", ["tinygen", "torch"])
 def test_every_row_runs(side):
     """All rows build and take a step whose loss, if there is one, is finite."""
