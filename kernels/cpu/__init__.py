@@ -10,4 +10,4 @@ import importlib.util
 if importlib.util.find_spec("numba") is None:
     raise ModuleNotFoundError("No module named 'numba'", name="numba")
 
-from . import attention, conv, dropout, matmul, pointwise, recurrent, rows, updates  # noqa: E402, F401
+from . import attention, channels, conv, dropout, matmul, pointwise, recurrent, rows, updates  # noqa: E402, F401

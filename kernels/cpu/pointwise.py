@@ -27,7 +27,7 @@ def _address(array: Any) -> int:
 def _number(v: Any, lead: Any) -> float | None:
     """`v` as one number, if it is one, or an array that repeats one over the shape of `lead`."""
     if isinstance(v, np.ndarray):
-        if v.ndim and (any(v.strides) or v.shape != lead.shape):
+        if v.ndim and (any(v.strides) or v.shape != lead.shape or not v.size):
             return None
         return float(v.item(0))
     return float(v) if type(v) is float or (type(v) is int and abs(v) < 1 << 53) else None
@@ -91,13 +91,17 @@ def run(name: str, lead: Any, inputs: tuple[Any, ...], a: float = 0.0, b: float 
 _VECTOR, _PASSES, _MEMORY = (1 << 17, 1 << 15), (1 << 13, 1 << 15), (1 << 18, 1 << 17)
 
 
-def _register(name: str, sizes: tuple[int, int], attrs: tuple[str, ...] = (),
-              lead: int = 0) -> None:
+def _register(name: str, sizes: tuple[int, int], attrs: tuple[str, ...] = (), lead: int = 0,
+              copies: bool = True) -> None:
     smallest, grain = sizes
 
     def call(*inputs: Any, **given: Any) -> Any:
-        return run(name, inputs[lead], inputs, *[float(given[key]) for key in attrs], grain=grain)
-    call.__doc__ = f"{name}: one pass, cut into one part per thread."
+        first = inputs[lead]
+        if not isinstance(first, np.ndarray):
+            return TYPES
+        constants = [float(given[key]) for key in attrs]
+        return run(name, first, inputs, *constants, grain=grain, copies=copies)
+    call.__doc__ = f"{name}: one loop over the elements, cut into one part per thread."
     kernel(name, np.ndarray, smallest=smallest)(call)
 
 
@@ -105,37 +109,16 @@ for _name in ("exp", "expm1", "log", "log1p", "tanh"):
     _register(_name, _VECTOR)
 for _name in ("sigmoid", "log_sigmoid", "silu", "mish", "erf", "gelu_exact", "gelu_tanh"):
     _register(_name, _PASSES)
-for _name in ("sqrt", "rsqrt", "relu"):
-    _register(_name, _MEMORY)
 _register("leaky_relu", _PASSES, ("slope",))
 _register("elu", _PASSES, ("alpha",))
 _register("softplus", _PASSES, ("beta", "threshold"))
-
-
-def _register_gradient(name: str, attrs: tuple[str, ...] = ()) -> None:
-    grain = _PASSES[1]
-
-    def call(g: Any, x: Any, **given: Any) -> Any:
-        if not isinstance(x, np.ndarray) or x.size < _PASSES[0]:
-            return "small"
-        return run(name, x, (g, x), *[float(given[key]) for key in attrs], grain=grain)
-    call.__doc__ = f"{name}: the slope at x times g in one pass, cut into one part per thread."
-    kernel(name, np.ndarray, smallest=_PASSES[0])(call)
-
+for _name in ("sqrt", "rsqrt", "relu"):
+    _register(_name, _MEMORY)
+for _name in ("add", "subtract", "multiply", "divide"):
+    _register(_name, _MEMORY, copies=False)
 
 for _name in ("tanh", "relu", "sigmoid", "log_sigmoid", "silu", "mish", "gelu_exact", "gelu_tanh"):
-    _register_gradient(f"{_name}_grad")
-_register_gradient("leaky_relu_grad", ("slope",))
-_register_gradient("elu_grad", ("alpha",))
-_register_gradient("softplus_grad", ("beta", "threshold"))
-
-
-def _register_arithmetic(name: str) -> None:
-    def call(x: Any, y: Any) -> Any:
-        return run(name, x, (x, y), grain=_MEMORY[1], copies=False)
-    call.__doc__ = f"{name} of two arrays of one shape, or of one and a number, on all threads."
-    kernel(name, np.ndarray, smallest=_MEMORY[0])(call)
-
-
-for _name in ("add", "subtract", "multiply", "divide"):
-    _register_arithmetic(_name)
+    _register(f"{_name}_grad", _PASSES, lead=1)
+_register("leaky_relu_grad", _PASSES, ("slope",), lead=1)
+_register("elu_grad", _PASSES, ("alpha",), lead=1)
+_register("softplus_grad", _PASSES, ("beta", "threshold"), lead=1)

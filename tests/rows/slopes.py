@@ -1,4 +1,4 @@
-"""Gradients of elementwise functions, which are primitives of their own."""
+"""Gradients of elementwise functions, which are primitives of their own; and dropout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy import special
 
-from tests.drawing import Case, Sample, between, broadcastable
+from tests.drawing import Case, Sample, between, broadcastable, shapes
 from tests.families import binary, unary
 
 C, K = math.sqrt(2 / math.pi), 0.044715
@@ -33,7 +33,28 @@ def gelu_tanh_slope(x):
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * C * (1 + 3 * K * x * x)
 
 
+def split_mix(key, i):
+    """Number i of the 32-bit stream of a key, in Python's own integers."""
+    z = (key + (i // 2 + 1) * 0x9E3779B97F4A7C15) % 2 ** 64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2 ** 64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2 ** 64
+    z ^= z >> 31
+    return z >> 32 if i % 2 else z % 2 ** 32
+
+
+def dropout_sample(draw):
+    key = np.uint64(draw(st.integers(0, 2 ** 64 - 1)))
+    return Sample((between(draw(shapes())), lambda rng: np.asarray(key)),
+                  {"p": draw(st.sampled_from([0.1, 0.5, 0.9]))})
+
+
+def dropout(x, key, p):
+    kept = [split_mix(int(key), i) / 2 ** 32 >= p for i in range(x.size)]
+    return x * np.reshape(kept, x.shape) / (1 - p)
+
+
 CASES = [
+    Case("dropout", dropout_sample, dropout),
     binary("tanh_grad", lambda g, y: g * (1 - y * y)),
     binary("sigmoid_grad", lambda g, y: g * y * (1 - y)),
     slope("relu_grad", lambda g, x: np.where(x > 0, g, 0), kink=lambda: (0,), inputs=(0,)),

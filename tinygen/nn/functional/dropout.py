@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import ops, random
 from ...backend import Generator
+from ...random.drop import draw_key, dropout_p
 from ...tensor import Tensor
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d",
@@ -23,7 +24,12 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
 
     Source: N. Srivastava et al., "Dropout", JMLR 2014.
     """
-    return _drop(input, tuple(input.shape), p, training, generator, "dropout")
+    _check_probability(p, "dropout")
+    if not training or p == 0:
+        return input
+    if p == 1:
+        return input * 0.0
+    return dropout_p(input, draw_key(generator, input.device), p=p)
 
 
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False,
