@@ -47,7 +47,7 @@ def _lies(x: Any) -> tuple[Any, bool] | None:
     return None
 
 
-@kernel("matmul", np.ndarray)
+@kernel("matmul", np.ndarray, smallest=512)    # of a: its products can still be many
 def _(a, b):
     if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim < 2 or b.ndim < 2:
         return SMALL
@@ -73,7 +73,7 @@ def _(a, b):
     return _product(left[0], right[0], None, m, n, k, left[1], right[1], batch, shape)
 
 
-@kernel("linear", np.ndarray)
+@kernel("linear", np.ndarray, smallest=512)
 def _(x, weight, bias=None):
     n, k = weight.shape if weight.ndim == 2 else (0, 0)
     if x.size * n < SMALLEST or n < NARROW or x.size < NARROW * k or x.shape[-1] != k:
@@ -89,7 +89,7 @@ def _(x, weight, bias=None):
     return _product(rows, weight, bias, len(rows), n, k, False, True, 1, (*x.shape[:-1], n))
 
 
-@kernel("linear_vjp", np.ndarray)
+@kernel("linear_vjp", np.ndarray, smallest=512)
 def _(g, y, x, weight, bias=None, *, needs):
     n, k = weight.shape
     if g.size * k < SMALLEST or min(n, k) < NARROW or g.size < NARROW * n:

@@ -14,48 +14,48 @@ from ..primitive import primitive
 # -- arithmetic ---------------------------------------------------------------------------------
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="add")
 def add(xp, x, y):
     """x + y."""
     return xp.add(x, y)
 add.vjp(lambda g, out, x, y: g, lambda g, out, x, y: g)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="subtract")
 def subtract(xp, x, y):
     """x - y."""
     return xp.subtract(x, y)
 subtract.vjp(lambda g, out, x, y: g, lambda g, out, x, y: -g)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="multiply")
 def multiply(xp, x, y):
     """x * y."""
     return xp.multiply(x, y)
 multiply.vjp(lambda g, out, x, y: g * y, lambda g, out, x, y: g * x)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="divide")
 def divide(xp, x, y):
     """x / y; integers give float32."""
     return xp.divide(x, y)
 divide.vjp(lambda g, out, x, y: g / y, lambda g, out, x, y: -g * out / y)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="floor_divide")
 def floor_divide(xp, x, y):
     """The floor of x / y; its derivative is zero."""
     return xp.floor_divide(x, y)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="remainder")
 def remainder(xp, x, y):
     """x - y * floor(x / y), with the sign of y."""
     return xp.remainder(x, y)
 remainder.vjp(lambda g, out, x, y: g, lambda g, out, x, y: -g * floor_divide(x, y))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="power")
 def power(xp, x, y):
     """x ** y. The gradient to y is y * log(x), taken as 0 where x is 0."""
     return xp.power(x, y)
@@ -66,21 +66,21 @@ power.vjp(
 )
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="square")
 def square(xp, x):
     """x * x."""
     return xp.square(x)
 square.vjp(lambda g, out, x: 2 * g * x)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="negative")
 def negative(xp, x):
     """-x."""
     return xp.negative(x)
 negative.vjp(lambda g, out, x: -g)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="positive")
 def positive(xp, x):
     """+x: a new node with the same value."""
     return xp.positive(x)
@@ -94,14 +94,14 @@ def reciprocal(xp, x):
 reciprocal.vjp(lambda g, out, x: -g * out * out)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="absolute")
 def absolute(xp, x):
     """|x|; the subgradient at 0 is 0."""
     return xp.absolute(x)
 absolute.vjp(lambda g, out, x: g * sign(x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="sign")
 def sign(xp, x):
     """-1, 0 or 1."""
     return xp.sign(x)
@@ -110,19 +110,19 @@ def sign(xp, x):
 # -- rounding: the derivative is zero almost everywhere -----------------------------------------
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="floor")
 def floor(xp, x):
     """The largest integer not above x."""
     return xp.floor(x)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="ceil")
 def ceil(xp, x):
     """The smallest integer not below x."""
     return xp.ceil(x)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="trunc")
 def trunc(xp, x):
     """The integer part of x."""
     return xp.trunc(x)
@@ -137,56 +137,56 @@ def round_(xp, x, *, decimals=0):
 # -- exponentials and roots ---------------------------------------------------------------------
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="exp")
 def exp(xp, x):
     """e ** x."""
     return xp.exp(x)
 exp.vjp(lambda g, out, x: g * out)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="expm1")
 def expm1(xp, x):
     """exp(x) - 1, exact near 0."""
     return xp.expm1(x)
 expm1.vjp(lambda g, out, x: g * (out + 1))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="exp2")
 def exp2(xp, x):
     """2 ** x."""
     return xp.exp2(x)
 exp2.vjp(lambda g, out, x: g * out * math.log(2))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="log")
 def log(xp, x):
     """The natural logarithm."""
     return xp.log(x)
 log.vjp(lambda g, out, x: g / x)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="log1p")
 def log1p(xp, x):
     """log(1 + x), exact near 0."""
     return xp.log1p(x)
 log1p.vjp(lambda g, out, x: g / (1 + x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="log2")
 def log2(xp, x):
     """The logarithm to base 2."""
     return xp.log2(x)
 log2.vjp(lambda g, out, x: g / (x * math.log(2)))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="log10")
 def log10(xp, x):
     """The logarithm to base 10."""
     return xp.log10(x)
 log10.vjp(lambda g, out, x: g / (x * math.log(10)))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="sqrt")
 def sqrt(xp, x):
     """The square root."""
     return xp.sqrt(x)
@@ -203,49 +203,49 @@ rsqrt.vjp(lambda g, out, x: -0.5 * g * out * out * out)
 # -- trigonometric and hyperbolic functions, and their inverses ---------------------------------
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="sin")
 def sin(xp, x):
     """The sine of x radians."""
     return xp.sin(x)
 sin.vjp(lambda g, out, x: g * cos(x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="cos")
 def cos(xp, x):
     """The cosine of x radians."""
     return xp.cos(x)
 cos.vjp(lambda g, out, x: -g * sin(x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="tan")
 def tan(xp, x):
     """The tangent of x radians."""
     return xp.tan(x)
 tan.vjp(lambda g, out, x: g * (1 + out * out))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="arcsin")
 def asin(xp, x):
     """The arc sine, in radians."""
     return xp.arcsin(x)
 asin.vjp(lambda g, out, x: g * rsqrt(1 - x * x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="arccos")
 def acos(xp, x):
     """The arc cosine, in radians."""
     return xp.arccos(x)
 acos.vjp(lambda g, out, x: -g * rsqrt(1 - x * x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="arctan")
 def atan(xp, x):
     """The arc tangent, in radians."""
     return xp.arctan(x)
 atan.vjp(lambda g, out, x: g / (1 + x * x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="arctan2")
 def atan2(xp, y, x):
     """The angle of the point (x, y), in radians from -pi to pi."""
     return xp.arctan2(y, x)
@@ -253,21 +253,21 @@ atan2.vjp(lambda g, out, y, x: g * x / (x * x + y * y),
           lambda g, out, y, x: -g * y / (x * x + y * y))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="sinh")
 def sinh(xp, x):
     """The hyperbolic sine."""
     return xp.sinh(x)
 sinh.vjp(lambda g, out, x: g * cosh(x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="cosh")
 def cosh(xp, x):
     """The hyperbolic cosine."""
     return xp.cosh(x)
 cosh.vjp(lambda g, out, x: g * sinh(x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="tanh")
 def tanh(xp, x):
     """The hyperbolic tangent."""
     return xp.tanh(x)
@@ -281,21 +281,21 @@ def tanh_grad(xp, g, y):
 tanh_grad.vjp(lambda h, out, g, y: tanh_grad(h, y), lambda h, out, g, y: -2 * h * g * y)
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="arcsinh")
 def asinh(xp, x):
     """The inverse hyperbolic sine."""
     return xp.arcsinh(x)
 asinh.vjp(lambda g, out, x: g * rsqrt(1 + x * x))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="arccosh")
 def acosh(xp, x):
     """The inverse hyperbolic cosine, for x >= 1."""
     return xp.arccosh(x)
 acosh.vjp(lambda g, out, x: g * rsqrt(x - 1) * rsqrt(x + 1))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="arctanh")
 def atanh(xp, x):
     """The inverse hyperbolic tangent, for |x| < 1."""
     return xp.arctanh(x)
@@ -305,7 +305,7 @@ atanh.vjp(lambda g, out, x: g / (1 - x * x))
 # -- choosing -----------------------------------------------------------------------------------
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="where")
 def where(xp, condition, x, y):
     """x where the condition holds, y elsewhere."""
     return xp.where(condition, x, y)
@@ -319,7 +319,7 @@ def _winner(g, out, x, y, wins):
     return where(wins(x, y), g, where(equal(x, y), g * 0.5, 0))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="maximum")
 def maximum(xp, x, y):
     """The larger of x and y; equal values share the gradient."""
     return xp.maximum(x, y)
@@ -327,7 +327,7 @@ maximum.vjp(lambda g, out, x, y: _winner(g, out, x, y, greater),
             lambda g, out, x, y: _winner(g, out, y, x, greater))
 
 
-@primitive(elementwise=True)
+@primitive(elementwise=True, direct="minimum")
 def minimum(xp, x, y):
     """The smaller of x and y; equal values share the gradient."""
     return xp.minimum(x, y)

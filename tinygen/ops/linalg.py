@@ -17,21 +17,24 @@ from .shape import astype, permute_p, reshape_p
 
 
 def _mT(x: Any) -> Any:
-    return x.swapaxes(-1, -2)
+    return x.T if x.ndim == 2 else x.swapaxes(-1, -2)
 
 
-@primitive
+def _product(a: Any, b: Any) -> Any:
+    """The same as xp.matmul; two small matrices take 0.4 us by `dot` and 0.8 by `matmul`."""
+    return a.dot(b) if type(a) is type(b) and a.ndim == 2 and b.ndim == 2 else a @ b
+
+
+@primitive(direct=_product)
 def matmul(xp, a, b):
     """The matrix product over the last two axes; leading axes broadcast, vectors as in NumPy."""
     return xp.matmul(a, b)
-matmul.vjp(
-    # dA = G B^T, dB = A^T G. A vector is a matrix whose extra axis was dropped: put it back.
-    lambda g, out, a, b: _matmul_vjp_a(g, a, b),
-    lambda g, out, a, b: _matmul_vjp_b(g, a, b),
-)
 
 
-def _matmul_vjp_a(g, a, b):
+# dA = G B^T, dB = A^T G. A vector is a matrix whose extra axis was dropped: put it back.
+
+
+def _matmul_vjp_a(g, out, a, b):
     if b.ndim == 1:
         return g * b if a.ndim == 1 else g[..., None] * b
     if a.ndim == 1:                                    # (..., n) x (..., k, n) -> (..., k)
@@ -39,7 +42,7 @@ def _matmul_vjp_a(g, a, b):
     return matmul(g, _mT(b))
 
 
-def _matmul_vjp_b(g, a, b):
+def _matmul_vjp_b(g, out, a, b):
     if a.ndim == 1:
         return g * a if b.ndim == 1 else a[:, None] * g[..., None, :]
     if b.ndim == 1:                                    # (..., m, k) x (..., m) -> (..., k)
@@ -47,6 +50,9 @@ def _matmul_vjp_b(g, a, b):
     if b.ndim == 2 and a.ndim > 2:                     # one big product instead of a sum of many
         return matmul(_rows(a).T, _rows(g))
     return matmul(_mT(a), g)
+
+
+matmul.vjp(_matmul_vjp_a, _matmul_vjp_b)
 
 
 def _rows(x):
