@@ -15,6 +15,7 @@ from benchmarks import (
     macro_rows,
     operations,
     overhead,
+    page,
     report,
     rows,
     runner,
@@ -343,6 +344,17 @@ def test_lines_have_a_cell_for_each_column():
         assert tables.plain_table(title, lines)
     (model, *_), = tables.tables(_report(results[:1], ["torch", "torch-compile"]))[0][1],
     assert "2.00 torch-compile" in model and model[-1] == "2.0 met"
+
+
+def test_the_page_has_all_tables_and_a_chart(tmp_path):
+    pytest.importorskip("matplotlib")
+    results = [_result(r, 1.0, torch=1.0 + i % 3, jax=2.0) for i, r in enumerate(ROWS)]
+    page.write_markdown(_report(results, ["torch", "jax"]), tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert "![Speed of tinygen relative to each peer](page.png)" in text
+    assert all(f"| {r.title if r.group != 'micro' else r.name} |" in text for r in ROWS)
+    assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
+    assert not page.write_chart(_report(results[:1], ["nosuch"]), tmp_path / "none.png")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [

@@ -104,7 +104,7 @@ def layer_norm(p: Params, x: Array) -> Array:
     return (x - mean) * lax.rsqrt(var + 1e-5) * p["w"] + p["b"]
 
 
-def batch_norm(p: Params, x: Array, running: Array | None = None,
+def batch_norm(p: Params, x: Array, running: Any = None,
                training: bool = True) -> tuple[Array, Array]:
     """Channels last; returns the output and the new running mean and variance (2, C)."""
     if training:

@@ -43,6 +43,7 @@ class GPT(nn.Module):
 
     def __init__(self, vocabulary: int, block: int, layers: int, heads: int, width: int):
         super().__init__()
+        self.sizes = layers, heads, block, width
         self.tokens, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(block, width)
         self.blocks = nn.ModuleList([Block(heads, width) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)
@@ -62,9 +63,8 @@ class GPT(nn.Module):
 
     def caches(self, n: int) -> torch.Tensor:
         """Room for the keys and values of `n` sequences of full length."""
-        block, width = self.positions.weight.shape
-        heads = self.blocks[0].heads
-        return torch.empty(len(self.blocks), 2, n, heads, block, width // heads)
+        layers, heads, block, width = self.sizes
+        return torch.empty(layers, 2, n, heads, block, width // heads)
 
 
 @torch.inference_mode()
