@@ -24,6 +24,11 @@ def softmax(x, axis):
     return e / e.sum(axis=axis, keepdims=True)
 
 
+def softmax_grad_sample(draw):
+    shape = draw(shapes(min_dims=1))
+    return Sample((between(shape), between(shape)), softmax_attrs(draw, shape))
+
+
 def softmax_attrs(draw, shape):
     return {"axis": draw(st.integers(0, len(shape) - 1))}
 
@@ -99,4 +104,6 @@ def cross_entropy_reference(x, target, weight=None, *, ignore_index, reduction, 
     loss = -(q * weight * np.log(softmax(x, 1))).sum(1) * used
     if reduction == "mean":
         loss = loss.sum() / (weight[np.where(used, target, 0)] * used).sum()
-    return reduced(loss, reduction) if reduction != "mean" else loss, softmax(x, 1)
+    top = x.max(1)
+    kept = np.stack([top, logsumexp(x - top[:, None], 1)], 1)
+    return reduced(loss, reduction) if reduction != "mean" else loss, kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.drawing import Case, Sample, between, far_from_zero, flags, shapes, whole
+from tests.drawing import Case, Sample, between, far_from_zero, flags, shapes, spread, whole
 from tests.families import unary_with
 from tests.layer_calls import optional
 
@@ -21,6 +21,31 @@ def rms_norm_sample(draw):
 def rms_norm_reference(x, weight=None, *, axes, eps):
     rstd = ((x ** 2).mean(axes, keepdims=True) + eps) ** -0.5
     return x * rstd * (1 if weight is None else weight), rstd
+
+
+def group_norm_sample(draw):
+    groups = draw(st.integers(1, 2))
+    n, c = draw(st.integers(1, 3)), groups * draw(st.integers(1, 2))
+    shape = (n, c, draw(st.integers(2, 4)), *draw(shapes(max_dims=1, empty=False)))
+    return Sample((spread(shape), *optional(draw, (between((c,)), between((c,))))),
+                  {"groups": groups, "eps": draw(st.sampled_from([1e-5, 0.1]))})
+
+
+def channels(v, x):
+    return v.reshape((1, -1) + (1,) * (x.ndim - 2))
+
+
+def group_norm_reference(x, weight=None, bias=None, *, groups, eps):
+    rows = x.reshape(x.shape[0], groups, -1)
+    mean, var = rows.mean(2), rows.var(2)
+    y = ((rows - mean[:, :, None]) / np.sqrt(var + eps)[:, :, None]).reshape(x.shape)
+    y = y * (1 if weight is None else channels(weight, x))
+    return y + (0 if bias is None else channels(bias, x)), mean, var
+
+
+def scale_channels_sample(draw):
+    shape = draw(shapes(min_dims=2))
+    return Sample((between(shape), between((shape[1],)), between((shape[1],))))
 
 
 def bags_sample(draw):
@@ -48,6 +73,10 @@ CASES = [
                {"lambd": st.sampled_from([0.0, 0.5, 1.0])}, avoid=lambda lambd: (-lambd, lambd)),
     Case("argmax_in_bags", bags_sample, bags_reference, inputs=()),
     Case("rms_norm", rms_norm_sample, rms_norm_reference, inputs=(0, 1), single=2e-4, half=None),
+    Case("group_norm", group_norm_sample, group_norm_reference, inputs=(0, 1, 2), single=2e-4,
+         half=None),
+    Case("scale_channels", scale_channels_sample,
+         lambda x, scale, shift: x * channels(scale, x) + channels(shift, x), inputs=(0, 1, 2)),
 ]
 
 EXEMPT = {

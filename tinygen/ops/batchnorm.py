@@ -10,9 +10,9 @@ from ..primitive import primitive
 from ..tensor import Tensor
 from .creation import zeros
 from .elementwise import rsqrt
-from .norm import _floating, _of_nothing, _parts, _sum
+from .norm import _floating, _of_nothing, _parts, _sum, layer_norm_p
 from .reduce import mean_p
-from .shape import reshape, tile
+from .shape import reshape
 
 __all__ = ["batch_norm", "instance_norm"]
 
@@ -118,6 +118,76 @@ def _beside(v: Any, a: Any) -> Any:
     return v if a.ndim == 2 else v[:, None]
 
 
+# -- group normalisation ------------------------------------------------------------------------
+
+
+def _group_norm_definition(x, weight=None, bias=None, *, groups, eps):
+    rows = reshape(x, (x.shape[0], groups, -1))
+    mean = mean_p(rows, axis=2, keepdims=True)
+    centred = rows - mean
+    var = mean_p(centred * centred, axis=2, keepdims=True)
+    y = reshape(centred * rsqrt(var + eps), x.shape)
+    if weight is not None:
+        y = y * _per_channel(weight, x.ndim)
+    if bias is not None:
+        y = y + _per_channel(bias, x.ndim)
+    return y, mean[:, :, 0], var[:, :, 0]
+
+
+@primitive(name="group_norm", composite=_group_norm_definition, outputs=3, differentiable=1)
+def group_norm_p(xp, x, weight=None, bias=None, *, groups, eps):
+    """Each group of channels of each example with its mean and variance taken out; also these."""
+    rows = x.reshape(x.shape[0], groups, -1)
+    y, mean, rstd = layer_norm_p.fn(xp, rows, axes=(2,), eps=eps)
+    y = y.reshape(x.shape)
+    if weight is not None:
+        y *= _per_channel(weight, x.ndim)
+    if bias is not None:
+        y += _per_channel(bias, x.ndim)
+    var = rstd[:, :, 0] ** -2 - eps
+    return y, mean[:, :, 0], var
+
+
+@group_norm_p.vjp_joint
+def _(needs, gs, ys, x, weight=None, bias=None, *, groups, eps):
+    xp = backend.array_module(x)
+    g, mean, rstd = gs[0], ys[1][:, :, None], 1 / xp.sqrt(ys[2][:, :, None] + eps)
+    rows = x.reshape(x.shape[0], groups, -1)
+    g_weight = g_bias = None
+    if weight is not None:
+        hat = ((rows - mean) * rstd).reshape(x.shape)
+        g_weight = (g * hat).sum(axis=_spatial(x))
+    if bias is not None:
+        g_bias = g.sum(axis=_spatial(x))
+    if weight is not None:
+        g = g * _per_channel(weight, x.ndim)
+    gx = layer_norm_p.joint.fn(xp, g.reshape(rows.shape), None, mean, rstd, rows, axes=(2,),
+                               eps=eps, needs=(True,))[0]
+    return gx.reshape(x.shape), g_weight, g_bias
+
+
+# -- one scale and one shift per channel --------------------------------------------------------
+
+
+def _scale_channels_definition(x, scale, shift):
+    return x * _per_channel(scale, x.ndim) + _per_channel(shift, x.ndim)
+
+
+@primitive(composite=_scale_channels_definition)
+def scale_channels(xp, x, scale, shift):
+    """x * scale + shift, with one of each per channel (axis 1)."""
+    y = x * _per_channel(scale, x.ndim)
+    y += _per_channel(shift, x.ndim)
+    return y
+
+
+@scale_channels.vjp_joint
+def _(needs, g, y, x, scale, shift):
+    return (g * _per_channel(scale, x.ndim) if needs[0] else None,
+            (g * x).sum(axis=_spatial(x)) if needs[1] else None,
+            g.sum(axis=_spatial(x)) if needs[2] else None)
+
+
 # -- running statistics -------------------------------------------------------------------------
 
 
@@ -212,19 +282,18 @@ def instance_norm(x: Any, running_mean: Any = None, running_var: Any = None, wei
     if x.dtype.itemsize == 2:
         return instance_norm(x.astype("float32"), running_mean, running_var, weight, bias, True,
                              momentum, eps).astype(x.dtype)
-    n, c, count = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    count = math.prod(x.shape[2:])
     if count == 1:
         raise ValueError(f"[instance_norm] x: {tuple(x.shape)}: the statistics of an example need "
                          "more than one value per channel")
     if not x.size:
         return _empty(_floating(x, "instance_norm"), weight, bias)
-    rows = reshape(_floating(x, "instance_norm"), (1, n * c, count))
-    y, mean, var = batch_norm_p(rows, *(p if p is None else tile(p, n) for p in (weight, bias)),
+    y, mean, var = group_norm_p(_floating(x, "instance_norm"), weight, bias, groups=x.shape[1],
                                 eps=eps)
     if running_mean is not None or running_var is not None:
-        mean, var = (mean_p(reshape(s, (n, c)), axis=0) for s in (mean, var))
+        mean, var = mean_p(mean, axis=0), mean_p(var, axis=0)
         _follow(mean, var, (running_mean, running_var, None), momentum, count)
-    return reshape(y, x.shape)
+    return y
 
 
 def _check_channels(op: str, x: Any, **params: Any) -> None:
@@ -245,8 +314,7 @@ def _normalise(op: str, when: str, x: Any, mean: Any, var: Any, weight: Any, bia
     if weight is not None:
         scale = scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    y = x * _per_channel(scale, x.ndim) + _per_channel(shift, x.ndim)
-    return y.astype(x.dtype, copy=False)
+    return scale_channels(x, scale, shift).astype(x.dtype, copy=False)
 
 
 def _empty(x: Any, weight: Any, bias: Any) -> Tensor:

@@ -89,8 +89,13 @@ def _weighted(loss, share, reduction):
 
 @primitive(name="cross_entropy", composite=_cross_entropy_definition, outputs=2, differentiable=1)
 def cross_entropy_p(xp, logits, target, weight=None, *, ignore_index, reduction, label_smoothing):
-    """-log softmax(logits)[target] of each row (N, C), reduced; and the softmax, for its rule."""
-    p = logits - logits.max(axis=1, keepdims=True)
+    """-log softmax(logits)[target] of each row (N, C), reduced.
+
+    And, for its rule, the maximum of each row and the log of its sum of exp(x - maximum), (N, 2):
+    to compute the softmax from them again takes less time than to write it and read it.
+    """
+    top = logits.max(axis=1, keepdims=True)
+    p = logits - top
     rows = xp.arange(p.shape[0])
     used = target != ignore_index
     classes = xp.where(used, target, 0)
@@ -103,27 +108,30 @@ def cross_entropy_p(xp, logits, target, weight=None, *, ignore_index, reduction,
         every = p if weight is None else p * weight
         spread = every.sum(axis=1)
     xp.exp(p, out=p)
-    total = p.sum(axis=1)
-    p /= total[:, None]
-    lse = xp.log(total)
+    lse = xp.log(p.sum(axis=1))
+    kept = xp.stack([top[:, 0], lse], axis=1)
     loss = (lse - at) * share
     if spread is not None:
         sum_w = p.shape[1] if weight is None else weight.sum()
         spread = (lse * sum_w - spread) * used
         loss = loss * (1 - label_smoothing) + spread * (label_smoothing / p.shape[1])
     if reduction == "none":
-        return loss, p
+        return loss, kept
     loss = loss.sum()
     if reduction == "mean":
         with np.errstate(invalid="ignore"):     # only ignored rows: 0 / 0
             loss = loss / share.sum()
-    return loss, p
+    return loss, kept
 
 
 @cross_entropy_p.vjp_joint
 def _(needs, gs, ys, logits, target, weight=None, *, ignore_index, reduction, label_smoothing):
-    (g,), (_, p) = gs, ys
-    n, c = p.shape
+    (g,), (_, kept) = gs, ys
+    xp = backend.array_module(logits)
+    n, c = logits.shape
+    p = logits - kept[:, :1]
+    p -= kept[:, 1:]
+    xp.exp(p, out=p)
     used = target != ignore_index
     classes = target * used
     share = used.astype(p.dtype)
@@ -141,7 +149,7 @@ def _(needs, gs, ys, logits, target, weight=None, *, ignore_index, reduction, la
         all_w = c if weight is None else weight.sum()
         gx = p * (own + around * all_w)[:, None]
         gx -= around[:, None] if weight is None else around[:, None] * weight
-    gx[backend.array_module(p).arange(n), classes] -= own
+    gx[xp.arange(n), classes] -= own
     return gx.astype(p.dtype, copy=False), None, None
 
 
@@ -206,9 +214,10 @@ def _rows(x, target, weight, ignore_index, op):
         raise ValueError(f"[{op}] weight has shape {tuple(weight.shape)}; the input "
                          f"{tuple(x.shape)} has {classes} classes")
     values = target.data if isinstance(target, Tensor) else target
-    bad = (values < 0) | (values >= classes)
-    bad &= values != ignore_index
-    if bad.any():
+    size = values.dtype.itemsize        # read as unsigned numbers, those below 0 are the largest
+    limit = classes if values.dtype.kind == "u" else min(classes, 1 << 8 * size - 1)
+    bad = values.view(f"u{size}") >= limit
+    if bad.any() and (bad := bad & (values != ignore_index)).any():
         raise ValueError(f"[{op}] the target holds class {values[bad].ravel()[0]}, but there are "
                          f"{classes} classes (0 to {classes - 1})")
     if x.ndim > 2:

@@ -31,7 +31,18 @@ def softmax_p(xp, x, *, axis):
         y = xp.exp(x - x.max(axis=axis, keepdims=True))
     y /= y.sum(axis=axis, keepdims=True)
     return y
-softmax_p.vjp(lambda g, y, x, axis: (g - (g * y).sum(axis=axis, keepdims=True)) * y)
+softmax_p.vjp(lambda g, y, x, axis: softmax_grad(g, y, axis=axis))
+
+
+@primitive
+def softmax_grad(xp, g, y, *, axis):
+    """(g - sum(g y)) y: from the gradient of a softmax y to that of its input."""
+    return (g - (g * y).sum(axis=axis, keepdims=True)) * y
+softmax_grad.vjp(
+    lambda h, out, g, y, axis: softmax_grad(h, y, axis=axis),
+    lambda h, out, g, y, axis: (h * (g - (g * y).sum(axis=axis, keepdims=True))
+                                - g * (h * y).sum(axis=axis, keepdims=True)),
+)
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
@@ -48,7 +59,17 @@ def log_softmax_p(xp, x, *, axis):
         y = x - x.max(axis=axis, keepdims=True)
     y -= xp.log(xp.exp(y).sum(axis=axis, keepdims=True))
     return y
-log_softmax_p.vjp(lambda g, y, x, axis: g - exp(y) * g.sum(axis=axis, keepdims=True))
+log_softmax_p.vjp(lambda g, y, x, axis: log_softmax_grad(g, y, axis=axis))
+
+
+@primitive
+def log_softmax_grad(xp, g, y, *, axis):
+    """g - exp(y) sum(g): from the gradient of a log-softmax y to that of its input."""
+    return g - xp.exp(y) * g.sum(axis=axis, keepdims=True)
+log_softmax_grad.vjp(
+    lambda h, out, g, y, axis: h - (h * exp(y)).sum(axis=axis, keepdims=True),
+    lambda h, out, g, y, axis: -h * exp(y) * g.sum(axis=axis, keepdims=True),
+)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:

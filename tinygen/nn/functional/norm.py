@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import ops
+from ...ops.batchnorm import group_norm_p
 from ...tensor import Tensor
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm",
@@ -69,15 +70,10 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
                              f"{c} channels")
     if n * math.prod(shape[2:]) * c == num_groups:
         raise ValueError(f"[group_norm] input {shape}: one value per group has no variance")
-    length = math.prod(shape[1:]) // num_groups
-    rows = ops.reshape(input, (n, num_groups, length))
-    y = ops.reshape(ops.layer_norm(rows, (length,), eps=eps), shape)
-    per_channel = (c,) + (1,) * (len(shape) - 2)
-    if weight is not None:
-        y = y * ops.reshape(weight, per_channel)
-    if bias is not None:
-        y = y + ops.reshape(bias, per_channel)
-    return y.astype(input.dtype, copy=False)
+    if input.dtype.itemsize == 2:   # half precision: too few digits for sums
+        return group_norm(input.astype("float32"), num_groups, weight, bias, eps).astype(
+            input.dtype)
+    return group_norm_p(input, weight, bias, groups=num_groups, eps=eps)[0]
 
 
 def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75,

@@ -1,0 +1,173 @@
+"""Batch, group and instance norm: which calls the channel kernels take, and in what form."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygen.primitive import kernel
+
+from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
+from .rows import EMPTY, MIXED, plain
+
+native = Native("channels")
+
+GRAIN = 32768       # elements that pay for one more thread
+SHORT = 512         # planes below are columns: a sum of its own costs a plane as much as 300 adds
+PART = 32768        # elements of a part of columns: 128 KB of float32 stay in the second cache
+
+
+class _Form:
+    """How an array is handed over: its memory order, its shape there, and how it is divided."""
+
+    __slots__ = ("length", "m", "order", "repeat", "rows", "shape")
+
+    def __init__(self, x: Any, alone: bool):
+        """`alone`: the examples have statistics of their own."""
+        n, c = x.shape[:2]
+        size = math.prod(x.shape[2:])
+        self.order, self.repeat = _order(x, size), 1
+        if self.order is not None:
+            self.shape = (n, size, c) if alone else (1, n * size, c)
+        elif alone or size >= SHORT:
+            self.shape, self.rows, self.length = (n, c, size), 0, size
+            self.m = size if alone else n * size
+            return
+        else:
+            self.shape, self.repeat = (1, n, c * size), size
+        self.m = self.shape[1]
+        # 16 to 512 rows in a running sum: fewer would be many parts, more lose digits in float32
+        self.rows = self.length = max(16, min(512, PART // min(1024, self.shape[2])))
+
+    def view(self, a: Any) -> Any:
+        """An array that lies in this order, in the kernels' shape."""
+        return (a if self.order is None else a.transpose(self.order)).reshape(self.shape)
+
+    def take(self, a: Any) -> Any:
+        """Any array of the same shape, in the kernels' shape."""
+        a = a if self.order is None else a.transpose(self.order)
+        return plain(a).reshape(self.shape)
+
+
+def _order(x: Any, size: int) -> tuple[int, ...] | None:
+    """The axes of channels-last memory; None where planes are contiguous, or neither is so."""
+    if size == 1:
+        return None
+    if x.flags.carray:
+        return None
+    order = (0, *range(2, x.ndim), 1)
+    return order if x.transpose(order).flags.carray else None
+
+
+def _like(x: Any, form: _Form) -> Any:
+    """A new array in the memory order of the form, which owns its memory."""
+    return np.empty(x.shape, x.dtype) if form.order is None else np.empty_like(x)
+
+
+def _params(dtype: Any, channels: int, weight: Any, bias: Any) -> tuple[Any, Any]:
+    return (np.ones(channels, dtype) if weight is None else plain(weight),
+            np.zeros(channels, dtype) if bias is None else plain(bias))
+
+
+def _refuse(x: Any, *others: Any) -> str | None:
+    dtype = x.dtype
+    if dtype is not F32 and dtype is not F64:
+        return NOT_FLOAT
+    if not x.size:
+        return EMPTY
+    for v in others:
+        if v is not None and v.dtype is not dtype:
+            return MIXED
+    return None
+
+
+def _norm(x: Any, weight: Any, bias: Any, groups: int, alone: bool, eps: float) -> Any:
+    why = _refuse(x, weight, bias)
+    if why:
+        return why
+    form, c = _Form(x, alone), x.shape[1]
+    y = _like(x, form)
+    kept = (x.shape[0] if alone else 1, groups)
+    mean, var = np.empty(kept, x.dtype), np.empty(kept, x.dtype)
+    native.channel_norm(form.take(x), *_params(x.dtype, c, weight, bias), form.repeat, eps,
+                        form.length, form.m, form.rows, mean, var, form.view(y),
+                        threads_for(x.size, GRAIN))
+    return y, mean, var
+
+
+def _norm_vjp(needs: Any, g: Any, mean: Any, var: Any, x: Any, weight: Any, groups: int,
+              alone: bool, eps: float) -> Any:
+    why = _refuse(x, g, weight, mean)
+    if why:
+        return why
+    form, c = _Form(x, alone), x.shape[1]
+    gx, params = _like(x, form), np.empty((2, c), x.dtype)
+    kept = (x.shape[0] if alone else 1, groups)
+    native.channel_norm_vjp(form.take(g), form.take(x), _params(x.dtype, c, weight, x)[0],
+                            form.repeat, eps, form.length, form.m, form.rows,
+                            plain(mean).reshape(kept), plain(var).reshape(kept), form.view(gx),
+                            params, needs[0], threads_for(x.size, GRAIN))
+    return gx, params[0].copy(), params[1].copy()
+
+
+@kernel("batch_norm", np.ndarray)
+def batch_norm(x: Any, weight: Any = None, bias: Any = None, *, eps: float) -> Any:
+    """Statistics of planes or columns in parts, added up in order; then the result, part by part."""
+    found = _norm(x, weight, bias, x.shape[1], False, eps)
+    return found if type(found) is str else (found[0], found[1].reshape(-1), found[2].reshape(-1))
+
+
+@kernel("batch_norm_vjp", np.ndarray)
+def batch_norm_vjp(g: Any, y: Any, mean: Any, var: Any, x: Any, weight: Any = None,
+                   bias: Any = None, *, needs: Any, eps: float) -> Any:
+    """Sums of planes or columns in parts, added up in order; then the gradient, part by part."""
+    return _norm_vjp(needs, g, mean, var, x, weight, x.shape[1], False, eps)
+
+
+@kernel("group_norm", np.ndarray)
+def group_norm(x: Any, weight: Any = None, bias: Any = None, *, groups: int, eps: float) -> Any:
+    """As batch norm, with the statistics of each example and group of channels."""
+    return _norm(x, weight, bias, groups, True, eps)
+
+
+@kernel("group_norm_vjp", np.ndarray)
+def group_norm_vjp(g: Any, y: Any, mean: Any, var: Any, x: Any, weight: Any = None,
+                   bias: Any = None, *, needs: Any, groups: int, eps: float) -> Any:
+    """As batch norm, with the sums of each example and group of channels."""
+    return _norm_vjp(needs, g, mean, var, x, weight, groups, True, eps)
+
+
+def _spread(v: Any, form: _Form) -> Any:
+    """A number per channel as one per column of the form, (1, columns)."""
+    return (plain(v) if form.repeat == 1 else np.repeat(v, form.repeat)).reshape(1, -1)
+
+
+@kernel("scale_channels", np.ndarray, smallest=4096)
+def scale_channels(x: Any, scale: Any, shift: Any) -> Any:
+    """One multiplication and one addition per element, each plane or column with its own numbers."""
+    why = _refuse(x, scale, shift)
+    if why:
+        return why
+    form = _Form(x, False)
+    y = _like(x, form)
+    native.scale_channels(form.take(x), _spread(scale, form), _spread(shift, form), form.view(y),
+                          form.rows, threads_for(x.size, GRAIN))
+    return y
+
+
+@kernel("scale_channels_vjp", np.ndarray)
+def scale_channels_vjp(g: Any, y: Any, x: Any, scale: Any, shift: Any, *, needs: Any) -> Any:
+    """Sums in parts, added up in order; and g times the scale."""
+    why = _refuse(x, g, scale)
+    if why:
+        return why
+    form, c = _Form(x, False), x.shape[1]
+    gx = _like(x, form)
+    params = np.empty((2, c * form.repeat if needs[1] or needs[2] else 0), x.dtype)
+    native.scale_channels_vjp(form.take(g), form.take(x), _spread(scale, form), form.view(gx),
+                              params, needs[0], form.rows, threads_for(x.size, GRAIN))
+    if form.repeat > 1 and params.size:
+        params = params.reshape(2, c, form.repeat).sum(axis=2)
+    return (gx, params[0].copy(), params[1].copy()) if params.size else (gx, None, None)

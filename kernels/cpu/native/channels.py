@@ -1,0 +1,338 @@
+"""Batch, group and instance norm: statistics of channels, in both memory orders.
+
+Arrays come as *planes* (N, C, L), where each plane is contiguous, or as *columns* (S, M, W): S
+samples of M rows, each with W columns that fall into groups of neighbours. Channels-last memory is
+columns, and so are short planes, (1, N, C * L) with groups of L: their sums then run over whole
+vectors. Every part of an array has its own sums, in its own place, and the parts are added up in
+order and in float64: the result does not depend on the number of threads. A part is small enough
+to stay in the cache while its mean is found first, then its variance around that mean.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .base import jit, parallel, prange
+from .rows import column_sums, row_squares, row_sum
+
+__all__ = ["channel_norm", "channel_norm_vjp", "scale_channels", "scale_channels_vjp"]
+
+TILE = 1024     # columns of a part: with its rows it stays in the second cache
+
+MEANS, NORMALISE, SUMS, GRADIENT = 0, 1, 2, 3
+
+
+# -- planes -------------------------------------------------------------------------------------
+
+
+@jit
+def _plane_means(x, mean, square, lo, hi):
+    """Of planes lo to hi: the mean, and the sum of squares around it."""
+    c = x.shape[1]
+    for k in range(lo, hi):
+        row = x[k // c, k % c]
+        m = x.dtype.type(row_sum(row) / row.size)
+        mean[k // c, k % c] = m
+        square[k // c, k % c] = row_squares(row, m)
+
+
+@jit
+def _plane_normalise(x, mean, scale, shift, y, lo, hi):
+    """(x - mean) * scale + shift of planes lo to hi."""
+    c = x.shape[1]
+    for k in range(lo, hi):
+        n, j = k // c, k % c
+        s = n if mean.shape[0] > 1 else 0
+        row, out, m, a, b = x[n, j], y[n, j], mean[s, j], scale[s, j], shift[s, j]
+        for i in range(row.size):
+            out[i] = (row[i] - m) * a + b
+
+
+@jit
+def _plane_sums(g, x, mean, total, inner, lo, hi):
+    """Of planes lo to hi: the sums of g and of g * (x - mean)."""
+    c = x.shape[1]
+    for k in range(lo, hi):
+        n, j = k // c, k % c
+        row, grow, m = x[n, j], g[n, j], mean[n if mean.shape[0] > 1 else 0, j]
+        first = second = 0.0
+        for start in range(0, row.size, 1024):
+            xs, gs = row[start:start + 1024], grow[start:start + 1024]
+            p = q = x.dtype.type(0)
+            for i in range(xs.size):
+                p += gs[i]
+                q += gs[i] * (xs[i] - m)
+            first += p
+            second += q
+        total[n, j] = first
+        inner[n, j] = second
+
+
+@jit
+def _plane_gradient(g, x, mean, scale, slope, shift, gx, lo, hi):
+    """g * scale + (x - mean) * slope + shift of planes lo to hi."""
+    c = x.shape[1]
+    for k in range(lo, hi):
+        n, j = k // c, k % c
+        s = n if mean.shape[0] > 1 else 0
+        row, grow, out = x[n, j], g[n, j], gx[n, j]
+        m, a, b, d = mean[s, j], scale[s, j], slope[s, j], shift[s, j]
+        for i in range(row.size):
+            out[i] = grow[i] * a + (row[i] - m) * b + d
+
+
+# -- columns ------------------------------------------------------------------------------------
+
+
+@jit
+def _place(k, x, rows):
+    """Part k of columns: sample, block, its rows and its columns."""
+    tiles = (x.shape[2] + TILE - 1) // TILE
+    blocks = (x.shape[1] + rows - 1) // rows
+    start, b = k % tiles * TILE, k // tiles % blocks
+    return (k // (tiles * blocks), b, b * rows, min((b + 1) * rows, x.shape[1]), start,
+            min(start + TILE, x.shape[2]))
+
+
+@jit
+def _column_means(x, mean, square, rows, lo, hi):
+    """Of parts lo to hi: the mean of each column, and the sum of squares around it."""
+    blocks = (x.shape[1] + rows - 1) // rows
+    for k in range(lo, hi):
+        s, b, top, end, left, right = _place(k, x, rows)
+        m, q = mean[s * blocks + b][left:right], square[s * blocks + b][left:right]
+        m[:] = 0
+        q[:] = 0
+        for i in range(top, end):
+            row = x[s, i][left:right]
+            for j in range(m.size):
+                m[j] += row[j]
+        share = x.dtype.type(1.0 / (end - top))
+        for j in range(m.size):
+            m[j] *= share
+        for i in range(top, end):
+            row = x[s, i][left:right]
+            for j in range(m.size):
+                d = row[j] - m[j]
+                q[j] += d * d
+
+
+@jit
+def _column_normalise(x, mean, scale, shift, y, rows, lo, hi):
+    """(x - mean) * scale + shift of parts lo to hi."""
+    for k in range(lo, hi):
+        s, b, top, end, left, right = _place(k, x, rows)
+        m, a, d = mean[s][left:right], scale[s][left:right], shift[s][left:right]
+        for i in range(top, end):
+            row, out = x[s, i][left:right], y[s, i][left:right]
+            for j in range(m.size):
+                out[j] = (row[j] - m[j]) * a[j] + d[j]
+
+
+@jit
+def _column_sums(g, x, mean, total, inner, rows, lo, hi):
+    """Of parts lo to hi: the sums of g and of g * (x - mean) of each column."""
+    blocks = (x.shape[1] + rows - 1) // rows
+    for k in range(lo, hi):
+        s, b, top, end, left, right = _place(k, x, rows)
+        p, q = total[s * blocks + b][left:right], inner[s * blocks + b][left:right]
+        m = mean[s][left:right]
+        p[:] = 0
+        q[:] = 0
+        for i in range(top, end):
+            row, grow = x[s, i][left:right], g[s, i][left:right]
+            for j in range(m.size):
+                p[j] += grow[j]
+                q[j] += grow[j] * (row[j] - m[j])
+
+
+@jit
+def _column_gradient(g, x, mean, scale, slope, shift, gx, rows, lo, hi):
+    """g * scale + (x - mean) * slope + shift of parts lo to hi."""
+    for k in range(lo, hi):
+        s, b, top, end, left, right = _place(k, x, rows)
+        m, a = mean[s][left:right], scale[s][left:right]
+        f, d = slope[s][left:right], shift[s][left:right]
+        for i in range(top, end):
+            row, grow, out = x[s, i][left:right], g[s, i][left:right], gx[s, i][left:right]
+            for j in range(m.size):
+                out[j] = grow[j] * a[j] + (row[j] - m[j]) * f[j] + d[j]
+
+
+# -- parts on threads ---------------------------------------------------------------------------
+
+
+@jit
+def _parts(x, rows):
+    """How many parts there are, `rows` being 0 for planes."""
+    if rows == 0:
+        return x.shape[0] * x.shape[1]
+    return x.shape[0] * ((x.shape[1] + rows - 1) // rows) * ((x.shape[2] + TILE - 1) // TILE)
+
+
+@jit
+def _work(stage, g, x, mean, a, b, c, out, rows, lo, hi):
+    if rows == 0:
+        if stage == MEANS:
+            _plane_means(x, a, b, lo, hi)
+        elif stage == NORMALISE:
+            _plane_normalise(x, mean, a, b, out, lo, hi)
+        elif stage == SUMS:
+            _plane_sums(g, x, mean, a, b, lo, hi)
+        else:
+            _plane_gradient(g, x, mean, a, b, c, out, lo, hi)
+    elif stage == MEANS:
+        _column_means(x, a, b, rows, lo, hi)
+    elif stage == NORMALISE:
+        _column_normalise(x, mean, a, b, out, rows, lo, hi)
+    elif stage == SUMS:
+        _column_sums(g, x, mean, a, b, rows, lo, hi)
+    else:
+        _column_gradient(g, x, mean, a, b, c, out, rows, lo, hi)
+
+
+@parallel
+def _run(stage, g, x, mean, a, b, c, out, rows, nt):
+    """A stage over all parts, a range of them per thread."""
+    n = _parts(x, rows)
+    if nt == 1:
+        _work(stage, g, x, mean, a, b, c, out, rows, 0, n)
+    else:
+        for t in prange(nt):
+            _work(stage, g, x, mean, a, b, c, out, rows, n * t // nt, n * (t + 1) // nt)
+
+
+# -- statistics of groups -----------------------------------------------------------------------
+
+
+@jit
+def _combine(mean, square, length, m, group_mean, group_var):
+    """Means and variances of (samples, groups) from those of the parts.
+
+    `length` of the `m` elements of a column are in a part, fewer in the last block of rows. The
+    mean of the means comes first, then the squares of the parts and of their means around it.
+    """
+    samples, groups = group_mean.shape
+    blocks, columns = mean.shape[0] // samples, mean.shape[1]
+    width = columns // groups
+    count = float(m) * width
+    total, centre = np.empty(columns), np.empty(columns)
+    for s in range(samples):
+        total[:] = 0
+        for b in range(blocks):
+            part, n = mean[s * blocks + b], float(min(length, m - b * length))
+            for i in range(columns):
+                total[i] += n * part[i]
+        for j in range(groups):
+            centre[j * width:(j + 1) * width] = total[j * width:(j + 1) * width].sum() / count
+            group_mean[s, j] = centre[j * width]
+        total[:] = 0
+        for b in range(blocks):
+            part, n = mean[s * blocks + b], float(min(length, m - b * length))
+            squares = square[s * blocks + b]
+            for i in range(columns):
+                d = part[i] - centre[i]
+                total[i] += n * d * d + squares[i]
+        for j in range(groups):
+            group_var[s, j] = total[j * width:(j + 1) * width].sum() / count
+
+
+@jit
+def channel_norm(x, weight, bias, repeat, eps, length, m, rows, group_mean, group_var, y, nt):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and var of (samples, groups).
+
+    Column i has weight i // repeat; `m` elements of each column are a sample's, `length` of them in
+    a part. Three steps: means of the parts on all threads, their combination, the result on all
+    threads.
+    """
+    samples, groups = group_mean.shape
+    columns = x.shape[1] if rows == 0 else x.shape[2]
+    blocks = (m + length - 1) // length
+    part_mean = np.empty((samples * blocks, columns), x.dtype)
+    part_square = np.empty((samples * blocks, columns), x.dtype)
+    none = part_mean
+    _run(MEANS, x, x, none, part_mean, part_square, none, y, rows, nt)
+    _combine(part_mean, part_square, length, m, group_mean, group_var)
+    mean = np.empty((samples, columns), x.dtype)
+    scale, shift = np.empty((samples, columns), x.dtype), np.empty((samples, columns), x.dtype)
+    width = columns // groups
+    for s in range(samples):
+        for j in range(groups):
+            r = 1.0 / math.sqrt(group_var[s, j] + eps)
+            for i in range(j * width, (j + 1) * width):
+                mean[s, i] = group_mean[s, j]
+                scale[s, i] = r * weight[i // repeat]
+                shift[s, i] = bias[i // repeat]
+    _run(NORMALISE, x, x, mean, scale, shift, none, y, rows, nt)
+
+
+@jit
+def channel_norm_vjp(g, x, weight, repeat, eps, length, m, rows, group_mean, group_var, gx,
+                     g_params, wanted, nt):
+    """Gradients of `channel_norm`: sums on all threads, per group, then gx on all threads.
+
+    gx = r (w g - mean(w g) - hat mean(w g hat)), hat being (x - mean) * r. `g_params` gets the
+    gradients of weight and bias.
+    """
+    samples, groups = group_mean.shape
+    columns = x.shape[1] if rows == 0 else x.shape[2]
+    blocks, width = (m + length - 1) // length, columns // groups
+    mean = np.empty((samples, columns), x.dtype)
+    for s in range(samples):
+        for j in range(groups):
+            mean[s, j * width:(j + 1) * width] = group_mean[s, j]
+    part_total = np.empty((samples * blocks, columns), x.dtype)
+    part_inner = np.empty((samples * blocks, columns), x.dtype)
+    _run(SUMS, g, x, mean, part_total, part_inner, mean, gx, rows, nt)
+    scale, slope = np.empty((samples, columns), x.dtype), np.empty((samples, columns), x.dtype)
+    shift, params = np.empty((samples, columns), x.dtype), np.zeros(g_params.shape)
+    total, inner = np.empty(columns), np.empty(columns)
+    for s in range(samples):
+        total[:] = 0
+        inner[:] = 0
+        for b in range(s * blocks, (s + 1) * blocks):
+            p, q = part_total[b], part_inner[b]
+            for i in range(columns):
+                total[i] += p[i]
+                inner[i] += q[i]
+        for j in range(groups):
+            r = 1.0 / math.sqrt(group_var[s, j] + eps)
+            first = second = 0.0
+            for i in range(j * width, (j + 1) * width):
+                w = weight[i // repeat]
+                first += w * total[i]
+                second += w * inner[i]
+                params[0, i // repeat] += inner[i] * r
+                params[1, i // repeat] += total[i]
+            share = r / (float(m) * width)
+            for i in range(j * width, (j + 1) * width):
+                scale[s, i] = r * weight[i // repeat]
+                slope[s, i] = -second * r * r * share
+                shift[s, i] = -first * share
+    for j in range(g_params.shape[1]):
+        g_params[0, j] = params[0, j]
+        g_params[1, j] = params[1, j]
+    if wanted:
+        _run(GRADIENT, g, x, mean, scale, slope, shift, gx, rows, nt)
+
+
+@jit
+def scale_channels(x, scale, shift, y, rows, nt):
+    """x * scale + shift, with one of each per column or plane, on all threads."""
+    _run(NORMALISE, x, x, np.zeros_like(scale), scale, shift, scale, y, rows, nt)
+
+
+@jit
+def scale_channels_vjp(g, x, scale, gx, g_params, wanted, rows, nt):
+    """Gradients of `scale_channels`: sums of g * x and of g, and g * scale."""
+    zero = np.zeros_like(scale)
+    if g_params.size:
+        n = x.shape[0] if rows == 0 else (x.shape[1] + rows - 1) // rows
+        total, inner = np.empty((n, scale.size), x.dtype), np.empty((n, scale.size), x.dtype)
+        _run(SUMS, g, x, zero, total, inner, zero, gx, rows, nt)
+        column_sums(inner, g_params[0])
+        column_sums(total, g_params[1])
+    if wanted:
+        _run(NORMALISE, g, g, zero, scale, zero, zero, gx, rows, nt)

@@ -1,0 +1,178 @@
+"""Rows of a matrix (rows, n) normalised by their own mean and variance, or by their mean square.
+
+A row is read from memory once, and from the cache for its further passes. Sums run over SPAN
+elements in the arrays' own type, on vectors, and from there in float64: rows of any length keep
+their digits. The variance is that of the elements with their mean taken out, never E[x^2] - E[x]^2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .base import FAST, inline, jit, parallel, prange
+
+__all__ = ["norm", "norm_vjp"]
+
+SPAN = 1024
+
+
+@inline(fastmath=FAST)
+def row_sum(row):
+    """The sum of a row, in float64."""
+    total = 0.0
+    for start in range(0, row.size, SPAN):
+        span = row[start:start + SPAN]
+        part = row.dtype.type(0)
+        for j in range(span.size):
+            part += span[j]
+        total += part
+    return total
+
+
+@inline(fastmath=FAST)
+def row_squares(row, mean):
+    """The sum of (x - mean)^2 over a row, in float64."""
+    total = 0.0
+    for start in range(0, row.size, SPAN):
+        span = row[start:start + SPAN]
+        part = row.dtype.type(0)
+        for j in range(span.size):
+            d = span[j] - mean
+            part += d * d
+        total += part
+    return total
+
+
+@jit
+def _norm_rows(x, weight, bias, affine, centred, eps, y, mean, rstd, lo, hi):
+    """Rows lo to hi: their mean (if `centred`), their mean square around it, then the result.
+
+    `affine`: 0 leaves the rows as they are, 1 multiplies them by the weight, 2 adds the bias too.
+    """
+    share = 1.0 / max(1, x.shape[1])
+    for i in range(lo, hi):
+        row, out, m = x[i], y[i], x.dtype.type(0)
+        if centred:
+            m = x.dtype.type(row_sum(row) * share)
+            mean[i] = m
+        r = x.dtype.type(1.0 / math.sqrt(row_squares(row, m) * share + eps))
+        rstd[i] = r
+        if affine == 2:
+            for j in range(row.size):
+                out[j] = (row[j] - m) * r * weight[j] + bias[j]
+        elif affine == 1:
+            for j in range(row.size):
+                out[j] = (row[j] - m) * r * weight[j]
+        else:
+            for j in range(row.size):
+                out[j] = (row[j] - m) * r
+
+
+@parallel
+def norm(x, weight, bias, affine, centred, eps, y, mean, rstd, nt):
+    """`_norm_rows` over all rows, a range of them per thread."""
+    n = x.shape[0]
+    if nt == 1:
+        _norm_rows(x, weight, bias, affine, centred, eps, y, mean, rstd, 0, n)
+    else:
+        for t in prange(nt):
+            _norm_rows(x, weight, bias, affine, centred, eps, y, mean, rstd,
+                       n * t // nt, n * (t + 1) // nt)
+
+
+@inline(fastmath=FAST)
+def _plain_sums(g, x, m, r):
+    """Sums of g and of g * hat over a row, hat being (x - m) * r; in float64."""
+    first = second = 0.0
+    for start in range(0, x.size, SPAN):
+        gs, xs = g[start:start + SPAN], x[start:start + SPAN]
+        p = q = x.dtype.type(0)
+        for j in range(xs.size):
+            p += gs[j]
+            q += gs[j] * ((xs[j] - m) * r)
+        first += p
+        second += q
+    return first, second
+
+
+@inline(fastmath=FAST)
+def _affine_sums(g, x, weight, m, r, weight_total, bias_total):
+    """The same for g * weight; and g * hat and g are added to the totals of the columns."""
+    first = second = 0.0
+    for start in range(0, x.size, SPAN):
+        gs, xs, ws = g[start:start + SPAN], x[start:start + SPAN], weight[start:start + SPAN]
+        at_w, at_b = weight_total[start:start + SPAN], bias_total[start:start + SPAN]
+        p = q = x.dtype.type(0)
+        for j in range(xs.size):
+            hat = (xs[j] - m) * r
+            wg = gs[j] * ws[j]
+            p += wg
+            q += wg * hat
+            at_w[j] += gs[j] * hat
+            at_b[j] += gs[j]
+        first += p
+        second += q
+    return first, second
+
+
+@jit
+def _norm_vjp_rows(g, x, weight, affine, centred, mean, rstd, gx, sums, size, lo, hi):
+    """Blocks lo to hi, of `size` rows each: gx row by row, and the block's sums for the parameters.
+
+    gx = r (wg - mean(wg) - hat mean(wg hat)): a pass for the two means, and one for the result.
+    """
+    share = 1.0 / max(1, x.shape[1])
+    for b in range(lo, hi):
+        weight_total, bias_total = sums[0, b], sums[1, b]
+        weight_total[:] = 0
+        bias_total[:] = 0
+        for i in range(b * size, min((b + 1) * size, x.shape[0])):
+            row, grow, out = x[i], g[i], gx[i]
+            r, m = rstd[i], x.dtype.type(0)
+            if centred:
+                m = mean[i]
+            if affine:
+                first, second = _affine_sums(grow, row, weight, m, r, weight_total, bias_total)
+            else:
+                first, second = _plain_sums(grow, row, m, r)
+            c1, c2 = x.dtype.type(0), x.dtype.type(second * share)
+            if centred:
+                c1 = x.dtype.type(first * share)
+            if affine:
+                for j in range(row.size):
+                    out[j] = (grow[j] * weight[j] - c1 - (row[j] - m) * r * c2) * r
+            else:
+                for j in range(row.size):
+                    out[j] = (grow[j] - c1 - (row[j] - m) * r * c2) * r
+
+
+@jit
+def column_sums(parts, out):
+    """The sum over the blocks (blocks, n) of each column, in float64 and in order."""
+    total = np.zeros(out.size)
+    for b in range(parts.shape[0]):
+        part = parts[b]
+        for j in range(out.size):
+            total[j] += part[j]
+    for j in range(out.size):
+        out[j] = total[j]
+
+
+@parallel
+def norm_vjp(g, x, weight, affine, centred, mean, rstd, gx, g_params, sums, size, nt):
+    """`_norm_vjp_rows` over all blocks of rows; then the blocks' sums for weight and bias added up.
+
+    The blocks depend on the shape alone, so the sums do not depend on the number of threads.
+    """
+    n = sums.shape[1]
+    if nt == 1:
+        _norm_vjp_rows(g, x, weight, affine, centred, mean, rstd, gx, sums, size, 0, n)
+    else:
+        for t in prange(nt):
+            _norm_vjp_rows(g, x, weight, affine, centred, mean, rstd, gx, sums, size,
+                           n * t // nt, n * (t + 1) // nt)
+    if affine:
+        column_sums(sums[0], g_params[0])
+        column_sums(sums[1], g_params[1])
