@@ -146,13 +146,13 @@ def _(needs, gs, ys, x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, len
     gx, gw_ih, gw_hh, gb, _ = _weight_gradients(
         xp, needs[:2] + needs[3:], rows, rows, _clean(xp, x, pad),
         states[before:before + steps], w_ih)
-    return gx, dh, dc, gw_ih, gw_hh, gb, gb, _projection_gradient(xp, projected, pad, o, squashed)
+    wanted = projected is not None and needs[7]
+    gw_hr = _projection_gradient(xp, projected, pad, o, squashed) if wanted else None
+    return gx, dh, dc, gw_ih, gw_hh, gb, gb, gw_hr
 
 
 def _projection_gradient(xp, projected, pad, o, squashed):
     """The gradient of w_hr (P, H): one product over all steps."""
-    if projected is None:
-        return None
     rows = _clean(xp, projected, pad)
     return rows.reshape(-1, rows.shape[2]).T @ (o * squashed).reshape(-1, o.shape[2])
 

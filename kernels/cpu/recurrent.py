@@ -1,0 +1,214 @@
+"""Kernels of the recurrent sequences: the loop over time is compiled, the big products are BLAS.
+
+Whatever the layout of x and of the incoming gradients, they are brought into the order (T, N, ...)
+once: the copy is small beside the products.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygen.primitive import kernel
+from tinygen.threads import count
+
+from .lazy import F32, F64, NOT_FLOAT, Native
+
+native = Native("recurrent")
+
+_none: dict[Any, np.ndarray] = {t: np.empty((0, 1), t) for t in (F32, F64)}
+_no_lengths = np.empty(0, np.int64)
+ROWS = 2        # rows of the batch that a thread must have: with one, a step waits for the weights
+
+
+def _declines(x: Any, *others: Any) -> str | None:
+    """Why these arrays are not for the kernels."""
+    if x.dtype is not F32 and x.dtype is not F64:
+        return NOT_FLOAT
+    if any(a is not None and a.dtype is not x.dtype for a in others):
+        return "mixed dtypes"
+    if not x.size or not others[0].size:
+        return "empty"
+    return None
+
+
+def _threads(batch: int, steps: int) -> int:
+    return min(count.value, max(1, batch // ROWS)) if steps > 1 else 1
+
+
+def _flat(a: Any) -> Any:
+    """A matrix with a row per step and row of the batch."""
+    return np.ascontiguousarray(a).reshape(-1, a.shape[-1])
+
+
+def _valid(x: Any, lengths: Any) -> tuple[Any, Any]:
+    """The lengths as the compiled code takes them, and which steps are past the end, or None."""
+    if lengths is None:
+        return _no_lengths, None
+    pad = np.arange(len(x))[:, None, None] >= lengths[:, None]
+    return np.ascontiguousarray(lengths, np.int64), pad
+
+
+def _clean(a: Any, pad: Any) -> Any:
+    return a if pad is None else np.where(pad, a.dtype.type(0), a)
+
+
+def _zeros(x: Any, n: int) -> Any:
+    return np.zeros(n, x.dtype)
+
+
+# -- forward --------------------------------------------------------------------------------------
+
+
+def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
+         w_hr: Any, lengths: Any, reverse: bool, relu: bool = False) -> tuple[Any, ...]:
+    """Outputs, last states, and what the gradient needs: gates, kept, states and cells."""
+    steps, batch, size = x.shape
+    rows, p, hidden, dtype = len(w_hh), w_hh.shape[1], len(w_hh) // gates, x.dtype
+    lengths, pad = _valid(x, lengths)
+    a = _flat(_clean(x, pad)) @ w_ih.T                                   # (T N, gates H)
+    after, first = (0, steps) if reverse else (1, 0)
+    states = np.empty((steps + 1, batch, p), dtype)
+    states[first] = h0
+    cells, kept = _none[dtype], _none[dtype]
+    if gates == 4:
+        cells = np.empty((steps + 1, batch, hidden), dtype)
+        cells[first] = c0
+    if gates > 1:
+        kept = np.empty((steps * batch, hidden), dtype)
+    bias = _zeros(x, rows) if b_ih is None else b_ih.copy()
+    inner = _zeros(x, hidden)
+    if b_hh is not None:
+        split = 2 * hidden if gates == 3 else rows
+        bias[:split] += b_hh[:split]
+        inner = b_hh[split:] if gates == 3 else inner
+    if steps == 1:
+        product = h0 @ w_hh.T
+        if gates == 3:
+            a[:, :2 * hidden] += product[:, :2 * hidden]
+            np.add(product[:, 2 * hidden:], inner, out=kept)
+        else:
+            a += product
+    native.forward(gates, relu, reverse, a, bias, np.ascontiguousarray(inner),
+                   states.reshape(-1, p), cells.reshape(-1, cells.shape[-1]), kept,
+                   np.ascontiguousarray(w_hh),
+                   _none[dtype] if w_hr is None else np.ascontiguousarray(w_hr), lengths, batch,
+                   _threads(batch, steps))
+    end = 0 if reverse else steps
+    y = _clean(states[after:after + steps], pad)
+    return y, states[end].copy(), a, kept, states, cells, end
+
+
+@kernel("lstm_sequence", np.ndarray)
+def _(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, lengths=None, *, reverse=False):
+    why = _declines(x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
+    if why:
+        return why
+    y, h, a, kept, states, cells, end = _run(4, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths,
+                                             reverse)
+    rows = x.shape[:2]
+    return (y, h, cells[end].copy(), a.reshape(*rows, -1), kept.reshape(*rows, -1), states, cells)
+
+
+@kernel("gru_sequence", np.ndarray)
+def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, reverse=False):
+    why = _declines(x, h0, w_ih, w_hh, b_ih, b_hh)
+    if why:
+        return why
+    y, h, a, kept, states, _, _ = _run(3, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, lengths,
+                                       reverse)
+    rows = x.shape[:2]
+    return y, h, a.reshape(*rows, -1), kept.reshape(*rows, -1), states
+
+
+@kernel("rnn_sequence", np.ndarray)
+def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, nonlinearity="tanh",
+      reverse=False):
+    why = _declines(x, h0, w_ih, w_hh, b_ih, b_hh)
+    if why:
+        return why
+    y, h, _, _, states, _, _ = _run(1, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, lengths, reverse,
+                                    nonlinearity == "relu")
+    return y, h, states
+
+
+# -- backward -------------------------------------------------------------------------------------
+
+
+def _back(gates: int, needs: Any, gy: Any, dh: Any, dc: Any, a: Any, kept: Any, states: Any,
+          cells: Any, x: Any, w_ih: Any, w_hh: Any, w_hr: Any, lengths: Any, reverse: bool,
+          relu: bool = False) -> tuple[Any, ...]:
+    """Gradients of x, h0, c0, w_ih, w_hh, b_ih, b_hh and w_hr; `needs` is of x and the weights."""
+    steps, batch, _ = x.shape
+    rows, dtype = len(w_hh), x.dtype
+    none = _none[dtype]
+    lengths, pad = _valid(x, lengths)
+    d = np.empty((steps * batch, rows), dtype)
+    dx = np.empty_like(d) if gates == 3 else none
+    dh = np.array(dh, order="C")
+    dc = none if dc is None else np.array(dc, order="C")
+    projected = none if w_hr is None else np.empty((steps * batch, states.shape[2]), dtype)
+    nt = _threads(batch, steps)
+    sums = np.zeros((2, nt, rows), dtype)
+    states = states.reshape(-1, states.shape[-1])
+    native.backward(gates, relu, reverse, none if a is None else _flat(a),
+                    none if kept is None else _flat(kept), _flat(states),
+                    none if cells is None else _flat(cells), _flat(gy), dh, dc, d, dx,
+                    np.ascontiguousarray(w_hh), none if w_hr is None else np.ascontiguousarray(w_hr),
+                    projected, lengths, sums[0], sums[1], batch, nt)
+    dx = dx if gates == 3 else d
+    last = states[batch:] if reverse else states[:-batch]
+    need_x, need_ih, need_hh, need_b, need_bh, need_hr = needs
+    gb = sums[0].sum(0) if need_bh or (need_b and gates != 3) else None
+    gx = (dx @ w_ih).reshape(x.shape) if need_x else None
+    gw_ih = dx.T @ _flat(_clean(x, pad)) if need_ih else None
+    gw_hh = d.T @ last if need_hh else None
+    gb_ih = gb if gates != 3 else sums[1].sum(0) if need_b else None
+    gw_hr = None
+    if need_hr:
+        h = dc.shape[1]
+        out = a.reshape(-1, rows)[:, 3 * h:] * _flat(kept)
+        gw_hr = _flat(_clean(projected.reshape(steps, batch, -1), pad)).T @ out
+    return gx, dh, dc, gw_ih, gw_hh, gb_ih, gb, gw_hr
+
+
+def _wanted(needs: Any, parameters: int) -> list[bool]:
+    """The needs of x, w_ih, w_hh, b_ih, b_hh and w_hr; the states come before `parameters`."""
+    wanted = [*needs, *(False,) * 9]
+    return [wanted[0], *wanted[parameters:parameters + 5]]
+
+
+@kernel("lstm_sequence_vjp", np.ndarray)
+def _(gy, dh, dc, y, h, c, a, kept, states, cells, x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None,
+      w_hr=None, lengths=None, *, needs, reverse=False):
+    why = _declines(x, h0, gy, dh, dc, w_ih, w_hh)
+    if why:
+        return why
+    wanted = _wanted(needs, 3)
+    wanted[5] = wanted[5] and w_hr is not None
+    return _back(4, wanted, gy, dh, dc, a, kept, states, cells, x, w_ih, w_hh, w_hr, lengths,
+                 reverse)
+
+
+@kernel("gru_sequence_vjp", np.ndarray)
+def _(gy, dh, y, h, a, inner, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *,
+      needs, reverse=False):
+    why = _declines(x, h0, gy, dh, w_ih, w_hh)
+    if why:
+        return why
+    gx, dh, _, *weights, _ = _back(3, [*_wanted(needs, 2)[:5], False], gy, dh, None, a, inner,
+                                   states, None, x, w_ih, w_hh, None, lengths, reverse)
+    return gx, dh, *weights, None
+
+
+@kernel("rnn_sequence_vjp", np.ndarray)
+def _(gy, dh, y, h, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, needs,
+      nonlinearity="tanh", reverse=False):
+    why = _declines(x, h0, gy, dh, w_ih, w_hh)
+    if why:
+        return why
+    gx, dh, _, *weights, _ = _back(1, [*_wanted(needs, 2)[:5], False], gy, dh, None, None, None,
+                                   states, None, x, w_ih, w_hh, None, lengths, reverse,
+                                   nonlinearity == "relu")
+    return gx, dh, *weights, None
