@@ -16,6 +16,7 @@ from .ops import *  # noqa: F403
 from .random import bernoulli, manual_seed, multinomial, poisson, rand, randn
 from .serialization import load, save
 from .tensor import Tensor
+from .threads import get_num_threads, set_num_threads
 from .transforms import grad, hessian, jacobian, jvp, value_and_grad, vjp
 
 float16, float32, float64 = _np.float16, _np.float32, _np.float64

@@ -309,10 +309,12 @@ class Kernel:
     not even offered to it.
     """
 
-    __slots__ = ("function", "kind", "last", "name", "smallest")
+    __slots__ = ("dtypes", "function", "kind", "last", "name", "smallest")
 
-    def __init__(self, name: str, kind: type, function: Callable[..., Any], smallest: int = 0):
+    def __init__(self, name: str, kind: type, function: Callable[..., Any], smallest: int = 0,
+                 dtypes: tuple[str, ...] = ("float32", "float64")):
         self.name, self.kind, self.function, self.smallest = name, kind, function, smallest
+        self.dtypes = dtypes       # for people; the function itself declines others
         self.last: Any = None      # None: never called; True: it ran; else why it declined
 
     def __call__(self, *arrays: Any, **attrs: Any) -> Any:
@@ -337,16 +339,17 @@ class Kernel:
         return run
 
 
-def kernel(name: str, kind: type, *,
-           smallest: int = 0) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def kernel(name: str, kind: type, *, smallest: int = 0,
+           dtypes: tuple[str, ...] = ("float32", "float64"),
+           ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a native function for primitive `name` on arrays of type `kind`.
 
     It takes the same arguments as the primitive without `xp`, and returns `NotImplemented`, or a
     string that says why, to decline a call; the primitive's own function runs then. `smallest` is
-    the size of the first argument from which on it is asked at all.
+    the size of the first argument from which on it is asked at all, `dtypes` what it can take.
     """
     def register(fn: Callable[..., Any]) -> Callable[..., Any]:
-        KERNELS[name, kind] = Kernel(name, kind, fn, smallest)
+        KERNELS[name, kind] = Kernel(name, kind, fn, smallest, dtypes)
         forget_implementations()
         return fn
     return register

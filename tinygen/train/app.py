@@ -149,11 +149,32 @@ def reconstruct(run: Run,
 
 
 @app.command()
-def info(debug: Debug = False) -> None:
+def info(kernels: Annotated[bool, typer.Option(
+             "--kernels", help="The dispatch table of the CPU kernels instead.")] = False,
+         model: Annotated[str | None, typer.Option(
+             "--try", metavar="MODEL", help="With --kernels: first take a training step of this "
+             "model, to see which kernels take its calls, and why others do not.")] = None,
+         debug: Debug = False) -> None:
     """What tinygen runs on here: versions, BLAS, threads, devices, kernels, data."""
-    from .info import report
+    from . import info
+    from .errors import UsageError
 
-    print(report())
+    if model is not None and not kernels:
+        raise UsageError("--try goes with --kernels")
+    print(info.kernels(model) if kernels else info.report())
+
+
+@app.command()
+def warmup(float64: Annotated[bool, typer.Option(
+               "--float64", help="Also for float64; float32 is what models use.")] = False,
+           processes: Annotated[int, typer.Option(
+               min=1, help="How many families are compiled at once.")] = 2,
+           debug: Debug = False) -> None:
+    """Compile the CPU kernels now, instead of when they are first used (about a minute)."""
+    from ..warmup import warmup
+
+    dtypes = ("float32", "float64") if float64 else ("float32",)
+    _interruptible(warmup, dtypes, processes, lambda done: print(f"compiled: {done}", flush=True))
 
 
 def _interruptible(work: Any, *arguments: Any) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
+from .. import backend, threads
 from .._version import __version__
 
-__all__ = ["report"]
+__all__ = ["kernels", "report"]
 
 OPTIONAL = ("numba", "scipy", "tbb", "threadpoolctl", "cupy", "typer", "rich", "matplotlib",
             "pillow", "safetensors", "torch")
@@ -30,6 +30,43 @@ def report() -> str:
     for title, rows in (("tinygen", _software()), ("machine", _machine()), ("data", _data())):
         lines += [f"{title}:"] + [f"  {name:<15}{value}" for name, value in rows]
     return "\n".join(lines)
+
+
+def kernels(model: str | None = None) -> str:
+    """The dispatch table, a line per kernel: op, file, types, threshold and what became of its
+    last call in this process; after a training step of `model` on digits, where one is named.
+
+    Raises:
+        RuntimeError: there are no kernels here; the message says why.
+    """
+    from ..primitive import KERNELS, kernel_status
+
+    status = kernel_status()
+    found = sorted((k for k in KERNELS.values() if k.kind is np.ndarray),
+                   key=lambda k: (k.function.__module__, k.name))
+    if not found:
+        raise RuntimeError(f"no CPU kernels: {status}")
+    if model is not None:
+        _one_step(model)
+    rows = [("op", "kernel", "types", "from elements", "last call")]
+    for k in found:
+        last = {None: "none of that size yet", True: "ran"}.get(k.last, f"declined: {k.last}")
+        rows.append((k.name, k.function.__module__.removeprefix("tinygen.kernels."),
+                     ", ".join(k.dtypes), str(k.smallest or "any"), last))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[-1]]) for row in rows]
+    return "\n".join([f"threads: {threads.get_num_threads()}, layer: {threads.layer()}", *lines])
+
+
+def _one_step(name: str) -> None:
+    """One training step, so that the table shows what its calls were."""
+    from .. import models
+    from ..tensor import Tensor
+
+    shape = (3, 64, 64) if "dcgan" in name else (1, 28, 28)
+    model = models.build(name, shape)
+    images = np.random.default_rng(0).random((64, *shape), np.float32)
+    model.training_step(Tensor.wrap(images), None, model.configure_optimizers())
 
 
 def _software() -> Iterator[tuple[str, str]]:
@@ -55,14 +92,17 @@ def _machine() -> Iterator[tuple[str, str]]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield "CPU", f"{_cpu_name()}, {usable} of {os.cpu_count()} cores usable"
     yield "BLAS", _blas()
-    threads = {k: os.environ[k] for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+    asked = {k: os.environ[k] for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
                                           "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
                if k in os.environ}
-    if threads:
-        yield "environment", " ".join(f"{k}={v}" for k, v in threads.items())
+    if asked:
+        yield "environment", " ".join(f"{k}={v}" for k, v in asked.items())
     yield from _devices()
     for kind in ("cpu", "gpu"):
         yield f"{kind} kernels", _kernels(kind)
+    if importlib.util.find_spec("numba") is not None:
+        threads.prepare()
+        yield "kernel threads", f"{threads.get_num_threads()}, {threads.layer()}"
 
 
 def _cpu_name() -> str:
@@ -121,7 +161,7 @@ def _kernels(kind: str) -> str:
     names = sorted({name for name, array in KERNELS
                     if (array is np.ndarray) == (kind == "cpu")})
     if names:
-        return f"{len(names)}: {', '.join(names)}"
+        return f"{len(names)} ({'tinygen info --kernels lists them' if kind == 'cpu' else kind})"
     needed = "numba" if kind == "cpu" else "cupy"
     missing = importlib.util.find_spec(needed) is None
     return f"none{f': {needed} is not installed' if missing else ''}; NumPy's own code runs"
