@@ -6,9 +6,11 @@ import pytest
 import tinygen as tg
 from tinygen import optim, threads
 from tinygen.nn.utils import clip_grad_norm_, get_total_norm
-from tinygen.primitive import KERNELS, PRIMITIVES
+from tinygen.primitive import KERNELS, PRIMITIVES, kernel_status
 
 pytest.importorskip("numba")
+if "registered" not in kernel_status():
+    pytest.skip(f"kernels: {kernel_status()}", allow_module_level=True)
 
 SHAPES = [(3, 2), (4,), (), (0, 3), (1, 1), (1023,), (70, 1000), (257, 3, 3, 3)]
 MAKERS = {
