@@ -144,7 +144,7 @@ def group_norm_p(xp, x, weight=None, bias=None, *, groups, eps):
         y *= _per_channel(weight, x.ndim)
     if bias is not None:
         y += _per_channel(bias, x.ndim)
-    var = rstd[:, :, 0] ** -2 - eps
+    var = xp.maximum(rstd[:, :, 0] ** -2 - eps, 0)
     return y, mean[:, :, 0], var
 
 

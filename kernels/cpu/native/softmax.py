@@ -34,6 +34,12 @@ def larger(typingctx, x, y):
     return x(x, x), generate
 
 
+@inline
+def less(x, top, shift):
+    """(x - top) - shift in this order: top + shift first would lose the digits of shift."""
+    return (x - top) - shift
+
+
 @inline(fastmath=FAST)
 def row_max(row):
     """The largest element of a row."""
@@ -78,7 +84,7 @@ def _row(row, log, out):
     if log:
         shift = row.dtype.type(math.log(_exp_sum(row, top)))
         for j in range(row.size):
-            out[j] = (row[j] - top) - shift
+            out[j] = less(row[j], top, shift)
     else:
         scale = row.dtype.type(1.0 / _exp_into(row, top, out))
         for j in range(row.size):
@@ -108,7 +114,7 @@ def _columns(x, log, y, o, start, stop):
         row, to = x[o, i][start:stop], y[o, i][start:stop]
         if log:
             for j in range(width):
-                to[j] = (row[j] - top[j]) - shift[j]
+                to[j] = less(row[j], top[j], shift[j])
         else:
             for j in range(width):
                 to[j] *= shift[j]
@@ -310,13 +316,13 @@ def _loss_rows_vjp(g, x, kept, target, weight, weighted, total_weight, ignored, 
         top, lse = kept[i, 0], kept[i, 1]
         if not smoothing:
             for j in range(row.size):
-                out[j] = exp((row[j] - top) - lse) * scale
+                out[j] = exp(less(row[j], top, lse)) * scale
         elif weighted:
             for j in range(row.size):
-                out[j] = exp((row[j] - top) - lse) * scale - around * weight[j]
+                out[j] = exp(less(row[j], top, lse)) * scale - around * weight[j]
         else:
             for j in range(row.size):
-                out[j] = exp((row[j] - top) - lse) * scale - around
+                out[j] = exp(less(row[j], top, lse)) * scale - around
         out[t] -= kind(own)
 
 
