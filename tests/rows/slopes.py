@@ -33,6 +33,11 @@ def gelu_tanh_slope(x):
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * C * (1 + 3 * K * x * x)
 
 
+def bce_sample(draw):
+    a, b = draw(broadcastable(2))
+    return Sample((between(b, -3, 3), between(b, 0, 1), between(a)))
+
+
 def split_mix(key, i):
     """Number i of the 32-bit stream of a key, in Python's own integers."""
     z = (key + (i // 2 + 1) * 0x9E3779B97F4A7C15) % 2 ** 64
@@ -74,4 +79,6 @@ CASES = [
     slope("gelu_exact_grad", lambda g, x: g * (
         special.ndtr(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi))),
     slope("gelu_tanh_grad", lambda g, x: g * gelu_tanh_slope(x)),
+    Case("bce_with_logits_grad", bce_sample, lambda x, t, g: g * (special.expit(x) - t),
+         inputs=(0, 1, 2)),
 ]

@@ -10,7 +10,7 @@ import numpy as np
 from .. import backend
 from ..primitive import primitive
 from ..tensor import Tensor
-from .activation import sigmoid
+from .activation import sigmoid, sigmoid_grad
 from .elementwise import (
     absolute,
     equal,
@@ -24,6 +24,7 @@ from .elementwise import (
 )
 from .index import take_along_axis_p
 from .norm import log_softmax_p
+from .pieces import in_pieces
 from .reduce import mean_p, sum_p
 from .shape import moveaxis
 
@@ -255,8 +256,21 @@ def bce_with_logits_p(xp, x, target, *, reduction):
         return loss
     return _total(loss, reduction)
 bce_with_logits_p.vjp(
-    lambda g, out, x, target, reduction: (sigmoid(x) - target) * _share(g, x, reduction),
+    lambda g, out, x, target, reduction: bce_with_logits_grad(x, target, _share(g, x, reduction)),
     lambda g, out, x, target, reduction: -x * _share(g, x, reduction),
+)
+
+
+@primitive(elementwise=True)
+@in_pieces
+def bce_with_logits_grad(xp, x, target, g):
+    """g (sigmoid(x) - target)."""
+    with np.errstate(over="ignore"):
+        return g * (1 / (1 + xp.exp(-x)) - target)
+bce_with_logits_grad.vjp(
+    lambda h, out, x, target, g: sigmoid_grad(h * g, sigmoid(x)),
+    lambda h, out, x, target, g: -h * g,
+    lambda h, out, x, target, g: bce_with_logits_grad(x, target, h),
 )
 
 

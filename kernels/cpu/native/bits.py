@@ -1,4 +1,4 @@
-"""What `vecmath` is made of: constants by type, polynomials, and the bits of floating point numbers.
+"""What `vecmath` is made of: constants by type, polynomials, and the bits of floats.
 
 Numba promotes float32 to float64 wherever a Python float or an integer meets it, and its own int32
 arithmetic is 64 bits wide: both halve the speed of a vector loop. Here constants are taken in the
@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 __all__ = ["both", "by_type", "copysign", "fabs", "high_bits", "like", "polynomial", "power_of_two",
-           "split", "times_two_to"]
+           "split", "times_normal", "times_two_to"]
 
 Pair = tuple[tuple[np.float32, ...], tuple[np.float64, ...]]
 
@@ -126,6 +126,16 @@ def times_two_to(typingctx, x, power):
             y = builder.fmul(y, at.number(builder, builder.shl(exponent,
                                                                at.constant(at.mantissa))))
         return y
+    return x(x, power), generate
+
+
+@intrinsic
+def times_normal(typingctx, x, power):
+    """`times_two_to` for results that are normal numbers: k is added to the exponent of x."""
+    def generate(context, builder, signature, values):
+        at = _Layout(signature.args[0])
+        k = builder.shl(at.bits(builder, values[1]), at.constant(at.mantissa))
+        return at.number(builder, builder.add(at.bits(builder, values[0]), k))
     return x(x, power), generate
 
 

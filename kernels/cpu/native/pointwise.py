@@ -18,10 +18,14 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from . import vecmath
-from .base import parallel, prange
+from .base import FAST, parallel, prange
 from .cache import KernelCache
 
-__all__ = ["launch", "loop"]
+__all__ = ["BLOCK", "launch", "launch_blocks", "loop"]
+
+# Sums are taken of blocks: bits do not depend on the number of threads, and an error grows with
+# the length of a block, not of the array.
+BLOCK = 1 << 12
 
 # The result in terms of inputs x, y and z, and constants a, b and c (keyword arguments, or inputs
 # that are numbers). `one` and the like have the type of the arrays.
@@ -61,45 +65,53 @@ FORMULAS = {
     "gelu_tanh_grad": "x * gelu_tanh_slope(y)",
     "bce_with_logits": "softplus(x) - x * y",
     "bce_with_logits_grad": "z * (sigmoid(x) - y)",
+    "mse_loss": "(x - y) * (x - y)",
+    "sum": "x",
 }
 
 _functions = {name: getattr(vecmath, name) for name in vecmath.__all__}
-_loops: dict[tuple[str, Any, str], tuple[int, Callable[..., None]]] = {}
+_loops: dict[tuple[str, Any, str, bool], tuple[int, Callable[..., None]]] = {}
 _prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64, *[ctypes.c_double] * 3)
 
 
-def loop(name: str, dtype: Any, numbers: str = "") -> tuple[int, Callable[..., None]]:
+def loop(name: str, dtype: Any, numbers: str = "",
+         total: bool = False) -> tuple[int, Callable[..., None]]:
     """The compiled loop of a formula: its address, and a function that runs it on this thread.
 
-    `numbers` are the inputs that are one number: they are the last of the constants a, b, c.
+    `numbers` are the inputs that are one number: they are the last of the constants a, b, c. With
+    `total` it gives the sum over the elements instead of each.
     """
-    found = _loops.get((name, dtype, numbers))
+    found = _loops.get((name, dtype, numbers, total))
     if found is None:
-        found = _loops[name, dtype, numbers] = _compiled(name, dtype, numbers)
+        found = _loops[name, dtype, numbers, total] = _compiled(name, dtype, numbers, total)
     return found
 
 
-def _source(function: str, formula: str, numbers: str) -> str:
+def _source(function: str, formula: str, numbers: str, total: bool) -> str:
     used = [v for v in "xyz" if v in compile(formula, "formula", "eval").co_names]
     constant = dict(zip(reversed(numbers), "cba", strict=False))
     lines = [f"def {function}(out, x_at, y_at, z_at, n, a, b, c):",
              "    out, a, b, c = carray(out, n), kind(a), kind(b), kind(c)"]
     lines += [f"    {v} = {constant[v]}" if v in numbers else f"    {v}s = carray({v}_at, n)"
               for v in used]
+    lines += ["    s = zero"] if total else []
     lines += ["    for i in range(n):"]
     lines += [f"        {v} = {v}s[i]" for v in used if v not in numbers]
-    return "\n".join([*lines, f"        out[i] = {formula}"])
+    lines += [f"        s += {formula}", "    out[0] = s"] if total else [
+        f"        out[i] = {formula}"]
+    return "\n".join(lines)
 
 
-def _compiled(name: str, dtype: Any, numbers: str) -> tuple[int, Callable[..., None]]:
-    kind, function = dtype.type, f"{name}_loop_{numbers}"
+def _compiled(name: str, dtype: Any, numbers: str,
+              total: bool) -> tuple[int, Callable[..., None]]:
+    kind, function = dtype.type, f"{name}_{'total' if total else 'loop'}_{numbers}"
     scope = {"__name__": __name__, **_functions, "carray": carray, "sqrt": np.sqrt, "kind": kind,
              "zero": kind(0), "one": kind(1)}
-    exec(compile(_source(function, FORMULAS[name], numbers), __file__, "exec"), scope)
+    exec(compile(_source(function, FORMULAS[name], numbers, total), __file__, "exec"), scope)
     pointer = types.CPointer(types.float32 if kind is np.float32 else types.float64)
     made = CFunc(scope[function], ((*[pointer] * 4, types.int64, *[types.float64] * 3), types.void),
                  {}, {"nopython": True, "boundscheck": False, "error_model": "numpy",
-                      "fastmath": {"contract"}})
+                      "fastmath": FAST if total else {"contract"}})
     made._cache = KernelCache(scope[function])
     made.compile()
     _kept.append(made)
@@ -129,3 +141,14 @@ def launch(address, out, x, y, z, size, n, a, b, c, parts):
         first = n * t // parts
         at = first * size
         _call(address, out + at, x + at, y + at, z + at, n * (t + 1) // parts - first, a, b, c)
+
+
+@parallel
+def launch_blocks(address, out, x, y, z, size, n, a, b, c, parts):
+    """Run the loop at `address`, which adds up, on each block of BLOCK elements: one sum each."""
+    blocks = (n + BLOCK - 1) // BLOCK
+    for t in prange(parts):
+        for k in range(blocks * t // parts, blocks * (t + 1) // parts):
+            at = k * BLOCK * size
+            _call(address, out + k * size, x + at, y + at, z + at, min(BLOCK, n - k * BLOCK),
+                  a, b, c)
