@@ -1,4 +1,4 @@
-"""Pooling of images: largest elements and means of windows, and what pulls them back."""
+"""Pooling and resizing of images: maxima and means of windows, banded matrices along an axis."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
 __all__: list[str] = []
 
 native = Native("windows")
+banded = Native("resample")
 
 SMALL = 1 << 11     # below this a call is cheap either way, and not worth importing Numba
 GRAIN = 1 << 14     # elements for which one more thread pays, at 0.5 to 1 ns each
@@ -138,3 +139,26 @@ def _(g: Any, *, image: Any, kernel: Any, stride: Any, padding: Any, size: Any, 
                       (*image, *size, depth), (*kernel, *stride, *padding),
                       threads_for(out.size, 2 * GRAIN))
     return out
+
+
+# -- resizing -----------------------------------------------------------------------------------
+
+
+@kernel("resample", np.ndarray, smallest=SMALL)
+def _(x: Any, matrix: Any, *, axis: int) -> Any:
+    if (x.dtype != F32 and x.dtype != F64) or matrix.dtype != x.dtype:
+        return NOT_FLOAT
+    if not x.size or not matrix.size:
+        return EMPTY
+    order = sorted(range(x.ndim), key=lambda a: -abs(x.strides[a]) if x.shape[a] > 1 else 0)
+    at = order.index(axis)
+    lying = np.ascontiguousarray(x.transpose(order))
+    trail = math.prod(lying.shape[at + 1:])
+    m, n = matrix.shape
+    y = np.empty((*lying.shape[:at], m, *lying.shape[at + 1:]), x.dtype)
+    flat, out = ((a.reshape(-1, trail) if trail > 1 else a.reshape(-1, k))
+                 for a, k in ((lying, n), (y, m)))
+    if not banded.apply(flat, np.ascontiguousarray(matrix), out, n if trail > 1 else 0,
+                        threads_for(y.size, GRAIN)):
+        return "rows that mix more than eight elements"
+    return y.transpose(sorted(range(x.ndim), key=order.__getitem__))

@@ -5,6 +5,7 @@ import pytest
 
 from tests.checking import same_array
 from tinygen import threads
+from tinygen.nn.functional import resize
 from tinygen.ops.pool import window
 from tinygen.primitive import KERNELS, PRIMITIVES, kernel_status
 
@@ -22,6 +23,7 @@ CALLS = [
     ((2, 2, 1, 7), (1, 2), (1, 3), 0, 1, True),
     ((2, 6, 12, 13), 3, 2, 1, 2, False),
     ((4, 32, 1, 1), 1, 1, 0, 1, False),
+    ((2, 3, 5, 9), 2, 2, 0, 1, True),
 ]
 both = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 layout = pytest.mark.parametrize("last", [False, True], ids=["NCHW", "NHWC"])
@@ -125,3 +127,25 @@ def test_what_is_declined():
     assert run(np.zeros((0, 2, 8, 8), np.float32), **how) == "empty"
     assert "taps" in run(np.zeros((1, 2, 40, 40), np.float32),
                          **{**how, "kernel": (20, 20), "size": (11, 11)})
+
+
+@pytest.mark.parametrize("mode, new, corners", [
+    ("bilinear", (16, 22), False), ("bicubic", (9, 14), True), ("bilinear", (16, 22), True),
+    ("bilinear", (5, 7), False), ("bilinear", (1, 30), True)])
+@layout
+@both
+def test_resizing_and_its_transpose(mode, new, corners, last, dtype):
+    x, kernel = drawn((3, 5, 8, 11), dtype, last), KERNELS["resample", np.ndarray].function
+    unit = 1e-6 if dtype == np.float32 else 1e-14
+    tolerance = {"rtol": 10 * unit, "atol": unit, "strict": True}
+    for axis, n, m in ((2, 8, new[0]), (3, 11, new[1])):
+        make = resize._linear if mode == "bilinear" else resize._cubic
+        matrix = make(n, m, None, corners).astype(dtype)
+        y, expected = pair("resample", x, matrix, axis=axis)
+        np.testing.assert_allclose(y, expected, **tolerance)
+        back = kernel(y, matrix.T, axis=axis)
+        if not isinstance(back, str):
+            expected = PRIMITIVES["resample"].fn(np, y, matrix.T, axis=axis)
+            np.testing.assert_allclose(back, expected, **tolerance)
+    assert "eight" in kernel(x, np.ones((4, 11), dtype), axis=3)
+    assert kernel(x, np.eye(11, dtype=dtype)[:0], axis=3) == "empty"

@@ -262,6 +262,14 @@ def _spread_rows(g, out, down, across, sizes, window, start, stop):
             for j in range(len(sums)):
                 sums[j] += given[j] * share
         row[:] = 0
+        if depth == 1 and kw == sw == 2 and pw == 0:        # every number twice: enlarging by two
+            for q in range(min(wide, width // 2)):
+                value = sums[q] * across[q]
+                row[2 * q] = value
+                row[2 * q + 1] = value
+            if width < 2 * wide:
+                row[width - 1] = sums[wide - 1] * across[wide - 1]
+            continue
         for q in range(wide):
             low, far = max(0, q * sw - pw), min(width, q * sw - pw + kw)
             share = across[q]
