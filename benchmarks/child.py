@@ -4,7 +4,7 @@ Started as `python -m benchmarks.child SIDE`. Each line on standard input is a J
 line on standard output the JSON answer; what libraries print goes to standard error.
 
     {"do": "load", "row": NAME, "quick": BOOL}   builds the row and takes one step
-    {"do": "steps", "count": N}                  takes N steps -> {"seconds": of all N}
+    {"do": "steps", "count": N}                  takes N steps -> {"seconds": of all N, "cpu": used}
     {"do": "memory"}                             -> {"bytes": peak resident memory so far}
     {"do": "ceilings"}                           -> {"gflops", "bandwidth"} on the side "ceiling"
 """
@@ -17,7 +17,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from .operations import Unsupported, Work
@@ -73,10 +73,10 @@ class Child:
         if self.work is None:
             raise RuntimeError("steps before load")
         step = self.work.step
-        start = perf_counter()
+        used, start = process_time(), perf_counter()
         for _ in range(count):
             step()
-        return {"seconds": perf_counter() - start}
+        return {"seconds": perf_counter() - start, "cpu": process_time() - used}
 
     def memory(self) -> dict[str, Any]:
         """The peak of this process."""

@@ -23,6 +23,8 @@ of tinygen and PyTorch together, and their FLOPs to PyTorch's counter.
 
 - Each side runs in a process of its own with as many threads as the others, and a new one for each
   model; sides take turns. What counts is the fastest round; the median stands beside it.
+- A star marks rows in which other processes had a part of the machine even in a side's fastest
+  round: their figures are worth little, and no target is judged by them.
 - Shares are of what this machine's sgemm (where FLOPs limit) or its parallel copy (where memory
   does) reached in the same run. FLOPs and bytes are what the work needs at the least.
 - Peak memory is that of the whole process, library included, and in brackets what the model adds

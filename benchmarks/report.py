@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .runner import Ceiling, Result
+from .runner import DISTURBED, Ceiling, Result
 from .targets import verdict
 
 __all__ = ["Report", "duration", "footnote", "write_json"]
@@ -71,9 +71,11 @@ def footnote(report: Report) -> list[str]:
     if any(m.memory for r in report.results for m in r.sides.values()):
         lines.append("peak MiB: resident memory of the process, and in brackets what it adds to a "
                      "process of the same library that trains the smallest model (micro-mlp)")
-    if max(report.load) > 1.5 * report.threads:
-        lines.append("the machine was busy with other work: trust no absolute time, and with more "
-                     "than one thread no ratio either (threads wait for one another)")
+    disturbed = sum(r.disturbed for r in report.results)
+    if disturbed:
+        lines.append(f"* {disturbed} of {len(report.results)} rows: other processes kept more than "
+                     f"{DISTURBED} cores busy even in a side's fastest round; trust neither its "
+                     "time nor its ratios, for threads wait for one another")
     for result in report.results:
         lines += [f"{result.row.name}: {reason}" for reason in result.failures.values()]
     missing: dict[str, list[str]] = {}
@@ -99,7 +101,8 @@ def write_json(report: Report, path: Path) -> None:
 def _row(report: Report, r: Result) -> dict[str, Any]:
     best, peers = r.best_peer(), report.peers
     return {
-        **asdict(r.row), "failures": r.failures, "unsupported": r.unsupported,
+        **asdict(r.row), "disturbed": [s for s, m in r.sides.items() if m.disturbed],
+        "failures": r.failures, "unsupported": r.unsupported,
         "sides": {s: {"min": m.best, "median": m.typical, **asdict(m),
                       "share_of_ceiling": r.share(s, report.ceiling),
                       "samples_per_s": r.row.samples and r.row.samples / m.best}

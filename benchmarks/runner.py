@@ -23,14 +23,16 @@ from typing import Any
 
 from .rows import Row
 
-__all__ = ["Ceiling", "ChildError", "Measurement", "PEERS", "Plan", "Result", "Session",
-           "missing_peers", "run"]
+__all__ = ["DISTURBED", "PEERS", "Ceiling", "ChildError", "Measurement", "Plan", "Result",
+           "Session", "missing_peers", "run"]
 
 # Peer -> the module that it needs.
 PEERS = {"torch": "torch", "torch-compile": "torch", "jax": "jax"}
 # Threads of OpenBLAS and OpenMP go on spinning for up to 25 ms after their work: not into the
 # next side's turn.
 _PAUSE = 0.03
+# From so many cores in other hands on, a round says little: threads wait for one another.
+DISTURBED = 0.2
 _ROOT = Path(__file__).resolve().parents[1]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
             "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "TINYGEN_NUM_THREADS",
@@ -46,6 +48,7 @@ class Measurement:
     """One side of one row; times are in seconds per step."""
 
     rounds: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)  # cores that others kept busy, each round
     first_step: float = 0.0      # from the start of the process to the end of its first step
     building: float = 0.0        # the part of it after the imports; all there is for micro rows
     memory: int = 0              # peak resident bytes; 0 where the process is shared or unknown
@@ -62,6 +65,11 @@ class Measurement:
     def typical(self) -> float:
         """The median round."""
         return median(self.rounds)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other processes had a part of the machine even in the fastest round."""
+        return bool(self.others) and self.others[self.rounds.index(self.best)] > DISTURBED
 
 
 @dataclass
@@ -81,6 +89,11 @@ class Result:
     sides: dict[str, Measurement] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     unsupported: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other processes disturbed any side."""
+        return any(m.disturbed for m in self.sides.values())
 
     def ratio(self, peer: str) -> float | None:
         """The peer's time divided by ours, fastest rounds: above 1, tinygen is faster."""
@@ -288,8 +301,7 @@ def _run_row(row: Row, sides: list[str], plan: Plan, shared: Shared,
             plan.progress(f"{row.name}: round {i + 1} of {plan.rounds}")
             for side in list(sessions)[::1 if i % 2 else -1]:
                 try:
-                    spent = sessions[side].ask("steps", count=counts[side])["seconds"]
-                    result.sides[side].rounds.append(spent / counts[side])
+                    _take_turn(result.sides[side], sessions[side], counts[side])
                 except ChildError as error:
                     _give_up(result, sessions, side, error, shared)
                 sleep(_PAUSE)
@@ -300,6 +312,25 @@ def _run_row(row: Row, sides: list[str], plan: Plan, shared: Shared,
                 m.above_idle = max(0, m.memory - idle[side]) if side in idle else 0
     _check_same_model(result)
     return result
+
+
+def _take_turn(m: Measurement, session: Session, count: int) -> None:
+    before, start = _busy(), perf_counter()
+    turn = session.ask("steps", count=count)
+    after, wall = _busy(), perf_counter() - start
+    m.rounds.append(turn["seconds"] / count)
+    if before is not None and after is not None:
+        m.others.append(max(0.0, after - before - turn["cpu"]) / wall)
+
+
+def _busy() -> float | None:
+    """Seconds that all cores together have worked, or were kept from us by other machines."""
+    try:
+        user, nice, system, _, _, irq, soft, steal = map(
+            int, Path("/proc/stat").read_text(encoding="ascii").split(None, 9)[1:9])
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _prepare(session: Session, row: Row, plan: Plan) -> tuple[Measurement, int] | str:

@@ -24,7 +24,8 @@ def tables(report: Report, titles: bool = False) -> list[Table]:
     targets = summaries(report.results, report.ceiling)
     if targets:
         found.append((["target: torch / tinygen", "at least", "found", "rows that meet it"],
-                      [[t.what, t.target, t.found, f"{t.met} of {t.rows}"] for t in targets]))
+                      [[t.what, t.target, t.found, f"{t.met} of {t.rows}"
+                       + (f", {t.disturbed} disturbed" if t.disturbed else "")] for t in targets]))
     return found
 
 
@@ -51,7 +52,8 @@ def cells(report: Report, result: Result, whole: bool, title: bool = False) -> l
     def memory(side: str) -> str:
         m = result.sides[side]
         return f"{m.memory / 2 ** 20:.0f} ({m.above_idle / 2 ** 20:.0f})" if m.memory else "-"
-    line = [result.row.title if title else result.row.name, *map(times, sides)]
+    name = result.row.title if title else result.row.name
+    line = [name + " *" * result.disturbed, *map(times, sides)]
     line += ["-" if (x := result.ratio(p)) is None else f"{x:.2f}" for p in report.peers]
     if len(report.peers) > 1:
         best = result.best_peer()
@@ -64,7 +66,7 @@ def cells(report: Report, result: Result, whole: bool, title: bool = False) -> l
                  each(lambda s: f"{result.sides[s].first_step:.1f}")]
     met = verdict(result, report.ceiling)
     line.append("" if result.row.target is None else f"{result.row.target:.1f}"
-                + ("" if met is None else " met" if met else " missed"))
+                + (" ?" if met is None else " met" if met else " missed"))
     return line
 
 

@@ -21,19 +21,21 @@ _CONVOLUTIONS_MEAN = 1.3
 
 @dataclass
 class Summary:
-    """A target and what became of it in the rows that it is about."""
+    """A target and what became of it in the rows that it is about; disturbed ones do not count."""
 
     what: str
     target: str
     found: str
     met: int
     rows: int
+    disturbed: int = 0
 
 
 def verdict(result: Result, ceiling: Ceiling) -> bool | None:
-    """Whether the row reached its target; None without a target or without PyTorch's time."""
+    """Whether the row reached its target; None without a target or without PyTorch's time, and
+    where other processes disturbed the row."""
     ratio = result.ratio(PEER)
-    if result.row.target is None or ratio is None:
+    if result.row.target is None or ratio is None or result.disturbed:
         return None
     if ratio >= result.row.target:
         return True
@@ -49,9 +51,10 @@ def summaries(results: list[Result], ceiling: Ceiling) -> list[Summary]:
             families.setdefault((_family(r), r.row.target), []).append(r)
     found = []
     for (name, target), members in families.items():
-        ratios = [r.ratio(PEER) or 0.0 for r in members]
-        found.append(Summary(name, f"{target:.1f}", _spread(ratios),
-                             sum(bool(verdict(r, ceiling)) for r in members), len(members)))
+        quiet = [r for r in members if not r.disturbed]
+        found.append(Summary(name, f"{target:.1f}", _spread([r.ratio(PEER) or 0.0 for r in quiet]),
+                             sum(bool(verdict(r, ceiling)) for r in quiet), len(members),
+                             len(members) - len(quiet)))
     return [*found, *_convolutions(results), *_memory(results)]
 
 
@@ -69,8 +72,8 @@ def _family(result: Result) -> str:
 
 
 def _spread(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
+    if len(values) < 2:
+        return f"{values[0]:.2f}" if values else "-"
     return f"{min(values):.2f} to {max(values):.2f}, geometric mean {_mean(values):.2f}"
 
 
@@ -80,7 +83,8 @@ def _mean(values: list[float]) -> float:
 
 def _convolutions(results: list[Result]) -> list[Summary]:
     ratios = [x for r in results if r.row.options.get("op") in _CONVOLUTIONS
-              and r.row.target is not None and (x := r.ratio(PEER)) is not None]
+              and r.row.target is not None and (x := r.ratio(PEER)) is not None
+              and not r.disturbed]
     if not ratios:
         return []
     mean = _mean(ratios)

@@ -222,6 +222,7 @@ def test_a_run_reports_every_side_and_every_round(tmp_path, capsys):
     assert data["sgemm_gflops"] > 0 and data["copy_gb_per_s"] > 0
     side = model["sides"]["tinygen"]
     assert len(side["rounds"]) == 2 and min(side["rounds"]) > 0
+    assert all(n >= 0 for n in side["others"])
     assert side["parameters"] == 2 * 16 + 16 + 16 * 16 + 16 + 16 + 1
     assert side["memory"] > 10e6 and side["first_step"] > side["building"] > 0
     assert side["memory"] - side["above_idle"] > 10e6
@@ -295,6 +296,23 @@ def test_ratio_is_peer_time_over_ours():
     assert result.paired_ratio("torch") == 3.0
     assert result.sides["torch"].typical == 4.0
     assert _result(ROWS[0], 1.0, torch=3.0, jax=2.0).best_peer() == "jax"
+
+
+def test_rows_that_others_disturbed_are_marked():
+    """What counts is what the machine did in the fastest round."""
+    quiet = runner.Measurement([3.0, 1.0, 2.0], [1.5, 0.0, 0.9])
+    shared = runner.Measurement([3.0, 1.0, 2.0], [0.0, 0.5, 0.0])
+    assert not quiet.disturbed and shared.disturbed and not runner.Measurement([1.0]).disturbed
+    results = [runner.Result(ROWS[0], {"tinygen": quiet}),
+               runner.Result(ROWS[1], {"tinygen": shared})]
+    (_, lines), = tables.tables(_report(results, []))
+    shared.rounds = [9.0, 3.0, 6.0]
+    both = runner.Result(ROWS[0], {"tinygen": quiet, "torch": shared})
+    assert both.ratio("torch") == 3.0 and targets.verdict(both, runner.Ceiling()) is None
+    (summary,) = targets.summaries([both], runner.Ceiling())
+    assert (summary.met, summary.rows, summary.disturbed, summary.found) == (0, 1, 1, "-")
+    assert [line[0] for line in lines] == [ROWS[0].name, ROWS[1].name + " *"]
+    assert any(text.startswith("* 1 of 2 rows") for text in report.footnote(_report(results, [])))
 
 
 def test_shares_are_of_what_limits_the_row():
