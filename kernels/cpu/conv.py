@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.ops.patches import out_size
+from tinygen.ops.patches import kernel_size, out_size
 from tinygen.primitive import kernel
 from tinygen.threads import count
 
@@ -16,10 +16,16 @@ from .lazy import F32, F64, NOT_FLOAT, Native
 __all__: list[str] = []
 
 native = Native("conv")
+weights = Native("conv_weight")
 
 EMPTY = "nothing to do"
 MIXED = "inputs of different types"
-LINE = 128           # bytes in a row of a packed panel, on the widest vectors
+# Products below which a second thread does not pay: 2^20 take 12 us on one core.
+SMALL = 1 << 20
+# With fewer windows for each thread, reading the weights takes longer than multiplying by them:
+# 128 bytes a step from L3 take about 13 cycles, the products of 14 windows 14. Threads then share
+# the weights rather than the windows.
+FEW_WINDOWS = 128
 _LIKE = {F32: np.empty(1, np.float32), F64: np.empty(1, np.float64)}
 
 
@@ -99,18 +105,79 @@ def _run(plan: conv_plan.Plan, image: np.ndarray, weight: np.ndarray, order: tup
     panels = groups * -(-per_group // lanes)
     packed = _buffer(panels * order[0] * order[-1] * lanes, image.dtype)
     weight = np.ascontiguousarray(weight)
-    work = weight.size * image.size // weight.shape[0]
-    nt = count.value if work > 1 << 16 else 1
+    work = weight.size * len(image) * plan.windows[0] * plan.windows[1]
+    nt = count.value if work > SMALL else 1
     native.pack_weights(like, _address(weight), _address(packed), order, plan.taps, panels, nt)
     start = np.zeros((groups, panels // groups * lanes), image.dtype)
     if bias is not None:
         start[:, :per_group] = bias.reshape(groups, per_group)
-    grid = plan.grid
-    n, high, wide = len(image), *plan.grid[19:21].tolist()
+    n = len(image)
+    high, wide = plan.out
     out = np.empty((n, high, wide, outs), image.dtype)
-    total = n * plan.n_rows
-    by_rows, by_panels = nt, 1
-    native.correlate(like, _address(image), _address(packed), _address(start), _address(out), grid,
+    total = n * plan.windows[0]
+    by_rows, by_panels = _split(total, panels, nt, total * plan.windows[1] < FEW_WINDOWS * nt)
+    native.correlate(like, _address(image), _address(packed), _address(start), _address(out), plan.grid,
                      plan.phases, plan.offsets, min(plan.band, -(-total // by_rows)), total,
                      by_rows, panels, by_panels)
     return out.transpose(0, 3, 1, 2)
+
+
+@kernel("conv2d_weight", np.ndarray)
+def _(x, g, *, stride, padding, dilation, groups):
+    why = _why_not(x, g)
+    if why:
+        return why
+    kernel = kernel_size(x.shape[2:], g.shape[2:], stride, padding, dilation)
+    (image, layout), (grads, of_g) = _images(x), _images(g)
+    outs, per_group = g.shape[1], x.shape[1] // groups
+    swap = groups == 1 and _swaps(outs, kernel, per_group, dilation[1], x.itemsize)
+    plan = conv_plan.forward(layout, kernel, outs, stride, padding, dilation, groups, x.itemsize,
+                             copy=swap)
+    lanes = native.PANEL_BYTES // x.itemsize
+    taps = kernel[0] * kernel[1]
+    depth, of_piece = per_group * taps, 0
+    if swap:
+        of_piece = -(-int(plan.phases[0, 8]) // lanes)
+        panels, numbers = of_piece * int(plan.phases[0, 6]), outs * depth
+    else:
+        panels = groups * -(-outs // groups // lanes)
+        numbers = panels * depth * lanes
+    total, nt = len(x) * plan.windows[0], count.value
+    nt = nt if x.size * outs * taps > SMALL * stride[0] * stride[1] else 1
+    by_rows, by_panels = _split(total, panels, nt, 2 * numbers > x.size)
+    like, sums = _LIKE[x.dtype], _buffer(by_rows * numbers, x.dtype)
+    weights.weight_sums(like, _address(image), _address(grads), of_g.planes, _address(sums),
+                        numbers * x.itemsize, plan.grid, plan.phases, plan.offsets, of_piece,
+                        min(plan.band, -(-total // by_rows)), total, by_rows, panels, by_panels)
+    sums = sums.reshape(by_rows, numbers)
+    if swap:
+        dw = sums.sum(axis=0).reshape(outs, taps, per_group)[:, plan.taps]
+        return np.ascontiguousarray(dw.swapaxes(1, 2)).reshape(outs, per_group, *kernel)
+    dw = np.empty((outs, per_group, *kernel), x.dtype)
+    weights.finish_weight(like, sums, _address(dw), (per_group, outs // groups, depth, taps),
+                          plan.taps, panels * -(-depth * x.itemsize // native.VECTOR_BYTES), nt)
+    return dw
+
+
+# Share of the peak that a tile of so many rows reaches (measured): one row waits for its sums.
+_RATE = (0, .3, .5, .65, .8, .9)
+
+
+def _rate(rows: int) -> float:
+    return _RATE[rows] if rows < len(_RATE) else 1.
+
+
+def _swaps(outs: int, kernel: tuple[int, ...], c: int, dilation: int, size: int) -> bool:
+    """Is it quicker to put the numbers of a piece, rather than the channels of g, on the lanes?"""
+    lanes = native.PANEL_BYTES // size
+    piece = c * (kernel[1] if dilation == 1 or kernel[1] == 1 else 1)
+    straight = piece * -(-outs // lanes) / _rate(piece)
+    return outs * -(-piece // lanes) / _rate(outs) < straight
+
+
+def _split(total: int, panels: int, nt: int, prefer_panels: bool) -> tuple[int, int]:
+    """How many parts of rows and of panels the threads take: (nt, 1) or (1, nt)."""
+    even = panels % nt == 0 or panels >= 4 * nt
+    if total < nt or (prefer_panels and even):
+        return 1, min(nt, panels)
+    return nt, 1

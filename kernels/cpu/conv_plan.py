@@ -64,8 +64,8 @@ class Plan(NamedTuple):
     offsets: np.ndarray       # of pieces, in bytes
     taps: np.ndarray          # for each tap of the kernel its place in a panel
     band: int                 # rows of the grid whose images fit the scratch
-    n_rows: int               # rows of the grid for each image
-    row: int
+    windows: Pair             # rows of the grid for each image, and windows in a row
+    out: Pair                 # size of the output
 
 
 BAND = 384 << 10     # bytes of images in a band: with a panel, they stay in L2
@@ -73,8 +73,11 @@ BAND = 384 << 10     # bytes of images in a band: with a panel, they stay in L2
 
 @functools.lru_cache(maxsize=1024)
 def forward(layout: Layout, kernel: Pair, outs: int, stride: Pair, padding: Edges,
-            dilation: Pair, groups: int, size: int) -> Plan:
-    """conv2d of images with `outs` output channels in all; numbers have `size` bytes."""
+            dilation: Pair, groups: int, size: int, copy: bool = False) -> Plan:
+    """conv2d of images with `outs` output channels in all; numbers have `size` bytes.
+
+    With `copy`, images are copied even where windows could be read where they lie.
+    """
     (kh, kw), (d, e) = kernel, dilation
     (top, bottom), (left, right) = padding
     high = (layout.h + top + bottom - d * (kh - 1) - 1) // stride[0] + 1
@@ -83,7 +86,7 @@ def forward(layout: Layout, kernel: Pair, outs: int, stride: Pair, padding: Edge
     columns = [(v * e, v) for v in range(kw)]
     phase = (0, 0, 0, high, 0, wide, rows, columns)
     return _plan(layout, kernel, outs, stride, (top, left), (high, wide), [phase], groups, size,
-                 (high, wide), (1, 1))
+                 (high, wide), (1, 1), copy)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -123,13 +126,14 @@ def _phases(kernel: int, stride: int, dilation: int, before: int,
 
 
 def _plan(layout: Layout, kernel: Pair, outs: int, step: Pair, before: Pair, windows: Pair,
-          phases: list[Any], groups: int, size: int, out: Pair, out_step: Pair) -> Plan:
+          phases: list[Any], groups: int, size: int, out: Pair, out_step: Pair,
+          copy: bool = False) -> Plan:
     c, h, w, planes = layout
     (high, wide), (top, left) = windows, before
     span = 1 + max((o for p in phases for o, _ in p[6]), default=0)
     reach = 1 + max((o for p in phases for o, _ in p[7]), default=0)
     seen = (wide - 1) * step[1] + reach
-    direct = int(not planes and top <= 0 and left <= 0 and seen - left <= w
+    direct = int(not (planes or copy) and top <= 0 and left <= 0 and seen - left <= w
                  and (high - 1) * step[0] + span - top <= h)
     row = w * c if direct else seen * c
     table, offsets, taps, depth = [], [], np.full(kernel, -1), 0
@@ -153,4 +157,4 @@ def _plan(layout: Layout, kernel: Pair, outs: int, step: Pair, before: Pair, win
                 *out_step)
     return Plan(np.array(grid, np.int64), np.array(table, np.int64).reshape(-1, 10),
                 np.array(offsets or [0], np.int64), taps.reshape(-1),
-                max(1, BAND // (step[0] * row * size)), high, row)
+                max(1, BAND // (step[0] * row * size)), windows, out)

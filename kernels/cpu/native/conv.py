@@ -87,7 +87,7 @@ def _fill_row(like, source, target, grid):
     """One row of a padded image: zeros, the row's pixels as (W, C), zeros."""
     size = np.int64(like.itemsize)
     c, left, row = grid.c, grid.left, grid.row
-    skip, start = max(0, -left), max(0, left)
+    skip, start = max(0, -left), min(max(0, left), row // c)
     count = max(0, min(grid.w - skip, row // c - start))
     clear(target, start * c * size)
     into = target + start * c * size
