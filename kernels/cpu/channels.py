@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -16,21 +17,24 @@ native = Native("channels")
 
 GRAIN = 32768       # elements that pay for one more thread
 SHORT = 512         # planes below are columns: a sum of its own costs a plane as much as 300 adds
-PART = 32768        # elements of a part of columns: 128 KB of float32 stay in the second cache
+PART = 65536        # elements of a part of columns: 256 KB of float32 stay in the second cache
+WIDE = 1024         # columns that pay for the start of a loop: with 64, it takes half of the time
 
 
 class _Form:
     """How an array is handed over: its memory order, its shape there, and how it is divided."""
 
-    __slots__ = ("length", "m", "order", "repeat", "rows", "shape")
+    __slots__ = ("fold", "length", "m", "order", "repeat", "rows", "shape")
 
     def __init__(self, x: Any, alone: bool):
         """`alone`: the examples have statistics of their own."""
         n, c = x.shape[:2]
         size = math.prod(x.shape[2:])
-        self.order, self.repeat = _order(x, size), 1
+        self.order, self.repeat, self.fold = _order(x, size), 1, 1
         if self.order is not None:
-            self.shape = (n, size, c) if alone else (1, n * size, c)
+            examples, m = (n, size) if alone else (1, n * size)
+            self.fold = k = _divisor(m, WIDE // c)
+            self.shape = (examples, m // k, k * c)
         elif alone or size >= SHORT:
             self.shape, self.rows, self.length = (n, c, size), 0, size
             self.m = size if alone else n * size
@@ -39,7 +43,7 @@ class _Form:
             self.shape, self.repeat = (1, n, c * size), size
         self.m = self.shape[1]
         # 16 to 512 rows in a running sum: fewer would be many parts, more lose digits in float32
-        self.rows = self.length = max(16, min(512, PART // min(1024, self.shape[2])))
+        self.rows = self.length = max(16, min(512, PART // min(WIDE, self.shape[2])))
 
     def view(self, a: Any) -> Any:
         """An array that lies in this order, in the kernels' shape."""
@@ -49,6 +53,12 @@ class _Form:
         """Any array of the same shape, in the kernels' shape."""
         a = a if self.order is None else a.transpose(self.order)
         return plain(a).reshape(self.shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _divisor(m: int, most: int) -> int:
+    """The largest divisor of `m` that is not above `most`; 1 if there is none."""
+    return next((k for k in range(min(m, most), 1, -1) if m % k == 0), 1)
 
 
 def _order(x: Any, size: int) -> tuple[int, ...] | None:
@@ -91,8 +101,8 @@ def _norm(x: Any, weight: Any, bias: Any, groups: int, alone: bool, eps: float) 
     y = _like(x, form)
     kept = (x.shape[0] if alone else 1, groups)
     mean, var = np.empty(kept, x.dtype), np.empty(kept, x.dtype)
-    native.channel_norm(form.take(x), *_params(x.dtype, c, weight, bias), form.repeat, eps,
-                        form.length, form.m, form.rows, mean, var, form.view(y),
+    native.channel_norm(form.take(x), *_params(x.dtype, c, weight, bias), form.repeat, form.fold,
+                        eps, form.length, form.m, form.rows, mean, var, form.view(y),
                         threads_for(x.size, GRAIN))
     return y, mean, var
 
@@ -106,7 +116,7 @@ def _norm_vjp(needs: Any, g: Any, mean: Any, var: Any, x: Any, weight: Any, grou
     gx, params = _like(x, form), np.empty((2, c), x.dtype)
     kept = (x.shape[0] if alone else 1, groups)
     native.channel_norm_vjp(form.take(g), form.take(x), _params(x.dtype, c, weight, x)[0],
-                            form.repeat, eps, form.length, form.m, form.rows,
+                            form.repeat, form.fold, eps, form.length, form.m, form.rows,
                             plain(mean).reshape(kept), plain(var).reshape(kept), form.view(gx),
                             params, needs[0], threads_for(x.size, GRAIN))
     return gx, params[0].copy(), params[1].copy()
@@ -114,7 +124,7 @@ def _norm_vjp(needs: Any, g: Any, mean: Any, var: Any, x: Any, weight: Any, grou
 
 @kernel("batch_norm", np.ndarray)
 def batch_norm(x: Any, weight: Any = None, bias: Any = None, *, eps: float) -> Any:
-    """Statistics of planes or columns in parts, added up in order; then the result, part by part."""
+    """Statistics of planes or columns in parts, added up in order; then the result by parts."""
     found = _norm(x, weight, bias, x.shape[1], False, eps)
     return found if type(found) is str else (found[0], found[1].reshape(-1), found[2].reshape(-1))
 
@@ -141,12 +151,14 @@ def group_norm_vjp(g: Any, y: Any, mean: Any, var: Any, x: Any, weight: Any = No
 
 def _spread(v: Any, form: _Form) -> Any:
     """A number per channel as one per column of the form, (1, columns)."""
-    return (plain(v) if form.repeat == 1 else np.repeat(v, form.repeat)).reshape(1, -1)
+    if form.repeat > 1:
+        v = np.repeat(v, form.repeat)
+    return plain(np.tile(v, form.fold) if form.fold > 1 else v).reshape(1, -1)
 
 
 @kernel("scale_channels", np.ndarray, smallest=4096)
 def scale_channels(x: Any, scale: Any, shift: Any) -> Any:
-    """One multiplication and one addition per element, each plane or column with its own numbers."""
+    """A multiplication and an addition per element, with the numbers of its plane or column."""
     why = _refuse(x, scale, shift)
     if why:
         return why
@@ -165,9 +177,10 @@ def scale_channels_vjp(g: Any, y: Any, x: Any, scale: Any, shift: Any, *, needs:
         return why
     form, c = _Form(x, False), x.shape[1]
     gx = _like(x, form)
-    params = np.empty((2, c * form.repeat if needs[1] or needs[2] else 0), x.dtype)
+    columns = c * form.repeat * form.fold if needs[1] or needs[2] else 0
+    params = np.empty((2, columns), x.dtype)
     native.scale_channels_vjp(form.take(g), form.take(x), _spread(scale, form), form.view(gx),
                               params, needs[0], form.rows, threads_for(x.size, GRAIN))
-    if form.repeat > 1 and params.size:
-        params = params.reshape(2, c, form.repeat).sum(axis=2)
+    if columns > c:
+        params = params.reshape(2, form.fold, c, form.repeat).sum(axis=(1, 3))
     return (gx, params[0].copy(), params[1].copy()) if params.size else (gx, None, None)

@@ -2,10 +2,12 @@
 
 Arrays come as *planes* (N, C, L), where each plane is contiguous, or as *columns* (S, M, W): S
 samples of M rows, each with W columns that fall into groups of neighbours. Channels-last memory is
-columns, and so are short planes, (1, N, C * L) with groups of L: their sums then run over whole
-vectors. Every part of an array has its own sums, in its own place, and the parts are added up in
-order and in float64: the result does not depend on the number of threads. A part is small enough
-to stay in the cache while its mean is found first, then its variance around that mean.
+columns; `fold` of its rows are taken as one where channels are few. Short planes are columns too,
+(1, N, C * L) with groups of L. So loops are long, and sums run over whole vectors.
+
+Every part of an array has its own sums, in its own place, and the parts are added up in order and
+in float64: the result does not depend on the number of threads. A part is small enough to stay in
+the cache while its mean is found first, then its variance around that mean.
 """
 
 from __future__ import annotations
@@ -123,7 +125,7 @@ def _column_means(x, mean, square, rows, lo, hi):
 def _column_normalise(x, mean, scale, shift, y, rows, lo, hi):
     """(x - mean) * scale + shift of parts lo to hi."""
     for k in range(lo, hi):
-        s, b, top, end, left, right = _place(k, x, rows)
+        s, _, top, end, left, right = _place(k, x, rows)
         m, a, d = mean[s][left:right], scale[s][left:right], shift[s][left:right]
         for i in range(top, end):
             row, out = x[s, i][left:right], y[s, i][left:right]
@@ -152,7 +154,7 @@ def _column_sums(g, x, mean, total, inner, rows, lo, hi):
 def _column_gradient(g, x, mean, scale, slope, shift, gx, rows, lo, hi):
     """g * scale + (x - mean) * slope + shift of parts lo to hi."""
     for k in range(lo, hi):
-        s, b, top, end, left, right = _place(k, x, rows)
+        s, _, top, end, left, right = _place(k, x, rows)
         m, a = mean[s][left:right], scale[s][left:right]
         f, d = slope[s][left:right], shift[s][left:right]
         for i in range(top, end):
@@ -208,7 +210,23 @@ def _run(stage, g, x, mean, a, b, c, out, rows, nt):
 
 
 @jit
-def _combine(mean, square, length, m, group_mean, group_var):
+def _fold(total, inner):
+    """Add what lies beyond the first `inner` numbers to these."""
+    for start in range(inner, total.size, inner):
+        for i in range(inner):
+            total[i] += total[start + i]
+
+
+@jit
+def _unfold(rows, inner):
+    """Repeat the first `inner` numbers of each row over the rest of it."""
+    for s in range(rows.shape[0]):
+        for start in range(inner, rows.shape[1], inner):
+            rows[s, start:start + inner] = rows[s, :inner]
+
+
+@jit
+def _combine(mean, square, length, m, fold, group_mean, group_var):
     """Means and variances of (samples, groups) from those of the parts.
 
     `length` of the `m` elements of a column are in a part, fewer in the last block of rows. The
@@ -216,31 +234,36 @@ def _combine(mean, square, length, m, group_mean, group_var):
     """
     samples, groups = group_mean.shape
     blocks, columns = mean.shape[0] // samples, mean.shape[1]
-    width = columns // groups
-    count = float(m) * width
-    total, centre = np.empty(columns), np.empty(columns)
+    inner = columns // fold
+    width = inner // groups
+    count = float(m) * width * fold
+    total, centre = np.empty(columns), np.empty((1, columns))
     for s in range(samples):
         total[:] = 0
         for b in range(blocks):
             part, n = mean[s * blocks + b], float(min(length, m - b * length))
             for i in range(columns):
                 total[i] += n * part[i]
+        _fold(total, inner)
         for j in range(groups):
-            centre[j * width:(j + 1) * width] = total[j * width:(j + 1) * width].sum() / count
-            group_mean[s, j] = centre[j * width]
+            centre[0, j * width:(j + 1) * width] = total[j * width:(j + 1) * width].sum() / count
+            group_mean[s, j] = centre[0, j * width]
+        _unfold(centre, inner)
+        around = centre[0]
         total[:] = 0
         for b in range(blocks):
             part, n = mean[s * blocks + b], float(min(length, m - b * length))
             squares = square[s * blocks + b]
             for i in range(columns):
-                d = part[i] - centre[i]
+                d = part[i] - around[i]
                 total[i] += n * d * d + squares[i]
+        _fold(total, inner)
         for j in range(groups):
             group_var[s, j] = total[j * width:(j + 1) * width].sum() / count
 
 
 @jit
-def channel_norm(x, weight, bias, repeat, eps, length, m, rows, group_mean, group_var, y, nt):
+def channel_norm(x, weight, bias, repeat, fold, eps, length, m, rows, group_mean, group_var, y, nt):
     """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and var of (samples, groups).
 
     Column i has weight i // repeat; `m` elements of each column are a sample's, `length` of them in
@@ -249,15 +272,15 @@ def channel_norm(x, weight, bias, repeat, eps, length, m, rows, group_mean, grou
     """
     samples, groups = group_mean.shape
     columns = x.shape[1] if rows == 0 else x.shape[2]
-    blocks = (m + length - 1) // length
+    blocks, inner = (m + length - 1) // length, columns // fold
     part_mean = np.empty((samples * blocks, columns), x.dtype)
     part_square = np.empty((samples * blocks, columns), x.dtype)
     none = part_mean
     _run(MEANS, x, x, none, part_mean, part_square, none, y, rows, nt)
-    _combine(part_mean, part_square, length, m, group_mean, group_var)
+    _combine(part_mean, part_square, length, m, fold, group_mean, group_var)
     mean = np.empty((samples, columns), x.dtype)
     scale, shift = np.empty((samples, columns), x.dtype), np.empty((samples, columns), x.dtype)
-    width = columns // groups
+    width = inner // groups
     for s in range(samples):
         for j in range(groups):
             r = 1.0 / math.sqrt(group_var[s, j] + eps)
@@ -265,11 +288,13 @@ def channel_norm(x, weight, bias, repeat, eps, length, m, rows, group_mean, grou
                 mean[s, i] = group_mean[s, j]
                 scale[s, i] = r * weight[i // repeat]
                 shift[s, i] = bias[i // repeat]
+    for numbers in (mean, scale, shift):
+        _unfold(numbers, inner)
     _run(NORMALISE, x, x, mean, scale, shift, none, y, rows, nt)
 
 
 @jit
-def channel_norm_vjp(g, x, weight, repeat, eps, length, m, rows, group_mean, group_var, gx,
+def channel_norm_vjp(g, x, weight, repeat, fold, eps, length, m, rows, group_mean, group_var, gx,
                      g_params, wanted, nt):
     """Gradients of `channel_norm`: sums on all threads, per group, then gx on all threads.
 
@@ -278,39 +303,45 @@ def channel_norm_vjp(g, x, weight, repeat, eps, length, m, rows, group_mean, gro
     """
     samples, groups = group_mean.shape
     columns = x.shape[1] if rows == 0 else x.shape[2]
-    blocks, width = (m + length - 1) // length, columns // groups
+    blocks, inner = (m + length - 1) // length, columns // fold
+    width = inner // groups
     mean = np.empty((samples, columns), x.dtype)
     for s in range(samples):
         for j in range(groups):
             mean[s, j * width:(j + 1) * width] = group_mean[s, j]
+    _unfold(mean, inner)
     part_total = np.empty((samples * blocks, columns), x.dtype)
     part_inner = np.empty((samples * blocks, columns), x.dtype)
     _run(SUMS, g, x, mean, part_total, part_inner, mean, gx, rows, nt)
     scale, slope = np.empty((samples, columns), x.dtype), np.empty((samples, columns), x.dtype)
     shift, params = np.empty((samples, columns), x.dtype), np.zeros(g_params.shape)
-    total, inner = np.empty(columns), np.empty(columns)
+    total, product = np.empty(columns), np.empty(columns)
     for s in range(samples):
         total[:] = 0
-        inner[:] = 0
+        product[:] = 0
         for b in range(s * blocks, (s + 1) * blocks):
             p, q = part_total[b], part_inner[b]
             for i in range(columns):
                 total[i] += p[i]
-                inner[i] += q[i]
+                product[i] += q[i]
+        _fold(total, inner)
+        _fold(product, inner)
         for j in range(groups):
             r = 1.0 / math.sqrt(group_var[s, j] + eps)
             first = second = 0.0
             for i in range(j * width, (j + 1) * width):
                 w = weight[i // repeat]
                 first += w * total[i]
-                second += w * inner[i]
-                params[0, i // repeat] += inner[i] * r
+                second += w * product[i]
+                params[0, i // repeat] += product[i] * r
                 params[1, i // repeat] += total[i]
-            share = r / (float(m) * width)
+            share = r / (float(m) * width * fold)
             for i in range(j * width, (j + 1) * width):
                 scale[s, i] = r * weight[i // repeat]
                 slope[s, i] = -second * r * r * share
                 shift[s, i] = -first * share
+    for numbers in (scale, slope, shift):
+        _unfold(numbers, inner)
     for j in range(g_params.shape[1]):
         g_params[0, j] = params[0, j]
         g_params[1, j] = params[1, j]
