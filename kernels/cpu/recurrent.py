@@ -64,7 +64,7 @@ def _zeros(x: Any, n: int) -> Any:
 def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
          w_hr: Any, lengths: Any, reverse: bool, relu: bool = False) -> tuple[Any, ...]:
     """Outputs, last states, and what the gradient needs: gates, kept, states and cells."""
-    steps, batch, size = x.shape
+    steps, batch, _ = x.shape
     rows, p, hidden, dtype = len(w_hh), w_hh.shape[1], len(w_hh) // gates, x.dtype
     lengths, pad = _valid(x, lengths)
     a = _flat(_clean(x, pad)) @ w_ih.T                                   # (T N, gates H)
@@ -90,9 +90,9 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
             np.add(product[:, 2 * hidden:], inner, out=kept)
         else:
             a += product
-    native.forward(gates, relu, reverse, a, bias, np.ascontiguousarray(inner),
-                   states.reshape(-1, p), cells.reshape(-1, cells.shape[-1]), kept,
-                   np.ascontiguousarray(w_hh),
+    native.forward(native.product_code(dtype), gates, relu, reverse, a, bias,
+                   np.ascontiguousarray(inner), states.reshape(-1, p),
+                   cells.reshape(-1, cells.shape[-1]), kept, np.ascontiguousarray(w_hh),
                    _none[dtype] if w_hr is None else np.ascontiguousarray(w_hr), lengths, batch,
                    _threads(batch, steps))
     end = 0 if reverse else steps
@@ -151,12 +151,13 @@ def _back(gates: int, needs: Any, gy: Any, dh: Any, dc: Any, a: Any, kept: Any, 
     projected = none if w_hr is None else np.empty((steps * batch, states.shape[2]), dtype)
     nt = _threads(batch, steps)
     sums = np.zeros((2, nt, rows), dtype)
-    states = states.reshape(-1, states.shape[-1])
-    native.backward(gates, relu, reverse, none if a is None else _flat(a),
-                    none if kept is None else _flat(kept), _flat(states),
-                    none if cells is None else _flat(cells), _flat(gy), dh, dc, d, dx,
-                    np.ascontiguousarray(w_hh), none if w_hr is None else np.ascontiguousarray(w_hr),
-                    projected, lengths, sums[0], sums[1], batch, nt)
+    states = _flat(states)
+    native.backward(native.product_code(dtype), gates, relu, reverse,
+                    none if a is None else _flat(a), none if kept is None else _flat(kept),
+                    states, none if cells is None else _flat(cells), _flat(gy), dh, dc, d, dx,
+                    np.ascontiguousarray(w_hh),
+                    none if w_hr is None else np.ascontiguousarray(w_hr), projected, lengths,
+                    sums[0], sums[1], batch, nt)
     dx = dx if gates == 3 else d
     last = states[batch:] if reverse else states[:-batch]
     need_x, need_ih, need_hh, need_b, need_bh, need_hr = needs
