@@ -47,6 +47,10 @@ __all__ = ["EXACT", "FAST", "inline", "jit", "layer", "parallel", "prange"]
 FAST = {"contract", "nsz", "reassoc", "arcp"}
 EXACT = {"contract", "nsz"}
 
+# Only loops that say `prange` run in parallel, each on its own: two of one length would be fused,
+# though the second may read through an address what the first has written.
+_LOOPS = {"prange": True, "fusion": False}
+
 _common: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 
 
@@ -76,4 +80,4 @@ def parallel(fn: Callable[..., Any] | None = None, *, fastmath: Any = FAST) -> A
         return lambda fn: parallel(fn, fastmath=fastmath)
     if layer == "serial":
         return jit(fn, fastmath=fastmath)
-    return _compiled(fn, fastmath=fastmath, parallel=True)
+    return _compiled(fn, fastmath=fastmath, parallel=_LOOPS)

@@ -22,6 +22,7 @@ from .tile import (
     VECTOR_BYTES,
     address,
     copy_row,
+    keep,
     rows_tile,
     stays_apart,
     transpose_tile,
@@ -32,6 +33,7 @@ __all__ = ["PANEL_BYTES", "aligned", "column_sums", "gemm", "pack_panel", "tiles
 PANEL_BYTES = COLUMNS * VECTOR_BYTES     # a row of a packed panel
 KC = 256              # rows of a panel: a tile's 14 rows of A then take 14 KB of L1
 BLOCK = 768 << 10     # bytes of packed B, of the 1 to 2 MB of L2 that one core has
+SHARED = 8 << 20      # bytes of B up to which threads that take rows pack it together, first
 LINE = 64
 
 
@@ -80,34 +82,40 @@ def _turn(like, source, stride, k, m, target, length):
                            target + i * length + j * size, length)
 
 
+@inline
+def _room(k):
+    """Bytes of a packed panel."""
+    return (min(k, KC) + 16) * PANEL_BYTES
+
+
 @jit
-def _part(a, b, c, bias, ta, tb, k, row, rows, column, columns, lda, ldb, ldc):
+def _part(a, b, c, bias, ta, tb, k, row, rows, column, columns, lda, ldb, ldc, packed, panels):
     """C[row:row+rows, column:column+columns] = A B + bias, by one thread.
 
-    a, b and c are addresses; lda, ldb and ldc strides in bytes between the rows as they lie.
+    a, b and c are addresses; lda, ldb and ldc strides in bytes between the rows as they lie. Where
+    `packed` is not 0, all `panels` panels of B are at that address, those of a block of k together.
     """
     stays_apart()
     kind = bias.dtype
     size = np.int64(bias.itemsize)
     wide = PANEL_BYTES // size
-    deepest = min(k, KC)
-    room = (deepest + 16) * PANEL_BYTES                       # of one panel
+    deepest, room = min(k, KC), _room(k)
     most = max(1, min(BLOCK // room, (columns + wide - 1) // wide))
-    buffer = np.empty(most * room + LINE, np.uint8)
+    buffer = np.empty(0 if packed else most * room + LINE, np.uint8)
     table = np.empty(ROWS, np.int64)
     # A that lies transposed is turned around tile by tile.
     length = (deepest + 16) * size
     strip = np.empty(ROWS * length + 16 * length + LINE if ta else 0, np.uint8)
-    panels, places, copied = aligned(buffer), address(table), aligned(strip)
+    block, places, copied = aligned(buffer), address(table), aligned(strip)
     count = tiles_of(rows)
     for k0 in range(0, k, KC):
         deep = min(KC, k - k0)
         for left in range(column, column + columns, most * wide):
             right = min(left + most * wide, column + columns)
-            for j in range(left, right, wide):
-                source = b + (j * ldb + k0 * size if tb else k0 * ldb + j * size)
-                panel = panels + (j - left) // wide * room
-                pack_panel(bias, source, deep, ldb, right - j, tb, panel)
+            if packed:
+                block = packed + (k0 // KC * panels + left // wide) * room
+            else:
+                _pack(bias, b, tb, k0, deep, left, right, ldb, block, room)
             for t in range(count):
                 i = row + rows * t // count
                 m = row + rows * (t + 1) // count - i
@@ -116,32 +124,68 @@ def _part(a, b, c, bias, ta, tb, k, row, rows, column, columns, lda, ldb, ldc):
                 for r in range(m):
                     table[r] = copied + r * length if ta else a + (i + r) * lda + k0 * size
                 for j in range(left, right, wide):
-                    panel, into = panels + (j - left) // wide * room, c + i * ldc + j * size
+                    panel, into = block + (j - left) // wide * room, c + i * ldc + j * size
                     add = 1 if k0 else address(bias) + j * size if bias.size else 0
                     rows_tile(kind, m, places, deep, panel, PANEL_BYTES, into, ldc, right - j,
                               np.int64(add))
+    keep(buffer)
+    keep(table)
+    keep(strip)
 
 
 @jit
-def _share(a, b, c, bias, ta, tb, batch, t, nt):
+def _pack(like, b, tb, k0, deep, left, right, ldb, block, room):
+    """Pack the panels from column `left` to `right` of one block of k."""
+    size = np.int64(like.itemsize)
+    wide = PANEL_BYTES // size
+    for j in range(left, right, wide):
+        source = b + (j * ldb + k0 * size if tb else k0 * ldb + j * size)
+        pack_panel(like, source, deep, ldb, right - j, tb, block + (j - left) // wide * room)
+
+
+@inline
+def _by_rows(m, n, wide, nt):
+    """Whether threads get ranges of rows, rather than of columns.
+
+    By columns each thread would read (and turn around) all of A; by rows B is packed first, for
+    all. What divides much more evenly wins.
+    """
+    panels, tiles = (n + wide - 1) // wide, tiles_of(m)
+    by_columns, by_rows = (panels + nt - 1) // nt * tiles, (tiles + nt - 1) // nt * panels
+    return not (by_columns * 8 < by_rows * 7 or (m < n and by_columns <= by_rows))
+
+
+@jit
+def _share(a, b, c, bias, ta, tb, batch, t, nt, packed):
     """What thread t of nt does: whole matrices of the stack, or columns or rows of the only one."""
     stays_apart()
     size = np.int64(a.itemsize)
+    wide = PANEL_BYTES // size
     m, n = c.shape[0] // batch, c.shape[1]
     k = a.shape[0] // batch if ta else a.shape[1]
     one, last = (batch * t // nt, batch * (t + 1) // nt) if batch > 1 else (0, 1)
     top, end, left, right = 0, m, 0, n
-    if batch == 1:
-        wide = PANEL_BYTES // size
-        panels, tiles = (n + wide - 1) // wide, tiles_of(m)
-        if (panels + nt - 1) // nt * tiles < (tiles + nt - 1) // nt * panels or m < n:
-            left, right = panels * t // nt * wide, min(n, panels * (t + 1) // nt * wide)
-        else:
-            top, end = m * t // nt, m * (t + 1) // nt
+    panels = (n + wide - 1) // wide
+    if batch == 1 and _by_rows(m, n, wide, nt):
+        top, end = m * t // nt, m * (t + 1) // nt
+    elif batch == 1:
+        left, right = panels * t // nt * wide, min(n, panels * (t + 1) // nt * wide)
     for s in range(one, last):
         _part(address(a) + s * m * k * size, address(b) + s * k * n * size,
               address(c) + s * m * n * size, bias, ta, tb, k, top, end - top, left, right - left,
-              a.shape[1] * size, b.shape[1] * size, n * size)
+              a.shape[1] * size, b.shape[1] * size, n * size, packed, panels)
+
+
+@jit
+def _pack_share(b, n, k, tb, block, t, nt):
+    """Thread t of nt packs its part of the panels of B, of all blocks of k."""
+    size = np.int64(b.itemsize)
+    wide = PANEL_BYTES // size
+    panels, room = (n + wide - 1) // wide, _room(k)
+    first, last = panels * t // nt, panels * (t + 1) // nt
+    for k0 in range(0, k, KC):
+        _pack(b[0], address(b), tb, k0, min(KC, k - k0), first * wide, min(n, last * wide),
+              b.shape[1] * size, block + (k0 // KC * panels + first) * room, room)
 
 
 @parallel
@@ -151,28 +195,41 @@ def gemm(a, b, c, bias, ta, tb, batch, nt):
     Where `ta` (`tb`) is true, the matrices of a (b) lie transposed. bias has a number per column,
     or none at all.
     """
+    none = np.int64(0)
     if nt == 1:
-        _share(a, b, c, bias, ta, tb, batch, np.int64(0), np.int64(1))
+        _share(a, b, c, bias, ta, tb, batch, none, np.int64(1), none)
+        return
+    wide = PANEL_BYTES // np.int64(a.itemsize)
+    n, k = c.shape[1], a.shape[0] // batch if ta else a.shape[1]
+    room = (n + wide - 1) // wide * ((k + KC - 1) // KC) * _room(k)
+    if batch == 1 and room <= SHARED and _by_rows(c.shape[0], n, wide, nt):
+        buffer = np.empty(room + LINE, np.uint8)
+        block = aligned(buffer)
+        for t in prange(nt):
+            _pack_share(b, n, k, tb, block, np.int64(t), np.int64(nt))
+        for t in prange(nt):
+            _share(a, b, c, bias, ta, tb, batch, np.int64(t), np.int64(nt), block)
+        keep(buffer)
     else:
         for t in prange(nt):
-            _share(a, b, c, bias, ta, tb, batch, np.int64(t), np.int64(nt))
+            _share(a, b, c, bias, ta, tb, batch, np.int64(t), np.int64(nt), none)
 
 
 @jit
 def _sums(g, out, left, right):
     """out[left:right] = the sum of the rows of g, in blocks of 64 rows, added up in float64."""
-    block = np.empty(right - left, g.dtype)
-    total = np.zeros(right - left, np.float64)
+    width = np.uint64(right - left)
+    block, total = np.empty(width, g.dtype), np.zeros(width, np.float64)
     for top in range(0, g.shape[0], 64):
         block[:] = 0
         for i in range(top, min(top + 64, g.shape[0])):
-            row = g[i]
-            for j in range(left, right):
-                block[j - left] += row[j]
-        for j in range(right - left):
+            row = g[i, left:right]
+            for j in range(width):
+                block[j] += row[j]
+        for j in range(width):
             total[j] += block[j]
-    for j in range(left, right):
-        out[j] = total[j - left]
+    for j in range(width):
+        out[left + j] = total[j]
 
 
 @parallel

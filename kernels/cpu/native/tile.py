@@ -22,8 +22,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["COLUMNS", "ROWS", "VECTOR_BYTES", "address", "columns_tile", "copy_row", "lanes",
-           "rows_tile", "stays_apart", "transpose_tile"]
+__all__ = ["COLUMNS", "ROWS", "VECTOR_BYTES", "address", "columns_tile", "copy_row", "keep",
+           "lanes", "rows_tile", "stays_apart", "transpose_tile"]
 
 _features = binding.get_host_cpu_features()
 _WIDE = bool(_features.get("avx512f"))
@@ -53,6 +53,17 @@ def address(typingctx, array):
         made = context.make_array(signature.args[0])(context, builder, args[0])
         return builder.ptrtoint(made.data, _i64)
     return types.int64(array), codegen
+
+
+@intrinsic
+def keep(typingctx, array):
+    """Does nothing, after the last use of an array's address: until then it must not be freed.
+
+    Numba frees an array after the last line that names it; of the address it knows nothing.
+    """
+    def codegen(context, builder, signature, args):
+        return context.get_dummy_value()
+    return types.none(array), codegen
 
 
 @intrinsic
