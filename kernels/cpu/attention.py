@@ -26,6 +26,8 @@ MASK_GRADIENT = "the mask wants a gradient"
 
 # Multiplications from which on a second thread pays: 20 us of them.
 WORTH_A_THREAD = 1 << 20
+# Queries up to which each is worked on alone: a panel costs as much as about six of them.
+FEW = 4
 # Heads, or groups of heads that share keys, from which on a thread does whole ones in backward.
 # Fewer have their keys cut in pieces of blocks, in the same way for any number of threads.
 HEADS, BLOCK = 8, 128
@@ -86,7 +88,7 @@ def _like(shape: tuple[int, ...], model: np.ndarray) -> np.ndarray:
 
 
 _NOWHERE = [0, 0, 0, 0, 0]
-_FORWARD, _BACKWARD = 0, 1
+_FORWARD, _BACKWARD, _FEW = 0, 1, 2
 
 
 def _describe(q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, offset: int,
@@ -96,7 +98,7 @@ def _describe(q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, offset
     kind = 0 if mask is None else 1 if mask.dtype.kind == "b" else 2
     return [q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], causal, offset, kind,
             keep is not None, *own, *group, 1, 0, 1, 1, 1,
-            int.from_bytes(struct.pack("d", scale), sys.byteorder, signed=True), 0, 0, 0, 0,
+            int.from_bytes(struct.pack("d", scale), sys.byteorder, signed=True), 0, 0, 0, 0, 0,
             *_where(q, full), *_where(k, full), *_where(v, full),
             *(_where(mask, full) if kind else _NOWHERE),
             *(_where(keep, full) if keep is not None else _NOWHERE)]
@@ -104,7 +106,7 @@ def _describe(q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, offset
 
 def _run(which: int, dtype: Any, p: list[Any], work: int) -> None:
     codes = native.codes(dtype.type)
-    p[21:24] = codes[2:]
+    p[21:25] = codes[3:]
     told = np.array(p, np.int64)
     nt = 1 if work < 2 * WORTH_A_THREAD else count.value
     if native.launch(codes[which], told.ctypes.data, nt):
@@ -125,7 +127,8 @@ def _(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, causal: boo
     p += _where(y, lead[0])
     p += _where(lse[..., None], lead[0])
     p += [0] * 20
-    _run(_FORWARD, q.dtype, p, lse.size * k.shape[-2] * (q.shape[-1] + v.shape[-1]))
+    which = _FEW if q.shape[-2] <= FEW else _FORWARD
+    _run(which, q.dtype, p, lse.size * k.shape[-2] * (q.shape[-1] + v.shape[-1]))
     return y, lse
 
 

@@ -13,14 +13,20 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .tile import COLUMNS, VECTOR_BYTES, _i1, _i32, _i64, _Tile
 
-__all__ = ["WIDTH", "next_part", "panel_causal", "panel_exp", "panel_gradient", "panel_max",
-           "panel_scale", "transpose_block"]
+__all__ = ["CLEAR", "HIDDEN", "WIDTH", "next_part", "panel_add", "panel_add_keys", "panel_causal",
+           "panel_exp", "panel_gradient", "panel_hide", "panel_hide_keys", "panel_max",
+           "panel_scale", "panel_times", "row_add", "row_dot", "row_of_bytes", "row_of_numbers",
+           "row_put", "transpose_block", "transpose_bytes"]
 
 WIDTH = COLUMNS * VECTOR_BYTES      # bytes in a row of a panel
+HIDDEN, CLEAR = 1, 2                # what holds for all of a row of a mask; bits
+
+_i8 = ir.IntType(8)
 
 # exp(r) for |r| <= log(2) / 2, lowest power first: mpmath's Chebyshev fits, error 2e-9 and 3e-18
 _EXP32 = (1.0, 1.000000038, 0.5000000047, 0.1666641551, 0.0416663529, 0.008375126398,
@@ -162,6 +168,66 @@ def panel_scale(typingctx, dtype, s, rows, factor):
     return types.none(dtype, *[types.int64] * 3), codegen
 
 
+def _with_panel(what: str, combine: Any) -> Any:
+    """An intrinsic (dtype, x, rows, y, into): into[k, j] = combine(x[k, j], y[k, j])."""
+    def made(typingctx, dtype, x, rows, y, into):
+        def codegen(context, builder, signature, args):
+            p, (x, rows, y, into) = _Panel(builder, dtype.dtype), args[1:]
+
+            def body(row, state):
+                other = p.row(builder.add(y, builder.sub(row, x)))
+                p.put(builder.add(into, builder.sub(row, x)),
+                      [combine(p, a, b) for a, b in zip(p.row(row), other, strict=True)])
+                return []
+            p.rows(x, rows, [], body)
+            return _nothing(context)
+        return types.none(dtype, *[types.int64] * 4), codegen
+    made.__name__, made.__doc__ = what, f"{what}: one number of a mask per score."
+    return intrinsic(made)
+
+
+def _hidden(p: _Panel, x: Any, m: Any) -> Any:
+    seen = p.b.fcmp_unordered("!=", m, p.constant(0.0))
+    return p.b.select(seen, x, p.constant(-math.inf))
+
+
+panel_hide = _with_panel("panel_hide", _hidden)
+panel_add = _with_panel("panel_add", lambda p, x, m: p.b.fadd(x, m))
+panel_times = _with_panel("panel_times", lambda p, x, m: p.b.fmul(x, m))
+
+
+@intrinsic
+def panel_hide_keys(typingctx, dtype, s, rows, seen):
+    """s[k, :] = -inf where byte k at address `seen` is 0."""
+    def codegen(context, builder, signature, args):
+        p, (s, rows, seen) = _Panel(builder, dtype.dtype), args[1:]
+
+        def body(row, state):
+            byte = builder.load(p.at(state[0], 0, _i8))
+            low = p.constant(-math.inf)
+            visible = builder.icmp_unsigned("!=", byte, ir.Constant(_i8, 0))
+            p.put(row, [builder.select(visible, x, low) for x in p.row(row)])
+            return [builder.add(state[0], ir.Constant(_i64, 1))]
+        p.rows(s, rows, [seen], body)
+        return _nothing(context)
+    return types.none(dtype, *[types.int64] * 3), codegen
+
+
+@intrinsic
+def panel_add_keys(typingctx, dtype, s, rows, numbers):
+    """s[k, :] += number k at address `numbers`."""
+    def codegen(context, builder, signature, args):
+        p, (s, rows, numbers) = _Panel(builder, dtype.dtype), args[1:]
+
+        def body(row, state):
+            more = p.splat(p.load(state[0], 0, p.scalar))
+            p.put(row, [builder.fadd(x, more) for x in p.row(row)])
+            return [builder.add(state[0], ir.Constant(_i64, p.size))]
+        p.rows(s, rows, [numbers], body)
+        return _nothing(context)
+    return types.none(dtype, *[types.int64] * 3), codegen
+
+
 @intrinsic
 def panel_gradient(typingctx, dtype, p, dp, rows, inner):
     """dp[k, j] = p[k, j] * (dp[k, j] - inner[j]): from weights to scores."""
@@ -196,28 +262,147 @@ def panel_causal(typingctx, dtype, s, rows, first):
     return types.none(dtype, *[types.int64] * 3), codegen
 
 
-@intrinsic
-def transpose_block(typingctx, dtype, x, step, rows, columns, y, ystep, width):
-    """y[j, i] = x[i, j] for i < rows and j < columns, as far as they fit in a vector's lanes.
+def _masked_load(p: _Panel, place: Any, mask: Any, of_bytes: bool) -> Any:
+    """A vector of numbers, or of bytes turned into numbers; 0 where the mask is off."""
+    if not of_bytes:
+        return p.masked("load", place, mask)
+    kind = ir.VectorType(_i8, p.lanes)
+    load = ir.FunctionType(kind, [kind.as_pointer(), _i32, mask.type, kind])
+    name = f"llvm.masked.load.v{p.lanes}i8.p0"
+    fn = cgutils.get_or_insert_function(p.b.module, load, name)
+    got = p.b.call(fn, [p.b.bitcast(place, kind.as_pointer()), ir.Constant(_i32, 1), mask,
+                        ir.Constant(kind, None)])
+    return p.b.uitofp(got, p.vector)
+
+
+def _transposer(what: str, of_bytes: bool) -> Any:
+    def made(typingctx, dtype, x, step, rows, columns, y, ystep, width):
+        kind = dtype.dtype
+
+        def codegen(context, builder, signature, args):
+            p, (x, step, rows, columns, y, ystep, width) = _Panel(builder, kind), args[1:]
+            present, none = p.lanes_below(columns), ir.Constant(ir.VectorType(_i1, p.lanes), None)
+            got = []
+            for i in range(p.lanes):
+                here = builder.icmp_signed("<", ir.Constant(_i64, i), rows)
+                place = builder.inttoptr(x, p.vector.as_pointer())
+                got.append(_masked_load(p, place, builder.select(here, present, none), of_bytes))
+                x = builder.add(x, step)
+            written = p.lanes_below(width)
+            for j, line in enumerate(p.transposed(got)):
+                here = builder.icmp_signed("<", ir.Constant(_i64, j), columns)
+                place = builder.inttoptr(y, p.vector.as_pointer())
+                p.masked("store", place, builder.select(here, written, none), line)
+                y = builder.add(y, ystep)
+            return _nothing(context)
+        return types.none(dtype, *[types.int64] * 7), codegen
+    made.__name__ = what
+    made.__doc__ = """y[j, i] = x[i, j] for i < rows and j < columns, as far as they fit in lanes.
 
     `width` lanes of each row of y are written; those from `rows` on are 0. Steps are in bytes.
     """
+    return intrinsic(made)
+
+
+transpose_block = _transposer("transpose_block", False)
+transpose_bytes = _transposer("transpose_bytes", True)
+
+
+def _row_test(what: str, of_bytes: bool) -> Any:
+    """An intrinsic (dtype, place, n): HIDDEN if all of a row of a mask hides, CLEAR if none of it
+    does anything, as bits."""
+    def made(typingctx, dtype, place, n):
+        def codegen(context, builder, signature, args):
+            p, (place, n) = _Panel(builder, dtype.dtype), args[1:]
+            bits = ir.VectorType(_i1, p.lanes)
+            none, low = ir.Constant(bits, None), p.constant(0.0 if of_bytes else -math.inf)
+            step = p.lanes * (1 if of_bytes else p.size)
+
+            def body(state):
+                seen, busy, at, left = state
+                here = p.lanes_below(left)
+                x = _masked_load(p, builder.inttoptr(at, p.vector.as_pointer()), here, of_bytes)
+                shows = builder.fcmp_unordered("!=", x, low)
+                acts = builder.fcmp_unordered("==" if of_bytes else "!=", x, p.constant(0.0))
+                return [builder.or_(seen, builder.and_(shows, here)),
+                        builder.or_(busy, builder.and_(acts, here)),
+                        builder.add(at, ir.Constant(_i64, step)),
+                        builder.sub(left, ir.Constant(_i64, p.lanes))]
+            state = p.loop(_vectors(p, n), 1, [none, none, place, n], body)
+            whole = ir.IntType(p.lanes)
+            found = [builder.icmp_unsigned("==", builder.bitcast(x, whole), ir.Constant(whole, 0))
+                     for x in state[:2]]
+            return builder.or_(
+                builder.select(found[0], ir.Constant(_i64, HIDDEN), ir.Constant(_i64, 0)),
+                builder.select(found[1], ir.Constant(_i64, CLEAR), ir.Constant(_i64, 0)))
+        return types.int64(dtype, *[types.int64] * 2), codegen
+    made.__name__ = what
+    return intrinsic(made)
+
+
+row_of_numbers = _row_test("row_of_numbers", False)
+row_of_bytes = _row_test("row_of_bytes", True)
+
+
+# -- single rows -----------------------------------------------------------------------------------
+
+
+def _row_writer(what: str, add: bool) -> Any:
+    """An intrinsic (dtype, y, x, n, factor): y[j] = x[j] * factor (+ y[j]) for j < n."""
+    def made(typingctx, dtype, y, x, n, factor):
+        kind = dtype.dtype
+
+        def codegen(context, builder, signature, args):
+            p, (y, x, n, factor) = _Panel(builder, kind), args[1:]
+            by, step = p.splat(factor), ir.Constant(_i64, VECTOR_BYTES)
+
+            def body(state):
+                y, x, left = state
+                here = p.lanes_below(left)
+                to = builder.inttoptr(y, p.vector.as_pointer())
+                value = p.masked("load", builder.inttoptr(x, p.vector.as_pointer()), here)
+                value = (p.fma(value, by, p.masked("load", to, here)) if add
+                         else builder.fmul(value, by))
+                p.masked("store", to, here, value)
+                return [builder.add(y, step), builder.add(x, step),
+                        builder.sub(left, ir.Constant(_i64, p.lanes))]
+            p.loop(_vectors(p, n), 1, [y, x, n], body)
+            return _nothing(context)
+        return types.none(dtype, *[types.int64] * 3, kind), codegen
+    made.__name__ = what
+    return intrinsic(made)
+
+
+def _vectors(p: _Panel, n: Any) -> Any:
+    """In how many vectors n numbers fit."""
+    return p.b.udiv(p.b.add(n, ir.Constant(_i64, p.lanes - 1)), ir.Constant(_i64, p.lanes))
+
+
+row_put = _row_writer("row_put", False)
+row_add = _row_writer("row_add", True)
+
+
+@intrinsic
+def row_dot(typingctx, dtype, x, y, n):
+    """The sum of x[j] * y[j] over j < n."""
     kind = dtype.dtype
 
     def codegen(context, builder, signature, args):
-        p, (x, step, rows, columns, y, ystep, width) = _Panel(builder, kind), args[1:]
-        present, none = p.lanes_below(columns), ir.Constant(ir.VectorType(_i1, p.lanes), None)
-        got = []
-        for i in range(p.lanes):
-            here = builder.icmp_signed("<", ir.Constant(_i64, i), rows)
-            place = builder.inttoptr(x, p.vector.as_pointer())
-            got.append(p.masked("load", place, builder.select(here, present, none)))
-            x = builder.add(x, step)
-        written = p.lanes_below(width)
-        for j, line in enumerate(p.transposed(got)):
-            here = builder.icmp_signed("<", ir.Constant(_i64, j), columns)
-            place = builder.inttoptr(y, p.vector.as_pointer())
-            p.masked("store", place, builder.select(here, written, none), line)
-            y = builder.add(y, ystep)
-        return _nothing(context)
-    return types.none(dtype, *[types.int64] * 7), codegen
+        p, (x, y, n) = _Panel(builder, kind), args[1:]
+
+        def body(state):
+            total, x, y, left = state
+            here = p.lanes_below(left)
+            a, b = (p.masked("load", builder.inttoptr(z, p.vector.as_pointer()), here)
+                    for z in (x, y))
+            step = ir.Constant(_i64, VECTOR_BYTES)
+            return [p.fma(a, b, total), builder.add(x, step), builder.add(y, step),
+                    builder.sub(left, ir.Constant(_i64, p.lanes))]
+        total = p.loop(_vectors(p, n), 1, [p.constant(0.0), x, y, n], body)[0]
+        width = p.lanes
+        while width > 1:                       # halves on halves
+            width //= 2
+            places = [(i + width) % p.lanes for i in range(p.lanes)]
+            total = builder.fadd(total, p.shuffle(total, total, places))
+        return builder.extract_element(total, ir.Constant(_i32, 0))
+    return kind(dtype, *[types.int64] * 3), codegen
