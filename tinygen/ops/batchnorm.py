@@ -258,7 +258,7 @@ def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight
             update_statistics(nothing, nothing, None, None, num_batches_tracked, momentum=0.0,
                               correction=1.0)
             num_batches_tracked.touch()
-        return _empty(_floating(x, "batch_norm"), weight, bias)
+        return of_no_examples(_floating(x, "batch_norm"), weight, bias)
     y, mean, var = batch_norm_p(_floating(x, "batch_norm"), weight, bias, eps=eps)
     _follow(mean, var, (running_mean, running_var, num_batches_tracked), momentum, count)
     return y
@@ -287,7 +287,7 @@ def instance_norm(x: Any, running_mean: Any = None, running_var: Any = None, wei
         raise ValueError(f"[instance_norm] x: {tuple(x.shape)}: the statistics of an example need "
                          "more than one value per channel")
     if not x.size:
-        return _empty(_floating(x, "instance_norm"), weight, bias)
+        return of_no_examples(_floating(x, "instance_norm"), weight, bias)
     y, mean, var = group_norm_p(_floating(x, "instance_norm"), weight, bias, groups=x.shape[1],
                                 eps=eps)
     if running_mean is not None or running_var is not None:
@@ -317,5 +317,6 @@ def _normalise(op: str, when: str, x: Any, mean: Any, var: Any, weight: Any, bia
     return scale_channels(x, scale, shift).astype(x.dtype, copy=False)
 
 
-def _empty(x: Any, weight: Any, bias: Any) -> Tensor:
+def of_no_examples(x: Any, weight: Any, bias: Any) -> Tensor:
+    """An empty result, through which the parameters get their gradients: zeros."""
     return _of_nothing(x, *(p if p is None else _per_channel(p, x.ndim) for p in (weight, bias)))

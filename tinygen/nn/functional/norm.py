@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import ops
-from ...ops.batchnorm import group_norm_p
+from ...ops.batchnorm import group_norm_p, of_no_examples
 from ...tensor import Tensor
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm",
@@ -70,6 +70,8 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
                              f"{c} channels")
     if n * math.prod(shape[2:]) * c == num_groups:
         raise ValueError(f"[group_norm] input {shape}: one value per group has no variance")
+    if not input.size:
+        return of_no_examples(input, weight, bias)
     if input.dtype.itemsize == 2:   # half precision: too few digits for sums
         return group_norm(input.astype("float32"), num_groups, weight, bias, eps).astype(
             input.dtype)
