@@ -24,6 +24,7 @@ CALLS = [
     ((2, 6, 12, 13), 3, 2, 1, 2, False),
     ((4, 32, 1, 1), 1, 1, 0, 1, False),
     ((2, 3, 5, 9), 2, 2, 0, 1, True),
+    ((2, 2, 2, 3), 1, 2, 0, 1, False),          # rows and columns in no window
 ]
 both = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 layout = pytest.mark.parametrize("last", [False, True], ids=["NCHW", "NHWC"])

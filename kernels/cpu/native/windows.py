@@ -250,7 +250,7 @@ def _spread_rows(g, out, down, across, sizes, window, start, stop):
         plane, h = r // height, r % height
         first = max(0, (h + ph - kh + sh) // sh)            # the windows that row h lies in
         end = min(high, (h + ph) // sh + 1)
-        key = (plane * high + first) * (high + 1) + end
+        key = (plane * (high + 1) + first) * (high + 1) + end
         row = out[r]
         if key == last:                                     # the same ones as the row above
             row[:] = out[r - 1]
