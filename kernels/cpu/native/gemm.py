@@ -31,7 +31,7 @@ from .tile import (
 __all__ = ["PANEL_BYTES", "aligned", "column_sums", "gemm", "pack_panel", "tiles_of"]
 
 PANEL_BYTES = COLUMNS * VECTOR_BYTES     # a row of a packed panel
-KC = 256              # rows of a panel: a tile's 14 rows of A then take 14 KB of L1
+KC = 384              # rows of a panel: a tile's 14 rows of A then take 21 KB of L1
 BLOCK = 768 << 10     # bytes of packed B, of the 1 to 2 MB of L2 that one core has
 SHARED = 8 << 20      # bytes of B up to which threads that take rows pack it together, first
 LINE = 64
@@ -83,9 +83,16 @@ def _turn(like, source, stride, k, m, target, length):
 
 
 @inline
+def _depth(k):
+    """Rows of a panel: k in equal parts of at most KC."""
+    parts = max(1, (k + KC - 1) // KC)
+    return (k + parts * 16 - 1) // (parts * 16) * 16
+
+
+@inline
 def _room(k):
     """Bytes of a packed panel."""
-    return (min(k, KC) + 16) * PANEL_BYTES
+    return (_depth(k) + 16) * PANEL_BYTES
 
 
 @jit
@@ -99,21 +106,21 @@ def _part(a, b, c, bias, ta, tb, k, row, rows, column, columns, lda, ldb, ldc, p
     kind = bias.dtype
     size = np.int64(bias.itemsize)
     wide = PANEL_BYTES // size
-    deepest, room = min(k, KC), _room(k)
+    depth, room = _depth(k), _room(k)
     most = max(1, min(BLOCK // room, (columns + wide - 1) // wide))
     buffer = np.empty(0 if packed else most * room + LINE, np.uint8)
     table = np.empty(ROWS, np.int64)
     # A that lies transposed is turned around tile by tile.
-    length = (deepest + 16) * size
+    length = (depth + 16) * size
     strip = np.empty(ROWS * length + 16 * length + LINE if ta else 0, np.uint8)
     block, places, copied = aligned(buffer), address(table), aligned(strip)
     count = tiles_of(rows)
-    for k0 in range(0, k, KC):
-        deep = min(KC, k - k0)
+    for k0 in range(0, k, depth):
+        deep = min(depth, k - k0)
         for left in range(column, column + columns, most * wide):
             right = min(left + most * wide, column + columns)
             if packed:
-                block = packed + (k0 // KC * panels + left // wide) * room
+                block = packed + (k0 // depth * panels + left // wide) * room
             else:
                 _pack(bias, b, tb, k0, deep, left, right, ldb, block, room)
             for t in range(count):
@@ -181,11 +188,11 @@ def _pack_share(b, n, k, tb, block, t, nt):
     """Thread t of nt packs its part of the panels of B, of all blocks of k."""
     size = np.int64(b.itemsize)
     wide = PANEL_BYTES // size
-    panels, room = (n + wide - 1) // wide, _room(k)
+    panels, depth, room = (n + wide - 1) // wide, _depth(k), _room(k)
     first, last = panels * t // nt, panels * (t + 1) // nt
-    for k0 in range(0, k, KC):
-        _pack(b[0], address(b), tb, k0, min(KC, k - k0), first * wide, min(n, last * wide),
-              b.shape[1] * size, block + (k0 // KC * panels + first) * room, room)
+    for k0 in range(0, k, depth):
+        _pack(b[0], address(b), tb, k0, min(depth, k - k0), first * wide, min(n, last * wide),
+              b.shape[1] * size, block + (k0 // depth * panels + first) * room, room)
 
 
 @parallel
