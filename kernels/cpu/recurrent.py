@@ -1,4 +1,4 @@
-"""Kernels of the recurrent sequences: the loop over time is compiled, the big products are BLAS.
+"""Kernels of the recurrent sequences: the loop over time is compiled, and so are the big products.
 
 Whatever the layout of x and of the incoming gradients, they are brought into the order (T, N, ...)
 once: the copy is small beside the products.
@@ -14,6 +14,7 @@ from tinygen.primitive import kernel
 from tinygen.threads import count
 
 from .lazy import F32, F64, NOT_FLOAT, Native
+from .matmul import NARROW, SMALLEST, _product
 
 native = Native("recurrent")
 
@@ -35,6 +36,15 @@ def _declines(x: Any, *others: Any) -> str | None:
 
 def _threads(batch: int, steps: int) -> int:
     return min(count.value, max(1, batch // ROWS)) if steps > 1 else 1
+
+
+def _times(a: Any, b: Any, ta: bool = False, tb: bool = False) -> Any:
+    """a @ b of matrices; `ta` and `tb` say which of them to transpose."""
+    k, m = a.shape if ta else a.shape[::-1]
+    n = len(b) if tb else b.shape[1]
+    if m * n * k < SMALLEST or min(m, n) < NARROW:
+        return (a.T if ta else a) @ (b.T if tb else b)
+    return _product(a, b, None, m, n, k, ta, tb, 1, (m, n))
 
 
 def _flat(a: Any) -> Any:
@@ -67,7 +77,7 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
     steps, batch, _ = x.shape
     rows, p, hidden, dtype = len(w_hh), w_hh.shape[1], len(w_hh) // gates, x.dtype
     lengths, pad = _valid(x, lengths)
-    a = _flat(_clean(x, pad)) @ w_ih.T                                   # (T N, gates H)
+    a = _times(_flat(_clean(x, pad)), np.ascontiguousarray(w_ih), tb=True)     # (T N, gates H)
     after, first = (0, steps) if reverse else (1, 0)
     states = np.empty((steps + 1, batch, p), dtype)
     states[first] = h0
@@ -162,15 +172,16 @@ def _back(gates: int, needs: Any, gy: Any, dh: Any, dc: Any, a: Any, kept: Any, 
     last = states[batch:] if reverse else states[:-batch]
     need_x, need_ih, need_hh, need_b, need_bh, need_hr = needs
     gb = sums[0].sum(0) if need_bh or (need_b and gates != 3) else None
-    gx = (dx @ w_ih).reshape(x.shape) if need_x else None
-    gw_ih = dx.T @ _flat(_clean(x, pad)) if need_ih else None
-    gw_hh = d.T @ last if need_hh else None
+    gx = _times(dx, np.ascontiguousarray(w_ih)).reshape(x.shape) if need_x else None
+    gw_ih = _times(dx, _flat(_clean(x, pad)), ta=True) if need_ih else None
+    gw_hh = _times(d, last, ta=True) if need_hh else None
     gb_ih = gb if gates != 3 else sums[1].sum(0) if need_b else None
     gw_hr = None
     if need_hr:
         h = dc.shape[1]
         out = a.reshape(-1, rows)[:, 3 * h:] * _flat(kept)
-        gw_hr = _flat(_clean(projected.reshape(steps, batch, -1), pad)).T @ out
+        projected = _flat(_clean(projected.reshape(steps, batch, -1), pad))
+        gw_hr = _times(projected, out, ta=True)
     return gx, dh, dc, gw_ih, gw_hh, gb_ih, gb, gw_hr
 
 
