@@ -20,6 +20,7 @@ from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
 native = Native("gemm")
 
 SMALLEST = 1 << 20     # products m * n * k: 100^3
+TURNED = 1 << 18       # the same where an operand lies transposed: 64^3, 97 and 67 GFLOP/s
 THREAD = 1 << 20       # products that pay for one more thread (13 us)
 NARROW = 12            # fewer rows or columns would leave most of a tile empty
 
@@ -53,7 +54,7 @@ def _(a, b):
         return SMALL
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     size = a.size * n
-    if size < SMALLEST or n < NARROW or b.shape[-2] != k:
+    if size < TURNED or n < NARROW or b.shape[-2] != k:
         return SMALL
     if a.dtype is not b.dtype or (a.dtype is not F32 and a.dtype is not F64):
         return NOT_FLOAT
@@ -69,6 +70,8 @@ def _(a, b):
     left, right = _lies(a), _lies(b)
     if left is None or right is None:
         return LAYOUT
+    if size < SMALLEST and not (left[1] or right[1]):
+        return SMALL
     batch = math.prod(a.shape[:-2])
     return _product(left[0], right[0], None, m, n, k, left[1], right[1], batch, shape)
 
@@ -76,7 +79,7 @@ def _(a, b):
 @kernel("linear", np.ndarray, smallest=512)
 def _(x, weight, bias=None):
     n, k = weight.shape if weight.ndim == 2 else (0, 0)
-    if x.size * n < SMALLEST or n < NARROW or x.size < NARROW * k or x.shape[-1] != k:
+    if x.size * n < TURNED or n < NARROW or x.size < NARROW * k or x.shape[-1] != k:
         return SMALL
     kind = x.dtype
     if kind is not weight.dtype or (kind is not F32 and kind is not F64):
@@ -92,7 +95,7 @@ def _(x, weight, bias=None):
 @kernel("linear_vjp", np.ndarray, smallest=512)
 def _(g, y, x, weight, bias=None, *, needs):
     n, k = weight.shape
-    if g.size * k < SMALLEST or min(n, k) < NARROW or g.size < NARROW * n:
+    if g.size * k < TURNED or min(n, k) < NARROW or g.size < NARROW * n:
         return SMALL
     kind = g.dtype
     if kind is not weight.dtype or kind is not x.dtype or (kind is not F32 and kind is not F64):

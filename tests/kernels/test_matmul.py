@@ -20,6 +20,7 @@ DTYPES = [np.float32, np.float64]
 def every_size(monkeypatch):
     """Even the smallest products are taken, and every thread is used."""
     monkeypatch.setattr(light, "SMALLEST", 0)
+    monkeypatch.setattr(light, "TURNED", 0)
     monkeypatch.setattr(light, "NARROW", 0)
     monkeypatch.setattr(light, "THREAD", 1)
 
