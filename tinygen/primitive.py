@@ -184,13 +184,13 @@ class Primitive:
     def _wrap_many(self, ys: tuple[Any, ...], inputs: tuple[Any, ...], attrs: dict[str, Any],
                    tracked: int | bool) -> tuple[Tensor | None, ...]:
         """Several outputs: one hidden node that holds them all, and a tensor that picks each."""
-        node = Tensor.wrap(ys)
+        arrays = [np.asarray(y) if isinstance(y, np.generic) else y for y in ys]
+        outs: list[Tensor | None] = [None if y is None else Tensor.wrap(y) for y in arrays]
         if tracked:
+            node = Tensor.wrap(ys)
             node.requires_grad, node.op, node.inputs, node.attrs = True, self, inputs, attrs
-        outs: list[Tensor | None] = []
-        for i, y in enumerate(ys):
-            array = np.asarray(y) if isinstance(y, np.generic) else y
-            outs.append(None if y is None else pick_output(node, array, i))
+            outs[:self.differentiable] = [None if y is None else pick_output(node, y, i)
+                                          for i, y in enumerate(arrays[:self.differentiable])]
         if local.mode & TAPE:
             local.tape.record(self, inputs, attrs, tuple(outs))
         return tuple(outs)
