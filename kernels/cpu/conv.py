@@ -1,7 +1,9 @@
-"""Kernels for the three primitives of convolution: which calls they take, and how work is shared."""
+"""Kernels for the three primitives of convolution: which calls they take, how work is shared."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from .lazy import F32, F64, NOT_FLOAT, Native
 __all__: list[str] = []
 
 native = Native("conv")
-weights = Native("conv_weight")
+weights, images = Native("conv_weight"), Native("conv_few")
+channels = Native("conv_depth")
 
 EMPTY = "nothing to do"
 MIXED = "inputs of different types"
@@ -71,12 +74,12 @@ def _(x, weight, bias=None, *, stride, padding, dilation, groups):
     out_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)     # raises if not exact
     image, layout = _images(x)
     outs, per_group, *kernel = weight.shape
-    plan = conv_plan.forward(layout, tuple(kernel), outs, stride, padding, dilation, groups,
-                             x.itemsize)
+    make = functools.partial(conv_plan.forward, layout, tuple(kernel), outs, stride, padding,
+                             dilation, groups, x.itemsize)
     taps = kernel[0] * kernel[1]
     run = per_group * taps
     order = (per_group, outs // groups, run, 1, 0, run, outs // groups * run, taps)
-    return _run(plan, image, weight, order, bias, outs, groups)
+    return _run(make, image, weight, order, bias, outs, groups)
 
 
 @kernel("conv_transpose2d", np.ndarray)
@@ -88,38 +91,93 @@ def _(x, weight, bias=None, *, stride, padding, dilation, groups):
     out = tuple((m - 1) * s + d * (k - 1) + 1 - a - b for m, s, d, k, (a, b) in
                 zip(x.shape[2:], stride, dilation, kernel, padding))
     image, layout = _images(x)
-    plan = conv_plan.transposed(layout, tuple(kernel), per_group * groups, stride, padding,
-                                dilation, groups, x.itemsize, out)
+    make = functools.partial(conv_plan.transposed, layout, tuple(kernel), per_group * groups,
+                             stride, padding, dilation, groups, x.itemsize, out)
     taps = kernel[0] * kernel[1]
     run = per_group * taps
     order = (ins // groups, per_group, taps, ins // groups, run, taps, ins // groups * run, taps)
-    return _run(plan, image, weight, order, bias, per_group * groups, groups)
+    return _run(make, image, weight, order, bias, per_group * groups, groups)
 
 
-def _run(plan: conv_plan.Plan, image: np.ndarray, weight: np.ndarray, order: tuple[int, ...],
-         bias: np.ndarray | None, outs: int, groups: int) -> np.ndarray:
+def _run(make: Callable[..., conv_plan.Plan], image: np.ndarray, weight: np.ndarray,
+         order: tuple[int, ...], bias: np.ndarray | None, outs: int, groups: int) -> np.ndarray:
     """Pack the weights and the bias, and convolve."""
-    like = _LIKE[image.dtype]
-    lanes = native.PANEL_BYTES // image.itemsize
+    dtype, n = image.dtype, len(image)
+    like, lanes = _LIKE[dtype], native.PANEL_BYTES // dtype.itemsize
+    plan = make()
+    if 1 < groups == outs == plan.grid[0]:
+        return _depthwise(plan, image, weight, bias)
+    few = groups == 1 and _few(plan, outs, lanes)
+    if few:
+        plan = make("planes")
     per_group = outs // groups
     panels = groups * -(-per_group // lanes)
-    packed = _buffer(panels * order[0] * order[-1] * lanes, image.dtype)
+    packed = _buffer(panels * order[0] * order[-1] * lanes, dtype)
     weight = np.ascontiguousarray(weight)
-    work = weight.size * len(image) * plan.windows[0] * plan.windows[1]
-    nt = count.value if work > SMALL else 1
+    total = n * plan.windows[0]
+    nt = count.value if weight.size * total * plan.windows[1] > SMALL else 1
     native.pack_weights(like, _address(weight), _address(packed), order, plan.taps, panels, nt)
-    start = np.zeros((groups, panels // groups * lanes), image.dtype)
+    start = np.zeros((groups, panels // groups * lanes), dtype)
     if bias is not None:
         start[:, :per_group] = bias.reshape(groups, per_group)
-    n = len(image)
-    high, wide = plan.out
-    out = np.empty((n, high, wide, outs), image.dtype)
-    total = n * plan.windows[0]
+    if few:
+        nt = min(nt, total)
+        out = np.empty((n, outs, *plan.out), dtype)
+        images.few(like, _address(image), _address(packed), start.reshape(-1), out.reshape(-1),
+                   plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // nt)), total, nt)
+        return out
     by_rows, by_panels = _split(total, panels, nt, total * plan.windows[1] < FEW_WINDOWS * nt)
-    native.correlate(like, _address(image), _address(packed), _address(start), _address(out), plan.grid,
-                     plan.phases, plan.offsets, min(plan.band, -(-total // by_rows)), total,
-                     by_rows, panels, by_panels)
+    out = np.empty((n, *plan.out, outs), dtype)
+    native.correlate(like, _address(image), _address(packed), _address(start), _address(out),
+                     plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // by_rows)),
+                     total, by_rows, panels, by_panels)
     return out.transpose(0, 3, 1, 2)
+
+
+def _depthwise(plan: conv_plan.Plan, image: np.ndarray, weight: np.ndarray,
+               bias: np.ndarray | None) -> np.ndarray:
+    """One kernel per channel, both ways: no channel mixes with another."""
+    dtype, n, c = image.dtype, len(image), weight.shape[0]
+    like, padded = _LIKE[dtype], _whole_vectors(c, dtype.itemsize)
+    start = np.zeros(padded, dtype)
+    if bias is not None:
+        start[:c] = bias
+    packed = np.zeros((plan.taps.size, padded), dtype)
+    packed[plan.taps, :c] = weight.reshape(c, -1).T
+    out = np.empty((n, *plan.out, c), dtype)
+    total = n * plan.windows[0]
+    nt = min(total, count.value) if image.size * plan.taps.size > SMALL else 1
+    channels.depth(like, _address(image), _address(packed), _address(start), 0, 0, _address(out), 0,
+                   plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // nt)), total, nt)
+    return out.transpose(0, 3, 1, 2)
+
+
+def _depthwise_weight(plan: conv_plan.Plan, image: np.ndarray, grads: np.ndarray, planes: int,
+                      kernel: tuple[int, ...]) -> np.ndarray:
+    dtype, n, c = image.dtype, len(image), int(plan.grid[0])
+    like, padded = _LIKE[dtype], _whole_vectors(c, dtype.itemsize)
+    total = n * plan.windows[0]
+    nt = min(total, count.value) if image.size * plan.taps.size > SMALL else 1
+    sums = np.empty((nt, plan.taps.size, padded), dtype)
+    channels.depth(like, _address(image), 0, 0, _address(grads), planes, _address(sums),
+                   sums[0].nbytes, plan.grid, plan.phases, plan.offsets,
+                   min(plan.band, -(-total // nt)), total, nt)
+    dw = sums.sum(axis=0)[plan.taps, :c].T
+    return np.ascontiguousarray(dw).reshape(c, 1, *kernel)
+
+
+def _whole_vectors(c: int, size: int) -> int:
+    lanes = native.PANEL_BYTES // 2 // size
+    return -(-c // lanes) * lanes
+
+
+def _few(plan: conv_plan.Plan, outs: int, lanes: int) -> bool:
+    """Is it quicker to put pixels, rather than output channels, on the lanes?"""
+    c, (high, wide), seen, span = int(plan.grid[0]), plan.windows, plan.seen, int(plan.grid[13])
+    if plan.grid[9] != 1 or plan.grid[10] != 1 or c < 8 or outs > lanes // 2:
+        return False
+    useful = wide * high / (seen * (high + span - 1))
+    return outs / _rate(outs) < useful * lanes
 
 
 @kernel("conv2d_weight", np.ndarray)
@@ -132,7 +190,9 @@ def _(x, g, *, stride, padding, dilation, groups):
     outs, per_group = g.shape[1], x.shape[1] // groups
     swap = groups == 1 and _swaps(outs, kernel, per_group, dilation[1], x.itemsize)
     plan = conv_plan.forward(layout, kernel, outs, stride, padding, dilation, groups, x.itemsize,
-                             copy=swap)
+                             "pixels" if swap else "")
+    if 1 < groups == outs == x.shape[1]:
+        return _depthwise_weight(plan, image, grads, of_g.planes, kernel)
     lanes = native.PANEL_BYTES // x.itemsize
     taps = kernel[0] * kernel[1]
     depth, of_piece = per_group * taps, 0

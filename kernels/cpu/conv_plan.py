@@ -1,4 +1,4 @@
-"""What the convolution kernels need to know before they run: one plan for each combination of sizes.
+"""What the convolution kernels need to know before they run: a plan for each combination of sizes.
 
 Both directions are sums over *pieces* of padded images. A convolution's window (m, l) starts at row
 `stride * m` of the padded image; its pieces are the rows of the kernel. A transposed convolution
@@ -66,6 +66,7 @@ class Plan(NamedTuple):
     band: int                 # rows of the grid whose images fit the scratch
     windows: Pair             # rows of the grid for each image, and windows in a row
     out: Pair                 # size of the output
+    seen: int                 # columns of the padded image
 
 
 BAND = 384 << 10     # bytes of images in a band: with a panel, they stay in L2
@@ -73,10 +74,11 @@ BAND = 384 << 10     # bytes of images in a band: with a panel, they stay in L2
 
 @functools.lru_cache(maxsize=1024)
 def forward(layout: Layout, kernel: Pair, outs: int, stride: Pair, padding: Edges,
-            dilation: Pair, groups: int, size: int, copy: bool = False) -> Plan:
+            dilation: Pair, groups: int, size: int, copy: str = "") -> Plan:
     """conv2d of images with `outs` output channels in all; numbers have `size` bytes.
 
-    With `copy`, images are copied even where windows could be read where they lie.
+    With a `copy`, images are copied even where windows could be read where they lie: as "pixels",
+    or as "planes", and then each tap is a piece of its own.
     """
     (kh, kw), (d, e) = kernel, dilation
     (top, bottom), (left, right) = padding
@@ -91,7 +93,8 @@ def forward(layout: Layout, kernel: Pair, outs: int, stride: Pair, padding: Edge
 
 @functools.lru_cache(maxsize=1024)
 def transposed(layout: Layout, kernel: Pair, outs: int, stride: Pair, padding: Edges,
-               dilation: Pair, groups: int, size: int, out: Pair) -> Plan:
+               dilation: Pair, groups: int, size: int, out: Pair,
+               copy: str = "") -> Plan:
     """conv_transpose2d of images to `outs` channels in all, of size `out`."""
     axes = [_phases(k, s, d, p, m)
             for k, s, d, (p, _), m in zip(kernel, stride, dilation, padding, out)]
@@ -99,7 +102,7 @@ def transposed(layout: Layout, kernel: Pair, outs: int, stride: Pair, padding: E
     phases = [(r[0], c[0], *r[1:3], *c[1:3], r[3], c[3])
               for r in row_phases for c in column_phases]
     return _plan(layout, kernel, outs, (1, 1), (top, left), (high, wide), phases, groups, size,
-                 out, stride)
+                 out, stride, copy)
 
 
 def _phases(kernel: int, stride: int, dilation: int, before: int,
@@ -127,7 +130,7 @@ def _phases(kernel: int, stride: int, dilation: int, before: int,
 
 def _plan(layout: Layout, kernel: Pair, outs: int, step: Pair, before: Pair, windows: Pair,
           phases: list[Any], groups: int, size: int, out: Pair, out_step: Pair,
-          copy: bool = False) -> Plan:
+          copy: str) -> Plan:
     c, h, w, planes = layout
     (high, wide), (top, left) = windows, before
     span = 1 + max((o for p in phases for o, _ in p[6]), default=0)
@@ -139,7 +142,8 @@ def _plan(layout: Layout, kernel: Pair, outs: int, step: Pair, before: Pair, win
     table, offsets, taps, depth = [], [], np.full(kernel, -1), 0
     order = 0
     for *where, rows, columns in phases:
-        joined = groups == 1 and all(b[0] - a[0] == 1 for a, b in zip(columns, columns[1:]))
+        joined = groups == 1 and copy != "planes" and all(
+            b[0] - a[0] == 1 for a, b in zip(columns, columns[1:]))
         starts = columns[:1] if joined else columns
         length = c // groups * (len(columns) if joined else 1)
         table.append((*where, len(rows) * len(starts), len(offsets), length, depth))
@@ -149,7 +153,7 @@ def _plan(layout: Layout, kernel: Pair, outs: int, step: Pair, before: Pair, win
                 taps[u, v] = order
                 order += 1
         depth = order * (c // groups)
-    unused = taps < 0                 # by a phase without outputs: they are packed behind the others
+    unused = taps < 0                 # by a phase without outputs: they are packed last
     taps[unused] = np.arange(order, taps.size)
     total = c // groups * kernel[0] * kernel[1]
     grid = Grid(c, h, w, planes, c * h * w, w if planes else w * c, h * w if planes else 1, high,
@@ -157,4 +161,4 @@ def _plan(layout: Layout, kernel: Pair, outs: int, step: Pair, before: Pair, win
                 *out_step)
     return Plan(np.array(grid, np.int64), np.array(table, np.int64).reshape(-1, 10),
                 np.array(offsets or [0], np.int64), taps.reshape(-1),
-                max(1, BAND // (step[0] * row * size)), windows, out)
+                max(1, BAND // (step[0] * row * size)), windows, out, seen)

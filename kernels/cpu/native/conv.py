@@ -20,10 +20,11 @@ import numpy as np
 
 from ..conv_plan import Grid
 from .base import inline, jit, parallel, prange
-from .conv_tile import clear, move, patch_tile
+from .conv_tile import clear, hold, move, patch_tile
 from .tile import COLUMNS, ROWS, VECTOR_BYTES, address, transpose_tile
 
-__all__ = ["band_bytes", "correlate", "fill_band", "pack_weights", "place_rows", "read_grid"]
+__all__ = ["band_bytes", "correlate", "fill_band", "find_windows", "pack_weights", "place_rows",
+           "read_grid"]
 
 PANEL_BYTES = COLUMNS * VECTOR_BYTES
 
@@ -55,6 +56,7 @@ def _pack(like, w, into, shape, taps, first, last):
                 for r in range(min(width, run - e)):
                     row = taps[(e + r) % kk] * channels + z + (e + r) // kk
                     move(place + r * PANEL_BYTES, target + row * PANEL_BYTES, PANEL_BYTES)
+    hold(stage)
 
 
 @parallel
@@ -134,7 +136,7 @@ def place_rows(size, grid, g0, g1, row_of):
 
 
 @jit
-def _windows(size, grid, phase, row_of, g0, g1, rows, places):
+def find_windows(size, grid, phase, row_of, g0, g1, rows, places):
     """The windows of a phase in rows g0..g1: where their patches and their outputs are."""
     top, left, m0, m1, l0, l1 = phase[0], phase[1], phase[2], phase[3], phase[4], phase[5]
     pixel = grid.groups * grid.outs * size
@@ -172,7 +174,7 @@ def _correlate(like, x, packed, bias, out, numbers, phases, offsets, band, g0, g
         else:
             fill_band(like, x, grid, base, u0, u1, row_of)
         for p in range(kinds):
-            counts[p] = _windows(size, grid, phases[p], row_of, u0, u1, rows[p], places[p])
+            counts[p] = find_windows(size, grid, phases[p], row_of, u0, u1, rows[p], places[p])
         for panel in range(first, last):
             group, j = panel // per_group, panel % per_group * lanes
             n = min(lanes, grid.outs - j)
@@ -188,6 +190,7 @@ def _correlate(like, x, packed, bias, out, numbers, phases, offsets, band, g0, g
                                address(offsets) + phases[p, 7] * 8, phases[p, 8], b,
                                bias + panel * PANEL_BYTES, c,
                                address(places) + (p * most + r) * 8, n)
+    hold(buffer)
 
 
 @parallel

@@ -27,10 +27,10 @@ from .conv import (
     place_rows,
     read_grid,
 )
-from .conv_tile import move, strip_tile
+from .conv_tile import hold, move, strip_tile
 from .tile import COLUMNS, ROWS, VECTOR_BYTES, address, copy_row, transpose_tile
 
-__all__ = ["finish_weight", "weight_sums"]
+__all__ = ["finish_weight", "gather", "weight_sums"]
 
 
 @jit
@@ -46,7 +46,7 @@ def _sums(like, rows, a, a_offsets, lda, pieces, kc, b, b_offsets, ldb, c, ldc, 
 
 
 @jit
-def _gather(like, g, into, grid, planes, g0, g1, first, count, step):
+def gather(like, g, into, grid, planes, g0, g1, first, count, step):
     """Channels first..first+count of rows g0..g1 of g as (windows, channels), `step` apart."""
     size = np.int64(like.itemsize)
     channels = grid.groups * grid.outs
@@ -106,7 +106,7 @@ def _weight(like, x, g, planes, into, numbers, phases, offsets, swapped, band, g
             count, long = 1, count * grid.wide            # rows join: no window sees a border
         add = np.int64(i > 0)
         if swapped:
-            _gather(like, g, rows, grid, planes, u0, u1, 0, outs, step)
+            gather(like, g, rows, grid, planes, u0, u1, 0, outs, step)
             for panel in range(first, last):
                 q, j = panel // swapped, panel % swapped * lanes
                 _sums(like, outs, rows, address(of_g), step, count, long,
@@ -116,11 +116,13 @@ def _weight(like, x, g, planes, into, numbers, phases, offsets, swapped, band, g
             for panel in range(first, last):
                 group, j = panel // per_group, panel % per_group * lanes
                 n = min(lanes, grid.outs - j)
-                _gather(like, g, rows, grid, planes, u0, u1, group * grid.outs + j, n, step)
+                gather(like, g, rows, grid, planes, u0, u1, group * grid.outs + j, n, step)
                 for q in range(pieces):
                     _sums(like, kc, base + offsets[q] + group * (grid.c // grid.groups) * size,
                           address(row_of), pixel, count, long, rows, address(of_g), step,
                           into + (panel * grid.depth + q * kc) * PANEL_BYTES, PANEL_BYTES, n, add)
+    hold(buffer)
+    hold(gathered)
 
 
 @parallel
