@@ -23,14 +23,27 @@ _no_lengths = np.empty(0, np.int64)
 ROWS = 2        # rows of the batch that a thread must have: with one, a step waits for the weights
 
 
-def _declines(x: Any, *others: Any) -> str | None:
-    """Why these arrays are not for the kernels."""
-    if x.dtype is not F32 and x.dtype is not F64:
+def _declines(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
+              w_hr: Any, lengths: Any) -> str | None:
+    """Why these arrays are not for the kernels: compiled code checks no index."""
+    dtype = x.dtype
+    if dtype is not F32 and dtype is not F64:
         return NOT_FLOAT
-    if any(a is not None and a.dtype is not x.dtype for a in others):
-        return "mixed dtypes"
-    if not x.size or not others[0].size:
+    for a in (h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr):
+        if a is not None and a.dtype is not dtype:
+            return "mixed dtypes"
+    if x.ndim != 3 or w_hh.ndim != 2 or not x.size or not w_hh.size:
         return "empty"
+    (_, batch, size), (rows, out) = x.shape, w_hh.shape
+    hidden = rows // gates
+    if (w_ih.shape != (rows, size) or rows % gates or h0.shape != (batch, out)
+            or (out != hidden and w_hr is None)
+            or (c0 is not None and c0.shape != (batch, hidden))
+            or (b_ih is not None and b_ih.shape != (rows,))
+            or (b_hh is not None and b_hh.shape != (rows,))
+            or (w_hr is not None and w_hr.shape != (out, hidden))
+            or (lengths is not None and lengths.shape != (batch,))):
+        return "shapes do not fit"
     return None
 
 
@@ -64,10 +77,6 @@ def _clean(a: Any, pad: Any) -> Any:
     return a if pad is None else np.where(pad, a.dtype.type(0), a)
 
 
-def _zeros(x: Any, n: int) -> Any:
-    return np.zeros(n, x.dtype)
-
-
 # -- forward --------------------------------------------------------------------------------------
 
 
@@ -77,7 +86,8 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
     steps, batch, _ = x.shape
     rows, p, hidden, dtype = len(w_hh), w_hh.shape[1], len(w_hh) // gates, x.dtype
     lengths, pad = _valid(x, lengths)
-    a = _times(_flat(_clean(x, pad)), np.ascontiguousarray(w_ih), tb=True)     # (T N, gates H)
+    h0, w_ih, w_hh = map(np.ascontiguousarray, (h0, w_ih, w_hh))
+    a = _times(_flat(_clean(x, pad)), w_ih, tb=True)                     # (T N, gates H)
     after, first = (0, steps) if reverse else (1, 0)
     states = np.empty((steps + 1, batch, p), dtype)
     states[first] = h0
@@ -87,14 +97,13 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
         cells[first] = c0
     if gates > 1:
         kept = np.empty((steps * batch, hidden), dtype)
-    bias = _zeros(x, rows) if b_ih is None else b_ih.copy()
-    inner = _zeros(x, hidden)
+    split = 2 * hidden if gates == 3 else rows       # of a GRU, the bias of the new state is apart
+    bias = np.zeros(rows, dtype) if b_ih is None else b_ih.copy()
+    inner = np.zeros(rows - split, dtype) if b_hh is None else b_hh[split:]
     if b_hh is not None:
-        split = 2 * hidden if gates == 3 else rows
         bias[:split] += b_hh[:split]
-        inner = b_hh[split:] if gates == 3 else inner
     if steps == 1:
-        product = h0 @ w_hh.T
+        product = _times(h0, w_hh, tb=True)
         if gates == 3:
             a[:, :2 * hidden] += product[:, :2 * hidden]
             np.add(product[:, 2 * hidden:], inner, out=kept)
@@ -102,7 +111,7 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
             a += product
     native.forward(native.product_code(dtype), gates, relu, reverse, a, bias,
                    np.ascontiguousarray(inner), states.reshape(-1, p),
-                   cells.reshape(-1, cells.shape[-1]), kept, np.ascontiguousarray(w_hh),
+                   cells.reshape(-1, cells.shape[-1]), kept, w_hh,
                    _none[dtype] if w_hr is None else np.ascontiguousarray(w_hr), lengths, batch,
                    _threads(batch, steps))
     end = 0 if reverse else steps
@@ -112,7 +121,7 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
 
 @kernel("lstm_sequence", np.ndarray)
 def _(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, lengths=None, *, reverse=False):
-    why = _declines(x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
+    why = _declines(4, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths)
     if why:
         return why
     y, h, a, kept, states, cells, end = _run(4, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths,
@@ -123,7 +132,7 @@ def _(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, lengths=None, *, r
 
 @kernel("gru_sequence", np.ndarray)
 def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, reverse=False):
-    why = _declines(x, h0, w_ih, w_hh, b_ih, b_hh)
+    why = _declines(3, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, lengths)
     if why:
         return why
     y, h, a, kept, states, _, _ = _run(3, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, lengths,
@@ -135,7 +144,7 @@ def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, reverse=False):
 @kernel("rnn_sequence", np.ndarray)
 def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, nonlinearity="tanh",
       reverse=False):
-    why = _declines(x, h0, w_ih, w_hh, b_ih, b_hh)
+    why = _declines(1, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, lengths)
     if why:
         return why
     y, h, _, _, states, _, _ = _run(1, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, lengths, reverse,
@@ -154,6 +163,7 @@ def _back(gates: int, needs: Any, gy: Any, dh: Any, dc: Any, a: Any, kept: Any, 
     rows, dtype = len(w_hh), x.dtype
     none = _none[dtype]
     lengths, pad = _valid(x, lengths)
+    w_ih, w_hh = np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh)
     d = np.empty((steps * batch, rows), dtype)
     dx = np.empty_like(d) if gates == 3 else none
     dh = np.array(dh, order="C")
@@ -165,14 +175,13 @@ def _back(gates: int, needs: Any, gy: Any, dh: Any, dc: Any, a: Any, kept: Any, 
     native.backward(native.product_code(dtype), gates, relu, reverse,
                     none if a is None else _flat(a), none if kept is None else _flat(kept),
                     states, none if cells is None else _flat(cells), _flat(gy), dh, dc, d, dx,
-                    np.ascontiguousarray(w_hh),
-                    none if w_hr is None else np.ascontiguousarray(w_hr), projected, lengths,
+                    w_hh, none if w_hr is None else np.ascontiguousarray(w_hr), projected, lengths,
                     sums[0], sums[1], batch, nt)
     dx = dx if gates == 3 else d
     last = states[batch:] if reverse else states[:-batch]
     need_x, need_ih, need_hh, need_b, need_bh, need_hr = needs
     gb = sums[0].sum(0) if need_bh or (need_b and gates != 3) else None
-    gx = _times(dx, np.ascontiguousarray(w_ih)).reshape(x.shape) if need_x else None
+    gx = _times(dx, w_ih).reshape(x.shape) if need_x else None
     gw_ih = _times(dx, _flat(_clean(x, pad)), ta=True) if need_ih else None
     gw_hh = _times(d, last, ta=True) if need_hh else None
     gb_ih = gb if gates != 3 else sums[1].sum(0) if need_b else None
@@ -185,6 +194,13 @@ def _back(gates: int, needs: Any, gy: Any, dh: Any, dc: Any, a: Any, kept: Any, 
     return gx, dh, dc, gw_ih, gw_hh, gb_ih, gb, gw_hr
 
 
+def _misfits(*pairs: Any) -> str | None:
+    """Why the gradients do not go with what they are gradients of."""
+    if any(g.dtype is not y.dtype or g.shape != y.shape for g, y in pairs):
+        return "gradients of another dtype or shape"
+    return None
+
+
 def _wanted(needs: Any, parameters: int) -> list[bool]:
     """The needs of x, w_ih, w_hh, b_ih, b_hh and w_hr; the states come before `parameters`."""
     wanted = [*needs, *(False,) * 9]
@@ -194,7 +210,8 @@ def _wanted(needs: Any, parameters: int) -> list[bool]:
 @kernel("lstm_sequence_vjp", np.ndarray)
 def _(gy, dh, dc, y, h, c, a, kept, states, cells, x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None,
       w_hr=None, lengths=None, *, needs, reverse=False):
-    why = _declines(x, h0, gy, dh, dc, w_ih, w_hh)
+    why = (_declines(4, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, lengths)
+           or _misfits((gy, y), (dh, h), (dc, c)))
     if why:
         return why
     wanted = _wanted(needs, 3)
@@ -206,7 +223,8 @@ def _(gy, dh, dc, y, h, c, a, kept, states, cells, x, h0, c0, w_ih, w_hh, b_ih=N
 @kernel("gru_sequence_vjp", np.ndarray)
 def _(gy, dh, y, h, a, inner, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *,
       needs, reverse=False):
-    why = _declines(x, h0, gy, dh, w_ih, w_hh)
+    why = (_declines(3, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, lengths)
+           or _misfits((gy, y), (dh, h)))
     if why:
         return why
     gx, dh, _, *weights, _ = _back(3, [*_wanted(needs, 2)[:5], False], gy, dh, None, a, inner,
@@ -217,7 +235,8 @@ def _(gy, dh, y, h, a, inner, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, l
 @kernel("rnn_sequence_vjp", np.ndarray)
 def _(gy, dh, y, h, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, needs,
       nonlinearity="tanh", reverse=False):
-    why = _declines(x, h0, gy, dh, w_ih, w_hh)
+    why = (_declines(1, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, lengths)
+           or _misfits((gy, y), (dh, h)))
     if why:
         return why
     gx, dh, _, *weights, _ = _back(1, [*_wanted(needs, 2)[:5], False], gy, dh, None, None, None,

@@ -29,7 +29,8 @@ def call(name, sizes, dtype, lengths=False, bias=True, projection=None, **attrs)
     inputs = [draw(steps, n, size), draw(n, out)]
     if name == "lstm":
         inputs.append(draw(n, hidden))
-    inputs += [draw(rows, size), draw(rows, out), *([draw(rows), draw(rows)] if bias else [None] * 2)]
+    inputs += [draw(rows, size), draw(rows, out)]
+    inputs += [draw(rows), draw(rows)] if bias else [None, None]
     if name == "lstm":
         inputs.append(draw(out, hidden) if projection else None)
     inputs.append(rng.integers(0, steps + 1, n) if lengths else None)
@@ -137,3 +138,7 @@ def test_declines_say_why(name):
     assert kernel.function(*mixed, **attrs) == "mixed dtypes"
     empty = [inputs[0][:, :0], inputs[1][:0], *inputs[2:]]
     assert kernel.function(*empty, **attrs) == "empty"
+    for i, x in enumerate(inputs):
+        if x is not None:
+            other = [*inputs[:i], np.concatenate([x, x], -1), *inputs[i + 1:]]
+            assert kernel.function(*other, **attrs) == "shapes do not fit"

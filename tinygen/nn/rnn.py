@@ -163,7 +163,8 @@ class RNNBase(Module):
             x = ys[0] if ways == 1 else ops.concat(ys, axis=-1)
             if self.dropout and k < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training, generator=self.generator)
-        stacked = tuple(ops.stack(s) for s in zip(*last, strict=True))
+        stacked = tuple(s[0][None] if len(s) == 1 else ops.stack(s)
+                        for s in zip(*last, strict=True))
         return x, stacked if self.mode == "LSTM" else stacked[0]
 
     def _sequence(self, x: Any, state: list[Any], weights: list[Any], lengths: Any,
