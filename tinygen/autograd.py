@@ -259,7 +259,7 @@ class _Walk:
         if parent.op is _freed:
             raise _was_freed()
         if id(parent) not in self.grads:
-            self._add(parent, [None] * parent.op.differentiable)
+            self._add(parent, [None] * min(parent.op.differentiable, len(parent.data)))
         slots = self.grads[id(parent)]
         slots[i] = g if slots[i] is None else slots[i] + g
 

@@ -107,7 +107,13 @@ def written_reference(index, template, shape):
     return np.repeat(kept[:, None], shape[1], 1)
 
 
+def unstack_sample(draw):
+    shape = draw(shapes(min_dims=1, max_dims=3, empty=False))
+    return Sample((odd_tenths(shape),), axis_attr(draw, shape))
+
+
 CASES = [
+    Case("unstack", unstack_sample, lambda x, axis: tuple(np.moveaxis(x, axis, 0))),
     Case("last_written", written_sample, written_reference, inputs=()),
     binary("copysign", np.copysign, x=far_from_zero, y=far_from_zero),
     predicate("signbit", np.signbit, strange),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import where
 from .index import getitem, put_index, take
@@ -18,6 +19,7 @@ from .shape import (
     broadcast_arrays,
     broadcast_to,
     concat,
+    concat_p,
     expand_dims,
     flip,
     moveaxis,
@@ -97,10 +99,23 @@ def column_stack(xs: Sequence[Any]) -> Tensor:
     return concat([x if x.ndim > 1 else reshape(x, (-1, 1)) for x in xs], 1)
 
 
+MANY = 64     # more slices than this are cut one by one: few of them may be needed
+
+
+@primitive(name="unstack", outputs=MANY + 1)
+def unstack_p(xp, x, *, axis):
+    """All slices along an axis in one node: their gradients come back in one pass, side by side."""
+    return tuple(xp.moveaxis(x, axis, 0))
+unstack_p.vjp(lambda gs, ys, x, axis: concat_p(
+    *(g[(slice(None),) * axis + (None,)] for g in gs), axis=axis))
+
+
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along `axis`, one tensor each (PyTorch's `unbind`)."""
     x = as_tensor(x)
     axis = normalize_axis(axis, x.ndim, "unstack")
+    if x.requires_grad and 1 < x.shape[axis] <= MANY:
+        return unstack_p(x, axis=axis)
     return tuple(x[(*(slice(None),) * axis, i)] for i in range(x.shape[axis]))
 
 
