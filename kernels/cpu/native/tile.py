@@ -142,6 +142,17 @@ class _Tile:
         b.position_at_end(after)
         return phis
 
+    def prefetch(self, c: Any, ldc: Any) -> None:
+        """Ask for the rows of C now: they are written some thousand cycles later."""
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _i32, _i32, _i32])
+        fn = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
+        write, soon, data = (ir.Constant(_i32, v) for v in (1, 3, 1))
+        for _ in range(self.m):
+            for j in range(self.columns):
+                place = self.at(c, VECTOR_BYTES * j, ir.IntType(8))
+                self.b.call(fn, [place, write, soon, data])
+            c = self.b.add(c, ldc)
+
     def masks(self, n: Any) -> list[Any]:
         """Which lanes of each vector are among the first n columns."""
         index = ir.VectorType(_i32, self.lanes)
@@ -218,6 +229,7 @@ def rows_tile(typingctx, dtype, m, table, kc, b, ldb, c, ldc, n, add):
 
         def emit(rows):
             tile = _Tile(builder, kind, rows, COLUMNS)
+            tile.prefetch(c, ldc)
             a = [tile.load(table, 8 * i, _i64) for i in range(rows)]
             zero = ir.Constant(tile.vector, None)
             state = [zero] * (rows * COLUMNS) + [b0, ir.Constant(_i64, 0)]
@@ -254,6 +266,7 @@ def columns_tile(typingctx, dtype, m, a, lda, kc, b, ldb, c, ldc, n, add):
 
         def emit(rows):
             tile = _Tile(builder, kind, rows, COLUMNS)
+            tile.prefetch(c, ldc)
             zero = ir.Constant(tile.vector, None)
             state = [zero] * (rows * COLUMNS) + [a0, b0]
 
