@@ -215,7 +215,7 @@ class Primitive:
 
     def _resolve(self, kind: type) -> Callable[..., Any]:
         xp = backend.module_of_type(kind)
-        plain = partial(self.fn, xp)
+        plain: Callable[..., Any] = partial(self.fn, xp)
         if self.direct is not None:
             plain = self.direct if callable(self.direct) else getattr(xp, self.direct)
         _load_kernels(kind)

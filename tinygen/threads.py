@@ -11,10 +11,12 @@ Nothing here imports Numba: `prepare` sets the stage just before `kernels/cpu/na
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 __all__ = ["count", "get_num_threads", "layer", "prepare", "set_num_threads"]
 
@@ -104,14 +106,14 @@ def prepare() -> str:
 
 
 def _numba_limit() -> int:
-    from numba import config
+    config: Any = importlib.import_module("numba.core.config")
     return int(config.NUMBA_NUM_THREADS)
 
 
 def _choose(name: str) -> None:
     os.environ["NUMBA_THREADING_LAYER"] = name
     if "numba" in sys.modules:
-        from numba import config
+        config: Any = importlib.import_module("numba.core.config")
         config.THREADING_LAYER = name
 
 

@@ -166,7 +166,8 @@ def warmup(dtypes: tuple[str, ...] = ("float32",), processes: int = 1,
 
 def _in_processes(todo: list[tuple[str, str]], processes: int,
                   progress: Callable[[str], None]) -> None:
-    waiting, running = list(todo), {}
+    waiting = list(todo)
+    running: dict[str, subprocess.Popen[str]] = {}
     while waiting or running:
         while waiting and len(running) < processes:
             family, dtype = waiting.pop(0)

@@ -3,7 +3,7 @@
 Small products, vectors, and matrices whose rows do not lie one behind the other are left to NumPy's
 BLAS, which needs a microsecond less to start. Measured on one core, GFLOP/s here and with OpenBLAS
 0.3.31: 128^3 149 and 124, 512^3 161 and 152, 768x128x512 164 and 148, 64x256x784 transposed 135 and
-99, 96^3 138 and 146. On two cores OpenBLAS loses more below 512^3, where it starts threads too early.
+99, 96^3 138 and 146. On two cores OpenBLAS loses more below 512^3: it starts threads too early.
 """
 
 from __future__ import annotations

@@ -57,12 +57,15 @@ def kernels():
     dispatch.forget_implementations()
 
 
+dispatch._load_kernels(np.ndarray)
+REGISTERED = sorted(name for name, kind in KERNELS if kind is np.ndarray
+                    and name not in EXEMPT)      # those have tests of their own
+
+
+@pytest.mark.parametrize("name", REGISTERED)
 @given(data=st.data())
-def test_registered_kernels_agree_with_numpy(data):
-    dispatch._load_kernels(np.ndarray)
-    for name, kind in sorted(KERNELS, key=str):
-        if kind is np.ndarray and name not in EXEMPT:      # those have tests of their own
-            check_kernel(name, kind, data)
+def test_registered_kernels_agree_with_numpy(name, data):
+    check_kernel(name, np.ndarray, data)
 
 
 def test_a_kernel_runs_in_place_of_the_function_and_may_decline(kernels):

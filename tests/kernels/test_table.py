@@ -99,7 +99,7 @@ def test_a_compiler_that_does_not_work_leaves_numpy_in_charge(table):
     assert "no LLVM" in dispatch.kernel_status()
 
 
-# -- the cache on disk -------------------------------------------------------------------------------
+# -- the cache on disk -----------------------------------------------------------------------------
 
 
 def test_a_cache_that_cannot_be_written_costs_one_warning(tmp_path):
@@ -131,7 +131,7 @@ def test_an_entry_is_stale_when_what_its_file_imports_has_changed(tmp_path):
     assert fingerprint(tmp_path / "a.py") != before
 
 
-# -- threads -----------------------------------------------------------------------------------------
+# -- threads ---------------------------------------------------------------------------------------
 
 
 def test_two_python_threads_call_kernels_at_once():

@@ -92,7 +92,8 @@ def test_the_stream_of_a_key_is_uniform():
         for shift in (0, 8, 24):                   # low and high bits alike
             counts = np.bincount((u >> np.uint32(shift)) & np.uint32(255), minlength=256)
             assert stats.chisquare(counts).pvalue > 1e-4
-    np.testing.assert_array_equal(bits(np, np.uint64(7), 10, 23), bits(np, np.uint64(7), 0, 23)[10:])
+    key = np.uint64(7)
+    np.testing.assert_array_equal(bits(np, key, 10, 23), bits(np, key, 0, 23)[10:])
 
 
 def test_dropout_continues_from_a_saved_state_and_inside_programs():

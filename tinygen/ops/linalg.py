@@ -81,8 +81,10 @@ def linear(xp, x, weight, bias=None):
     """x @ weight.T + bias, with weight (out, in): the layer's product in one node."""
     if weight.ndim != 2:
         raise ValueError("weight must have two axes (out, in)")
-    # One product of all rows: for x (16, 1, 128) NumPy's matmul would make sixteen, each of one row.
-    y = x.reshape(-1, x.shape[-1]).dot(weight.T) if x.ndim > 2 and x.size else xp.matmul(x, weight.T)
+    if x.ndim > 2 and x.size:      # one product: for x (16, 1, 128) matmul would make sixteen
+        y = x.reshape(-1, x.shape[-1]).dot(weight.T)
+    else:
+        y = xp.matmul(x, weight.T)
     if bias is not None:
         y += bias
     return y.reshape(*x.shape[:-1], len(weight))
