@@ -113,6 +113,27 @@ def _run(which: int, dtype: Any, p: list[Any], work: int) -> None:
         raise MemoryError("no memory for the scratch of attention")
 
 
+def _packed(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
+    """Room for three gradients, side by side as q, k and v are slices of one projection; or None.
+
+    So the gradient of the projection is there when they are.
+    """
+    if q.ndim != 4 or not q.shape == k.shape == v.shape or not q.strides == k.strides == v.strides:
+        return None
+    n, h, length, d = q.shape
+    e = h * d * q.itemsize
+    first = q.ctypes.data
+    if k.ctypes.data - first != e or v.ctypes.data - first != 2 * e or q.strides[1] * h != e:
+        return None
+    if (q.strides[2], q.strides[0]) == (3 * e, 3 * e * length):
+        x = np.empty((n, length, 3, h, d), q.dtype)
+        return [x[:, :, i].transpose(0, 2, 1, 3) for i in range(3)]
+    if (q.strides[0], q.strides[2]) == (3 * e, 3 * e * n):
+        x = np.empty((length, n, 3, h, d), q.dtype)
+        return [x[:, :, i].transpose(1, 2, 0, 3) for i in range(3)]
+    return None
+
+
 @kernel("attention", np.ndarray)
 def _(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, causal: bool, offset: int,
       scale: float) -> Any:
@@ -155,19 +176,20 @@ def _(g: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: 
     p += _where(lse[..., None], lead[0])
     p += _where(g, lead[0])
     gq = gk = gv = None
+    packed = _packed(q, k, v) if pieces == 1 and all(needs[:3]) else None
     if needs[0] and pieces > 1:
         parts = np.empty((pieces, *full, length, q.shape[-1]), q.dtype)
         p[15] = parts.strides[0]
         p += _where(parts[0], lead[0])
     elif needs[0]:
-        gq = _like((*full, length, q.shape[-1]), q)
+        gq = packed[0] if packed else _like((*full, length, q.shape[-1]), q)
         p += _where(gq, lead[0])
     else:
         p += _NOWHERE
     if needs[1]:
-        gk = _like((*own, keys, k.shape[-1]), k)
+        gk = packed[1] if packed else _like((*own, keys, k.shape[-1]), k)
     if needs[2]:
-        gv = _like((*own, keys, v.shape[-1]), v)
+        gv = packed[2] if packed else _like((*own, keys, v.shape[-1]), v)
     for x in (gk, gv):
         p += _NOWHERE if x is None else _where(x, lead[0])
     _run(_BACKWARD, q.dtype, p, lse.size * k.shape[-2] * (q.shape[-1] + v.shape[-1]))

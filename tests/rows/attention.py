@@ -56,7 +56,21 @@ def attention(q, k, v, mask=None, keep=None, *, causal, offset, scale):
     return y, lse
 
 
+def heads_sample(draw):
+    """A packed projection, and its number of heads."""
+    heads, batch = draw(st.integers(1, 3)), draw(st.integers(0, 1))
+    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 3)), 3 * heads * draw(st.integers(1, 3)))
+    return Sample((between(shape),), {"heads": heads, "batch": batch})
+
+
+def split_heads(x, *, heads, batch):
+    """Thirds of the last axis, cut in heads."""
+    parts = (np.stack(np.split(part, heads, axis=-1)) for part in np.split(x, 3, axis=-1))
+    return tuple(np.moveaxis(part, (1, 2)[batch], 0) for part in parts)
+
+
 CASES = [
+    Case("split_heads", heads_sample, split_heads),
     Case("attention", sample_with("numbers"), attention, inputs=(0, 1, 2, 3)),
     Case("attention", sample_with("flags"), attention, inputs=(0, 1, 2), note="flags"),
 ]

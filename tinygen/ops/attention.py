@@ -22,6 +22,7 @@ from .elementwise import equal, logical_and, where
 from .linalg import matmul
 from .norm import softmax_p
 from .reduce import max_p
+from .shape import permute_dims, reshape
 
 __all__ = ["attention"]
 
@@ -182,6 +183,61 @@ def _tiles(xp: Any, lead: tuple[int, ...], length: int, keys: int, causal: bool,
             stop = min(first + step, length)
             seen = min(keys, max(0, stop + offset)) if causal else keys
             yield (*i, *rest, slice(first, stop)), (*i, *rest, slice(0, seen)), first
+
+
+# -- heads of a packed projection ------------------------------------------------------------------
+
+
+def _split_definition(x, *, heads, batch):
+    e = x.shape[-1] // 3
+    axes = (0, 2, 1, 3) if batch == 0 else (1, 2, 0, 3)
+    return tuple(permute_dims(reshape(x[..., i * e:(i + 1) * e],
+                                      (*x.shape[:2], heads, e // heads)), axes) for i in range(3))
+
+
+@primitive(name="split_heads", composite=_split_definition, outputs=3)
+def split_heads_p(xp, x, *, heads, batch):
+    """Queries, keys and values (N, H, L, E / H) of a packed projection (N, L, 3 E), as views.
+
+    With `batch` 1 the projection is (L, N, 3 E).
+    """
+    parts = x.reshape(*x.shape[:2], 3, heads, x.shape[-1] // (3 * heads))
+    order = (0, 2, 1, 3) if batch == 0 else (1, 2, 0, 3)
+    return tuple(parts[:, :, i].transpose(order) for i in range(3))
+
+
+@split_heads_p.vjp_joint
+def _(needs, gs, ys, x, *, heads, batch):
+    shape = (*x.shape[:2], 3, heads, x.shape[-1] // (3 * heads))
+    order = (0, 2, 1, 3) if batch == 0 else (2, 0, 1, 3)
+    packed = _side_by_side(gs, shape, order)
+    if packed is None:
+        packed = backend.array_module(x).empty(shape, x.dtype)
+        for i, g in enumerate(gs):
+            packed[:, :, i] = g.transpose(order)
+    return (packed.reshape(x.shape),)
+
+
+def _side_by_side(gs: Any, shape: tuple[int, ...], order: tuple[int, ...]) -> Any:
+    """The array of `shape` whose slices the gradients are, if a kernel laid them out so."""
+    base = getattr(gs[0], "base", None)
+    if type(base) is not np.ndarray or base.shape != shape or not base.flags.c_contiguous:
+        return None
+    for i, g in enumerate(gs):
+        part, g = base[:, :, i], g.transpose(order)
+        if (g.base is not base or g.shape != part.shape or g.strides != part.strides
+                or g.ctypes.data != part.ctypes.data or g.dtype != base.dtype):
+            return None
+    return base
+
+
+def split_heads(x: Any, heads: int, batch: int) -> tuple[Tensor, ...]:
+    """Queries, keys and values (N, H, L, E / H) of a packed projection.
+
+    Args:
+        x: (N, L, 3 E) with `batch` 0, (L, N, 3 E) with 1.
+    """
+    return split_heads_p(x, heads=heads, batch=batch)
 
 
 @attention_p.explains

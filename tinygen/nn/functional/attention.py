@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import ops, random
 from ...backend import Generator
-from ...ops.attention import misfit
+from ...ops.attention import misfit, split_heads
 from ...tensor import Tensor
 from .dropout import dropout
 
@@ -137,12 +137,17 @@ def multi_head_attention_forward(
     weights = ((q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight
                else in_proj_weight)
     known = cache is not None and cache.static and cache.length > 0
-    q, k, v = _projected(query, key, value, weights, in_proj_bias, known)
-    k, v = _with_bias(k, v, bias_k, bias_v, static_k, static_v, batch)
-    q = _heads(q, num_heads, batch)                                        # (N, H, L, E / H)
-    k, v = (x if x is None else _heads(x, num_heads, batch) for x in (k, v))
-    k = k if static_k is None else _static(static_k, "static_k", q)
-    v = v if static_v is None else _static(static_v, "static_v", q)
+    alone = bias_k is None and bias_v is None and static_k is None and static_v is None
+    if alone and query is key and key is value and not known and not use_separate_proj_weight:
+        packed = _linear(query, weights, in_proj_bias)                     # (..., 3 E)
+        q, k, v = split_heads(packed, num_heads, batch)                    # (N, H, L, E / H)
+    else:
+        q, k, v = _projected(query, key, value, weights, in_proj_bias, known)
+        k, v = _with_bias(k, v, bias_k, bias_v, static_k, static_v, batch)
+        q = _heads(q, num_heads, batch)                                    # (N, H, L, E / H)
+        k, v = (x if x is None else _heads(x, num_heads, batch) for x in (k, v))
+        k = k if static_k is None else _static(static_k, "static_k", q)
+        v = v if static_v is None else _static(static_v, "static_v", q)
     past = 0
     if cache is not None:
         past = 0 if cache.static else cache.length
