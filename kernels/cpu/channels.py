@@ -76,9 +76,8 @@ def _like(x: Any, form: _Form) -> Any:
     return np.empty(x.shape, x.dtype) if form.order is None else np.empty_like(x)
 
 
-def _params(dtype: Any, channels: int, weight: Any, bias: Any) -> tuple[Any, Any]:
-    return (np.ones(channels, dtype) if weight is None else plain(weight),
-            np.zeros(channels, dtype) if bias is None else plain(bias))
+def _param(v: Any, channels: int, missing: float, dtype: Any) -> Any:
+    return np.full(channels, missing, dtype) if v is None else plain(v)
 
 
 def _refuse(x: Any, *others: Any) -> str | None:
@@ -101,9 +100,9 @@ def _norm(x: Any, weight: Any, bias: Any, groups: int, alone: bool, eps: float) 
     y = _like(x, form)
     kept = (x.shape[0] if alone else 1, groups)
     mean, var = np.empty(kept, x.dtype), np.empty(kept, x.dtype)
-    native.channel_norm(form.take(x), *_params(x.dtype, c, weight, bias), form.repeat, form.fold,
-                        eps, form.length, form.m, form.rows, mean, var, form.view(y),
-                        threads_for(x.size, GRAIN))
+    native.channel_norm(form.take(x), _param(weight, c, 1, x.dtype), _param(bias, c, 0, x.dtype),
+                        form.repeat, form.fold, eps, form.length, form.m, form.rows, mean, var,
+                        form.view(y), threads_for(x.size, GRAIN))
     return y, mean, var
 
 
@@ -115,7 +114,7 @@ def _norm_vjp(needs: Any, g: Any, mean: Any, var: Any, x: Any, weight: Any, grou
     form, c = _Form(x, alone), x.shape[1]
     gx, params = _like(x, form), np.empty((2, c), x.dtype)
     kept = (x.shape[0] if alone else 1, groups)
-    native.channel_norm_vjp(form.take(g), form.take(x), _params(x.dtype, c, weight, x)[0],
+    native.channel_norm_vjp(form.take(g), form.take(x), _param(weight, c, 1, x.dtype),
                             form.repeat, form.fold, eps, form.length, form.m, form.rows,
                             plain(mean).reshape(kept), plain(var).reshape(kept), form.view(gx),
                             params, needs[0], threads_for(x.size, GRAIN))

@@ -221,6 +221,8 @@ def _rows(x, target, weight, ignore_index, op):
     if bad.any() and (bad := bad & (values != ignore_index)).any():
         raise ValueError(f"[{op}] the target holds class {values[bad].ravel()[0]}, but there are "
                          f"{classes} classes (0 to {classes - 1})")
+    if x.ndim == 2:
+        return x, target, shape
     if x.ndim > 2:
         x = moveaxis(x, 1, -1)
     return x.reshape((-1, classes)), target.reshape((-1,)), shape

@@ -17,13 +17,12 @@ import math
 import numpy as np
 
 from .base import jit, parallel, prange
-from .rows import column_sums, row_squares, row_sum
+from .columns import TILE, column_gradient, column_means, column_scale, column_sums
+from .rows import add_rows, row_squares, row_sum
 
 __all__ = ["channel_norm", "channel_norm_vjp", "scale_channels", "scale_channels_vjp"]
 
-TILE = 1024     # columns of a part: with its rows it stays in the second cache
-
-MEANS, NORMALISE, SUMS, GRADIENT = 0, 1, 2, 3
+MEANS, SCALE, SUMS, GRADIENT = 0, 1, 2, 3
 
 
 # -- planes -------------------------------------------------------------------------------------
@@ -41,13 +40,13 @@ def _plane_means(x, mean, square, lo, hi):
 
 
 @jit
-def _plane_normalise(x, mean, scale, shift, y, lo, hi):
+def _plane_scale(x, scale, shift, mean, y, lo, hi):
     """(x - mean) * scale + shift of planes lo to hi."""
     c = x.shape[1]
     for k in range(lo, hi):
         n, j = k // c, k % c
         s = n if mean.shape[0] > 1 else 0
-        row, out, m, a, b = x[n, j], y[n, j], mean[s, j], scale[s, j], shift[s, j]
+        row, out, a, b, m = x[n, j], y[n, j], scale[s, j], shift[s, j], mean[s, j]
         for i in range(row.size):
             out[i] = (row[i] - m) * a + b
 
@@ -73,94 +72,15 @@ def _plane_sums(g, x, mean, total, inner, lo, hi):
 
 
 @jit
-def _plane_gradient(g, x, mean, scale, slope, shift, gx, lo, hi):
-    """g * scale + (x - mean) * slope + shift of planes lo to hi."""
+def _plane_gradient(g, x, scale, slope, shift, gx, lo, hi):
+    """g * scale + x * slope + shift of planes lo to hi."""
     c = x.shape[1]
     for k in range(lo, hi):
         n, j = k // c, k % c
-        s = n if mean.shape[0] > 1 else 0
-        row, grow, out = x[n, j], g[n, j], gx[n, j]
-        m, a, b, d = mean[s, j], scale[s, j], slope[s, j], shift[s, j]
+        s = n if scale.shape[0] > 1 else 0
+        row, grow, out, a, b, d = x[n, j], g[n, j], gx[n, j], scale[s, j], slope[s, j], shift[s, j]
         for i in range(row.size):
-            out[i] = grow[i] * a + (row[i] - m) * b + d
-
-
-# -- columns ------------------------------------------------------------------------------------
-
-
-@jit
-def _place(k, x, rows):
-    """Part k of columns: sample, block, its rows and its columns."""
-    tiles = (x.shape[2] + TILE - 1) // TILE
-    blocks = (x.shape[1] + rows - 1) // rows
-    start, b = k % tiles * TILE, k // tiles % blocks
-    return (k // (tiles * blocks), b, b * rows, min((b + 1) * rows, x.shape[1]), start,
-            min(start + TILE, x.shape[2]))
-
-
-@jit
-def _column_means(x, mean, square, rows, lo, hi):
-    """Of parts lo to hi: the mean of each column, and the sum of squares around it."""
-    blocks = (x.shape[1] + rows - 1) // rows
-    for k in range(lo, hi):
-        s, b, top, end, left, right = _place(k, x, rows)
-        m, q = mean[s * blocks + b][left:right], square[s * blocks + b][left:right]
-        m[:] = 0
-        q[:] = 0
-        for i in range(top, end):
-            row = x[s, i][left:right]
-            for j in range(m.size):
-                m[j] += row[j]
-        share = x.dtype.type(1.0 / (end - top))
-        for j in range(m.size):
-            m[j] *= share
-        for i in range(top, end):
-            row = x[s, i][left:right]
-            for j in range(m.size):
-                d = row[j] - m[j]
-                q[j] += d * d
-
-
-@jit
-def _column_normalise(x, mean, scale, shift, y, rows, lo, hi):
-    """(x - mean) * scale + shift of parts lo to hi."""
-    for k in range(lo, hi):
-        s, _, top, end, left, right = _place(k, x, rows)
-        m, a, d = mean[s][left:right], scale[s][left:right], shift[s][left:right]
-        for i in range(top, end):
-            row, out = x[s, i][left:right], y[s, i][left:right]
-            for j in range(m.size):
-                out[j] = (row[j] - m[j]) * a[j] + d[j]
-
-
-@jit
-def _column_sums(g, x, mean, total, inner, rows, lo, hi):
-    """Of parts lo to hi: the sums of g and of g * (x - mean) of each column."""
-    blocks = (x.shape[1] + rows - 1) // rows
-    for k in range(lo, hi):
-        s, b, top, end, left, right = _place(k, x, rows)
-        p, q = total[s * blocks + b][left:right], inner[s * blocks + b][left:right]
-        m = mean[s][left:right]
-        p[:] = 0
-        q[:] = 0
-        for i in range(top, end):
-            row, grow = x[s, i][left:right], g[s, i][left:right]
-            for j in range(m.size):
-                p[j] += grow[j]
-                q[j] += grow[j] * (row[j] - m[j])
-
-
-@jit
-def _column_gradient(g, x, mean, scale, slope, shift, gx, rows, lo, hi):
-    """g * scale + (x - mean) * slope + shift of parts lo to hi."""
-    for k in range(lo, hi):
-        s, _, top, end, left, right = _place(k, x, rows)
-        m, a = mean[s][left:right], scale[s][left:right]
-        f, d = slope[s][left:right], shift[s][left:right]
-        for i in range(top, end):
-            row, grow, out = x[s, i][left:right], g[s, i][left:right], gx[s, i][left:right]
-            for j in range(m.size):
-                out[j] = grow[j] * a[j] + (row[j] - m[j]) * f[j] + d[j]
+            out[i] = grow[i] * a + (row[i] * b + d)
 
 
 # -- parts on threads ---------------------------------------------------------------------------
@@ -175,35 +95,36 @@ def _parts(x, rows):
 
 
 @jit
-def _work(stage, g, x, mean, a, b, c, out, rows, lo, hi):
+def _work(stage, g, x, a, b, c, out, rows, lo, hi):
+    """Parts lo to hi of a stage; a, b and c are what it reads or finds for each column or plane."""
     if rows == 0:
         if stage == MEANS:
             _plane_means(x, a, b, lo, hi)
-        elif stage == NORMALISE:
-            _plane_normalise(x, mean, a, b, out, lo, hi)
+        elif stage == SCALE:
+            _plane_scale(x, a, b, c, out, lo, hi)
         elif stage == SUMS:
-            _plane_sums(g, x, mean, a, b, lo, hi)
+            _plane_sums(g, x, c, a, b, lo, hi)
         else:
-            _plane_gradient(g, x, mean, a, b, c, out, lo, hi)
+            _plane_gradient(g, x, a, b, c, out, lo, hi)
     elif stage == MEANS:
-        _column_means(x, a, b, rows, lo, hi)
-    elif stage == NORMALISE:
-        _column_normalise(x, mean, a, b, out, rows, lo, hi)
+        column_means(x, a, b, rows, lo, hi)
+    elif stage == SCALE:
+        column_scale(x, a, b, c, out, rows, lo, hi)
     elif stage == SUMS:
-        _column_sums(g, x, mean, a, b, rows, lo, hi)
+        column_sums(g, x, c, a, b, rows, lo, hi)
     else:
-        _column_gradient(g, x, mean, a, b, c, out, rows, lo, hi)
+        column_gradient(g, x, a, b, c, out, rows, lo, hi)
 
 
 @parallel
-def _run(stage, g, x, mean, a, b, c, out, rows, nt):
+def _run(stage, g, x, a, b, c, out, rows, nt):
     """A stage over all parts, a range of them per thread."""
     n = _parts(x, rows)
     if nt == 1:
-        _work(stage, g, x, mean, a, b, c, out, rows, 0, n)
+        _work(stage, g, x, a, b, c, out, rows, 0, n)
     else:
         for t in prange(nt):
-            _work(stage, g, x, mean, a, b, c, out, rows, n * t // nt, n * (t + 1) // nt)
+            _work(stage, g, x, a, b, c, out, rows, n * t // nt, n * (t + 1) // nt)
 
 
 # -- statistics of groups -----------------------------------------------------------------------
@@ -275,8 +196,7 @@ def channel_norm(x, weight, bias, repeat, fold, eps, length, m, rows, group_mean
     blocks, inner = (m + length - 1) // length, columns // fold
     part_mean = np.empty((samples * blocks, columns), x.dtype)
     part_square = np.empty((samples * blocks, columns), x.dtype)
-    none = part_mean
-    _run(MEANS, x, x, none, part_mean, part_square, none, y, rows, nt)
+    _run(MEANS, x, x, part_mean, part_square, part_mean, y, rows, nt)
     _combine(part_mean, part_square, length, m, fold, group_mean, group_var)
     mean = np.empty((samples, columns), x.dtype)
     scale, shift = np.empty((samples, columns), x.dtype), np.empty((samples, columns), x.dtype)
@@ -290,7 +210,7 @@ def channel_norm(x, weight, bias, repeat, fold, eps, length, m, rows, group_mean
                 shift[s, i] = bias[i // repeat]
     for numbers in (mean, scale, shift):
         _unfold(numbers, inner)
-    _run(NORMALISE, x, x, mean, scale, shift, none, y, rows, nt)
+    _run(SCALE, x, x, scale, shift, mean, y, rows, nt)
 
 
 @jit
@@ -312,7 +232,7 @@ def channel_norm_vjp(g, x, weight, repeat, fold, eps, length, m, rows, group_mea
     _unfold(mean, inner)
     part_total = np.empty((samples * blocks, columns), x.dtype)
     part_inner = np.empty((samples * blocks, columns), x.dtype)
-    _run(SUMS, g, x, mean, part_total, part_inner, mean, gx, rows, nt)
+    _run(SUMS, g, x, part_total, part_inner, mean, gx, rows, nt)
     scale, slope = np.empty((samples, columns), x.dtype), np.empty((samples, columns), x.dtype)
     shift, params = np.empty((samples, columns), x.dtype), np.zeros(g_params.shape)
     total, product = np.empty(columns), np.empty(columns)
@@ -338,21 +258,22 @@ def channel_norm_vjp(g, x, weight, repeat, fold, eps, length, m, rows, group_mea
             share = r / (float(m) * width * fold)
             for i in range(j * width, (j + 1) * width):
                 scale[s, i] = r * weight[i // repeat]
-                slope[s, i] = -second * r * r * share
-                shift[s, i] = -first * share
+                b = x.dtype.type(-second * r * r * share)
+                slope[s, i] = b
+                shift[s, i] = -first * share - np.float64(b) * group_mean[s, j]
     for numbers in (scale, slope, shift):
         _unfold(numbers, inner)
     for j in range(g_params.shape[1]):
         g_params[0, j] = params[0, j]
         g_params[1, j] = params[1, j]
     if wanted:
-        _run(GRADIENT, g, x, mean, scale, slope, shift, gx, rows, nt)
+        _run(GRADIENT, g, x, scale, slope, shift, gx, rows, nt)
 
 
 @jit
 def scale_channels(x, scale, shift, y, rows, nt):
     """x * scale + shift, with one of each per column or plane, on all threads."""
-    _run(NORMALISE, x, x, np.zeros_like(scale), scale, shift, scale, y, rows, nt)
+    _run(SCALE, x, x, scale, shift, np.zeros_like(scale), y, rows, nt)
 
 
 @jit
@@ -362,8 +283,8 @@ def scale_channels_vjp(g, x, scale, gx, g_params, wanted, rows, nt):
     if g_params.size:
         n = x.shape[0] if rows == 0 else (x.shape[1] + rows - 1) // rows
         total, inner = np.empty((n, scale.size), x.dtype), np.empty((n, scale.size), x.dtype)
-        _run(SUMS, g, x, zero, total, inner, zero, gx, rows, nt)
-        column_sums(inner, g_params[0])
-        column_sums(total, g_params[1])
+        _run(SUMS, g, x, total, inner, zero, gx, rows, nt)
+        add_rows(inner, g_params[0])
+        add_rows(total, g_params[1])
     if wanted:
-        _run(NORMALISE, g, g, zero, scale, zero, zero, gx, rows, nt)
+        _run(SCALE, g, g, scale, zero, zero, gx, rows, nt)

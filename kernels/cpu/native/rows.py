@@ -149,7 +149,7 @@ def _norm_vjp_rows(g, x, weight, affine, centred, mean, rstd, gx, sums, size, lo
 
 
 @jit
-def column_sums(parts, out):
+def add_rows(parts, out):
     """The sum over the blocks (blocks, n) of each column, in float64 and in order."""
     total = np.zeros(out.size)
     for b in range(parts.shape[0]):
@@ -174,5 +174,5 @@ def norm_vjp(g, x, weight, affine, centred, mean, rstd, gx, g_params, sums, size
             _norm_vjp_rows(g, x, weight, affine, centred, mean, rstd, gx, sums, size,
                            n * t // nt, n * (t + 1) // nt)
     if affine:
-        column_sums(sums[0], g_params[0])
-        column_sums(sums[1], g_params[1])
+        add_rows(sums[0], g_params[0])
+        add_rows(sums[1], g_params[1])

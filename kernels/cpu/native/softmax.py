@@ -77,7 +77,7 @@ def _exp_into(row, top, out):
     return total
 
 
-@jit
+@inline(fastmath=FAST)
 def _row(row, log, out):
     """(Log-)softmax of a row: its maximum, its sum of exponentials, the result."""
     top = row_max(row)
@@ -158,7 +158,7 @@ def _row_dot(a, b):
     return total
 
 
-@jit
+@inline(fastmath=FAST)
 def _row_grad(g, y, log, out):
     """y (g - sum(g y)) of a row; g - exp(y) sum(g) for the logarithm."""
     if log:
