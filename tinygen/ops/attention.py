@@ -256,7 +256,9 @@ def misfit(q: Any, k: Any, v: Any, mask: Any = None) -> str | None:
     if sk[-2] != sv[-2]:
         return f"k {sk} and v {sv} must have the same length (last axis but one)"
     try:
-        lead = np.broadcast_shapes(sq[:-2], sk[:-2], sv[:-2])
+        lead = sq[:-2]
+        if not lead == sk[:-2] == sv[:-2]:
+            lead = np.broadcast_shapes(lead, sk[:-2], sv[:-2])
     except ValueError:
         return (f"the leading axes of q {sq}, k {sk} and v {sv} do not broadcast; grouped heads "
                 "need enable_gqa=True")

@@ -91,32 +91,40 @@ def _scale(kind, place, n, factor):
 
 
 @inline
-def _tiles(rows):
-    """In how many tiles `rows` rows are cut."""
-    return (rows + ROWS - 1) // ROWS
+def _even(rows):
+    """`rows` rows in as few tiles as possible: rows of each, and how many have one more."""
+    rows = np.uint64(rows)
+    count = (rows + np.uint64(ROWS - 1)) // np.uint64(ROWS)
+    low = rows // max(count, np.uint64(1))
+    return np.int64(low), np.int64(rows - low * count)
 
 
 @jit
 def _rows_product(kind, table, rows, deep, b, ldb, c, ldc, n, add):
     """C (+)= A B for `rows` rows of A at the addresses in `table`, and n columns."""
-    count = _tiles(rows)
+    low, more = _even(rows)
     width = WIDTH // size_of(kind)
     for j in range(0, n, width):
-        for t in range(count):
-            i = rows * t // count
-            rows_tile(kind, rows * (t + 1) // count - i, table + 8 * i, deep,
-                      b + j * size_of(kind), ldb, c + i * ldc + j * size_of(kind), ldc,
-                      min(width, n - j), add)
+        left, i = more, 0
+        while i < rows:
+            m = low + (left > 0)
+            rows_tile(kind, m, table + 8 * i, deep, b + j * size_of(kind), ldb,
+                      c + i * ldc + j * size_of(kind), ldc, min(width, n - j), add)
+            i += m
+            left -= 1
 
 
 @jit
 def _columns_product(kind, a, lda, rows, deep, b, c, add):
     """The panel C (+)= A^T B for A with `rows` columns and a panel B with `deep` rows."""
-    count = _tiles(rows)
-    for t in range(count):
-        i = rows * t // count
-        columns_tile(kind, rows * (t + 1) // count - i, a + i * size_of(kind), lda, deep, b,
-                     np.int64(WIDTH), c + i * WIDTH, np.int64(WIDTH), WIDTH // size_of(kind), add)
+    low, left = _even(rows)
+    i = 0
+    while i < rows:
+        m = low + (left > 0)
+        columns_tile(kind, m, a + i * size_of(kind), lda, deep, b, np.int64(WIDTH), c + i * WIDTH,
+                     np.int64(WIDTH), WIDTH // size_of(kind), add)
+        i += m
+        left -= 1
 
 
 @jit
@@ -535,7 +543,8 @@ def _backward(kind, place):
                 kc, k_step, vc, v_step = _block(kind, p, k, v, first, count, kb, vb)
                 _list_rows(k_rows, kc, k_step, count)
                 _list_rows(v_rows, vc, v_step, count)
-                _fill(kind, dk, BLOCK * (ep + evp), kind(0))
+                add = np.int64(p[CAUSAL] != 0)        # there the first panel leaves rows out
+                _fill(kind, dk, BLOCK * (ep + evp) * add, kind(0))
                 for i in range(max(0, first - p[OFFSET]) // width if p[CAUSAL] else 0, panels):
                     query = i * width
                     queries = min(width, length - query)
@@ -554,7 +563,7 @@ def _backward(kind, place):
                         weights = address(w_rows)
                     if p[NEED_V]:
                         call(p[CODES], (weights, n, queries, g + query * g_step, g_step, dv,
-                                        evp * size, ev, 1))
+                                        evp * size, ev, add))
                     if p[NEED_Q] or p[NEED_K]:
                         call(p[CODES], (address(v_rows), n, ev, gt + i * ev * wide, WIDTH, ds,
                                         WIDTH, width, 0))
@@ -563,9 +572,12 @@ def _backward(kind, place):
                         panel_gradient(kind, s, ds, n, inner + i * wide)
                     if p[NEED_K]:
                         call(p[CODES], (address(ds_rows), n, queries, q + query * q_step, q_step,
-                                        dk, ep * size, e, 1))
+                                        dk, ep * size, e, add))
                     if p[NEED_Q]:
                         call(p[CODES + 1], (kc, k_step, e, n, ds, dqt + i * e * wide, 1))
+                    add = 1
+                if add == 0:
+                    _fill(kind, dk, BLOCK * (ep + evp), kind(0))       # all of it was hidden
                 if p[NEED_K]:
                     step = p[GK + STEP]
                     _put_rows(kind, dk, ep, count, e, _head(p, GK, own, 0) + first * step, step,
