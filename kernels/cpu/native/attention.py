@@ -151,14 +151,19 @@ def _turn_bytes(kind, x, step, rows, columns, y, ystep, filled):
 
 
 @inline
-def _head(p, array, own, member):
-    """The address of an array's matrix for the head `member` of group `own`."""
-    i2, j2 = own % p[OWN + 2], member % p[GROUP + 2]
-    own, member = own // p[OWN + 2], member // p[GROUP + 2]
-    i1, j1 = own % p[OWN + 1], member % p[GROUP + 1]
-    i0, j0 = own // p[OWN + 1], member // p[GROUP + 1]
-    return (p[array] + (i0 + j0) * p[array + 1] + (i1 + j1) * p[array + 2]
-            + (i2 + j2) * p[array + 3])
+def _index(p, own, member):
+    """Where the head `member` of group `own` is along the three leading axes."""
+    a, b = np.uint64(own), np.uint64(member)
+    a1, b1 = np.uint64(p[OWN + 1]), np.uint64(p[GROUP + 1])
+    a2, b2 = np.uint64(p[OWN + 2]), np.uint64(p[GROUP + 2])
+    return (np.int64(a // a2 // a1 + b // b2 // b1), np.int64(a // a2 % a1 + b // b2 % b1),
+            np.int64(a % a2 + b % b2))
+
+
+@inline
+def _head(p, array, at):
+    """The address of an array's matrix for the head at these indices."""
+    return (p[array] + at[0] * p[array + 1] + at[1] * p[array + 2] + at[2] * p[array + 3])
 
 
 @jit
@@ -336,10 +341,10 @@ def _forward(kind, place):
         t = next_part(place + 8 * NEXT)
         if t >= groups * members * blocks:
             break
-        own, member = t // blocks // members, t // blocks % members
+        at = _index(p, t // blocks // members, t // blocks % members)
         start = (blocks - 1 - t % blocks) * span       # the long ones of a triangle first
-        q, k, v = _head(p, Q, own, member), _head(p, K, own, member), _head(p, V, own, member)
-        mask, kept = _head(p, M, own, member), _head(p, KEPT, own, member)
+        q, k, v = _head(p, Q, at), _head(p, K, at), _head(p, V, at)
+        mask, kept = _head(p, M, at), _head(p, KEPT, at)
         stop = min(length, start + span)
         for query in range(start, stop, width):
             qi = qt + (query - start) * size * e
@@ -372,7 +377,7 @@ def _forward(kind, place):
                     panel_times(kind, s, n, m, s)
                 call(p[CODES + 1], (vc, v_step, ev, n, s, out, begun[i]))
                 begun[i] = 1
-        lse, y = _head(p, LSE, own, member), _head(p, Y, own, member)
+        lse, y = _head(p, LSE, at), _head(p, Y, at)
         for i in range((stop - start + width - 1) // width):
             query = start + i * width
             _finish(kind, p, tops + i * wide, totals + i * wide, lse + query * size,
@@ -416,12 +421,12 @@ def _few(kind, place):
         t = next_part(place + 8 * NEXT)
         if t >= groups * members * length:
             break
-        own, member, i = t // length // members, t // length % members, t % length
-        k, v = _head(p, K, own, member), _head(p, V, own, member)
-        y = _head(p, Y, own, member) + i * p[Y + STEP]
+        at, i = _index(p, t // length // members, t // length % members), t % length
+        k, v = _head(p, K, at), _head(p, V, at)
+        y = _head(p, Y, at) + i * p[Y + STEP]
         n = max(0, min(keys, i + p[OFFSET] + 1)) if p[CAUSAL] else keys
-        _few_scores(kind, p, _head(p, Q, own, member) + i * p[Q + STEP], k,
-                    _head(p, M, own, member) + i * p[M + STEP], n, s, scale)
+        _few_scores(kind, p, _head(p, Q, at) + i * p[Q + STEP], k,
+                    _head(p, M, at) + i * p[M + STEP], n, s, scale)
         top = kind(-np.inf)
         for j in range(n):
             top = max(top, s[j])
@@ -435,10 +440,10 @@ def _few(kind, place):
         part, whole = _at(kind, total, width), kind(0)
         for j in range(width):
             whole += part[j]
-        _at(kind, _head(p, LSE, own, member) + i * size, 1)[0] = (
+        _at(kind, _head(p, LSE, at) + i * size, 1)[0] = (
             log(whole) + top if whole != 0 else kind(0))
         factor = kind(1) / whole if whole != 0 else kind(0)
-        kept = _at(kind, _head(p, KEPT, own, member) + i * p[KEPT + STEP], keys)
+        kept = _at(kind, _head(p, KEPT, at) + i * p[KEPT + STEP], keys)
         _fill(kind, y, ev, kind(0))
         for j in range(n):
             weight = s[j] * factor
@@ -522,10 +527,11 @@ def _backward(kind, place):
             break
         own, piece = t // pieces, t % pieces
         for member in range(members):
-            q, k, v = _head(p, Q, own, member), _head(p, K, own, member), _head(p, V, own, member)
-            mask, kept = _head(p, M, own, member), _head(p, KEPT, own, member)
-            g = _head(p, G, own, member)
-            _inner(kind, p, g, _head(p, Y, own, member), _head(p, LSE, own, member), inner, shift)
+            at = _index(p, own, member)
+            q, k, v = _head(p, Q, at), _head(p, K, at), _head(p, V, at)
+            mask, kept = _head(p, M, at), _head(p, KEPT, at)
+            g = _head(p, G, at)
+            _inner(kind, p, g, _head(p, Y, at), _head(p, LSE, at), inner, shift)
             _turn_queries(kind, p, q, p[Q + STEP], e, qt)
             _scale(kind, qt, panels * e * width, scale)
             _turn_queries(kind, p, g, p[G + STEP], ev, gt)
@@ -580,15 +586,15 @@ def _backward(kind, place):
                     _fill(kind, dk, BLOCK * (ep + evp), kind(0))       # all of it was hidden
                 if p[NEED_K]:
                     step = p[GK + STEP]
-                    _put_rows(kind, dk, ep, count, e, _head(p, GK, own, 0) + first * step, step,
+                    _put_rows(kind, dk, ep, count, e, _head(p, GK, at) + first * step, step,
                               scale, member > 0)
                 if p[NEED_V]:
                     step = p[GV + STEP]
-                    _put_rows(kind, dv, evp, count, ev, _head(p, GV, own, 0) + first * step, step,
+                    _put_rows(kind, dv, evp, count, ev, _head(p, GV, at) + first * step, step,
                               kind(1), member > 0)
             if p[NEED_Q]:
                 _scale(kind, dqt, panels * e * width, scale)
-                gq, step = _head(p, GQ, own, member) + piece * p[PIECE_BYTES], p[GQ + STEP]
+                gq, step = _head(p, GQ, at) + piece * p[PIECE_BYTES], p[GQ + STEP]
                 for i in range(panels):
                     call(p[CODES + 2], (dqt + i * e * wide, WIDTH, e,
                                         min(width, length - i * width), gq + i * width * step,
