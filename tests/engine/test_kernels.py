@@ -38,7 +38,9 @@ def check_kernel(name, kind, data):
         return False
     expected = op.fn(np, *inputs, **attrs)
     pairs = zip(got, expected, strict=True) if isinstance(expected, tuple) else [(got, expected)]
-    for y, r in pairs:
+    for i, (y, r) in enumerate(pairs):
+        if name != base and not attrs["needs"][i]:
+            continue                     # a gradient that nobody wants may be left out
         assert (y is None) == (r is None)
         if r is not None:
             assert (y.shape, y.dtype) == (r.shape, r.dtype)

@@ -77,9 +77,9 @@ SOLVING = [
 ]
 
 
-def rectangular_sample(make, attrs=None, tall=None):
+def rectangular_sample(make, attrs=None, tall=None, most=3):
     def sample(draw):
-        m, n = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+        m, n = draw(st.integers(1, most)), draw(st.integers(1, most))
         if tall:
             m, n = max(m, n), min(m, n)
         chosen = {k: v if isinstance(v, str | bool) else draw(v) for k, v in (attrs or {}).items()}
@@ -189,7 +189,8 @@ FACTORS = [
     # are compared with PyTorch in tests/ops/test_linalg_factor.py
     square("eigh", lambda x, uplo: np.linalg.eigh((x + x.swapaxes(-1, -2)) / 2), spread_spectrum,
            {"uplo": None}, least=1, most=2),
-    Case("svd", rectangular_sample(separated, {"full": False}), lambda x, full: np.linalg.svd(
+    # from 3 x 3 on LAPACK chooses the signs of vectors by numbers that may pass through 0
+    Case("svd", rectangular_sample(separated, {"full": False}, most=2), lambda x, full: np.linalg.svd(
         x, full_matrices=False), half=None, single=1e-4),
     Case("qr", rectangular_sample(separated, {"mode": "reduced"}), np.linalg.qr, half=None,
          single=1e-4),
