@@ -118,7 +118,7 @@ def _norm_vjp(needs: Any, g: Any, mean: Any, var: Any, x: Any, weight: Any, grou
                             form.repeat, form.fold, eps, form.length, form.m, form.rows,
                             plain(mean).reshape(kept), plain(var).reshape(kept), form.view(gx),
                             params, needs[0], threads_for(x.size, GRAIN))
-    return gx, params[0].copy(), params[1].copy()
+    return gx if needs[0] else None, params[0].copy(), params[1].copy()
 
 
 @kernel("batch_norm", np.ndarray)
@@ -182,4 +182,5 @@ def scale_channels_vjp(g: Any, y: Any, x: Any, scale: Any, shift: Any, *, needs:
                               params, needs[0], form.rows, threads_for(x.size, GRAIN))
     if columns > c:
         params = params.reshape(2, form.fold, c, form.repeat).sum(axis=(1, 3))
+    gx = gx if needs[0] else None
     return (gx, params[0].copy(), params[1].copy()) if params.size else (gx, None, None)

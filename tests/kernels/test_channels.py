@@ -143,3 +143,16 @@ def test_layers_use_them_and_agree_with_the_definition():
         (call(t) ** 3).sum().backward(create_graph=True)        # through the definition
         np.testing.assert_allclose(once, t.grad.detach().numpy(), rtol=1e-3, atol=1e-3)
     assert KERNELS["batch_norm_vjp", np.ndarray].last is True
+
+
+@pytest.mark.parametrize("name, attrs", [("batch_norm", {"eps": 0.1}), ("scale_channels", {}),
+                                         ("group_norm", {"eps": 0.1, "groups": 1})])
+def test_an_unwanted_input_gradient_is_left_out(name, attrs):
+    x, w = drawn((5, 2, 4), np.float32), drawn(2, np.float32, 1)
+    ys = kernel_of(name)(x, w, w, **attrs)
+    ys = ys if type(ys) is tuple else (ys,)
+    run = kernel_of(f"{name}_vjp")
+    some = run(x, *ys, x, w, w, needs=(False, True, True), **attrs)
+    every = run(x, *ys, x, w, w, needs=(True, True, True), **attrs)
+    assert some[0] is None
+    np.testing.assert_array_equal(some[1:], every[1:])
