@@ -39,7 +39,7 @@ def check_kernel(name, kind, data):
     expected = op.fn(np, *inputs, **attrs)
     pairs = zip(got, expected, strict=True) if isinstance(expected, tuple) else [(got, expected)]
     for i, (y, r) in enumerate(pairs):
-        if name != base and not attrs["needs"][i]:
+        if name != base and not any(attrs["needs"][i:i + 1]):
             continue                     # a gradient that nobody wants may be left out
         assert (y is None) == (r is None)
         if r is not None:

@@ -190,8 +190,8 @@ FACTORS = [
     square("eigh", lambda x, uplo: np.linalg.eigh((x + x.swapaxes(-1, -2)) / 2), spread_spectrum,
            {"uplo": None}, least=1, most=2),
     # from 3 x 3 on LAPACK chooses the signs of vectors by numbers that may pass through 0
-    Case("svd", rectangular_sample(separated, {"full": False}, most=2), lambda x, full: np.linalg.svd(
-        x, full_matrices=False), half=None, single=1e-4),
+    Case("svd", rectangular_sample(separated, {"full": False}, most=2), lambda x, full:
+         np.linalg.svd(x, full_matrices=False), half=None, single=1e-4),
     Case("qr", rectangular_sample(separated, {"mode": "reduced"}), np.linalg.qr, half=None,
          single=1e-4),
     Case("qr", rectangular_sample(lambda s: separated((*s[:-2], s[-1], s[-2])),
