@@ -125,6 +125,10 @@ def conv_weight_reference(x, g, *, stride, padding, dilation, groups):
     return weight
 
 
+def channel_sum_sample(draw):
+    return Sample((between(tuple(draw(st.integers(0, 4)) for _ in range(4))),), {})
+
+
 # -- pooling --------------------------------------------------------------------------------------
 
 

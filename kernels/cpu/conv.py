@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.ops.patches import kernel_size, out_size
+from tinygen.ops.patches import PLANES, kernel_size, out_size
 from tinygen.primitive import kernel
 from tinygen.threads import count
 
 from . import conv_plan
-from .lazy import F32, F64, NOT_FLOAT, Native
+from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
 
 __all__: list[str] = []
 
 native = Native("conv")
 weights, images = Native("conv_weight"), Native("conv_few")
-channels = Native("conv_depth")
+channels, planes, products = Native("conv_depth"), Native("conv_sum"), Native("gemm")
 
 EMPTY = "nothing to do"
 MIXED = "inputs of different types"
@@ -62,6 +62,13 @@ def _buffer(n: int, dtype: Any) -> np.ndarray:
     return whole[skip:skip + n]
 
 
+def _channels_last(n: int, size: tuple[int, int], c: int, dtype: Any) -> np.ndarray:
+    """An array (N, C, H, W) that lies as (N, H, W, C) and owns its memory: as the gradient of a
+    leaf it is taken as it is, where a view would be copied."""
+    (h, w), one = size, dtype.itemsize
+    return np.ndarray((n, c, h, w), dtype, strides=(h * w * c * one, one, w * c * one, c * one))
+
+
 def _address(a: np.ndarray) -> int:
     return a.__array_interface__["data"][0]
 
@@ -90,6 +97,10 @@ def _(x, weight, bias=None, *, stride, padding, dilation, groups):
     ins, per_group, *kernel = weight.shape
     out = tuple((m - 1) * s + d * (k - 1) + 1 - a - b for m, s, d, k, (a, b) in
                 zip(x.shape[2:], stride, dilation, kernel, padding))
+    # Where there is one window, its step does not matter: as large as the kernel, no pixel of the
+    # output meets taps that fall beside the input.
+    stride = tuple(max(s, d * (k - 1) + 1) if m == 1 else s for m, s, d, k in
+                   zip(x.shape[2:], stride, dilation, kernel))
     image, layout = _images(x)
     make = functools.partial(conv_plan.transposed, layout, tuple(kernel), per_group * groups,
                              stride, padding, dilation, groups, x.itemsize, out)
@@ -122,16 +133,19 @@ def _run(make: Callable[..., conv_plan.Plan], image: np.ndarray, weight: np.ndar
         start[:, :per_group] = bias.reshape(groups, per_group)
     if few:
         nt = min(nt, total)
-        out = np.empty((n, outs, *plan.out), dtype)
-        images.few(like, _address(image), _address(packed), start.reshape(-1), out.reshape(-1),
+        last = int(outs > PLANES)
+        out = (_channels_last(n, plan.out, outs, dtype) if last else
+               np.empty((n, outs, *plan.out), dtype))
+        flat = out.transpose(0, 2, 3, 1).reshape(-1) if last else out.reshape(-1)
+        images.few(like, _address(image), _address(packed), start.reshape(-1), flat, last,
                    plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // nt)), total, nt)
         return out
     by_rows, by_panels = _split(total, panels, nt, total * plan.windows[1] < FEW_WINDOWS * nt)
-    out = np.empty((n, *plan.out, outs), dtype)
+    out = _channels_last(n, plan.out, outs, dtype)
     native.correlate(like, _address(image), _address(packed), _address(start), _address(out),
                      plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // by_rows)),
                      total, by_rows, panels, by_panels)
-    return out.transpose(0, 3, 1, 2)
+    return out
 
 
 def _depthwise(plan: conv_plan.Plan, image: np.ndarray, weight: np.ndarray,
@@ -144,12 +158,12 @@ def _depthwise(plan: conv_plan.Plan, image: np.ndarray, weight: np.ndarray,
         start[:c] = bias
     packed = np.zeros((plan.taps.size, padded), dtype)
     packed[plan.taps, :c] = weight.reshape(c, -1).T
-    out = np.empty((n, *plan.out, c), dtype)
+    out = _channels_last(n, plan.out, c, dtype)
     total = n * plan.windows[0]
     nt = min(total, count.value) if image.size * plan.taps.size > SMALL else 1
     channels.depth(like, _address(image), _address(packed), _address(start), 0, 0, _address(out), 0,
                    plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // nt)), total, nt)
-    return out.transpose(0, 3, 1, 2)
+    return out
 
 
 def _depthwise_weight(plan: conv_plan.Plan, image: np.ndarray, grads: np.ndarray, planes: int,
@@ -162,8 +176,9 @@ def _depthwise_weight(plan: conv_plan.Plan, image: np.ndarray, grads: np.ndarray
     channels.depth(like, _address(image), 0, 0, _address(grads), planes, _address(sums),
                    sums[0].nbytes, plan.grid, plan.phases, plan.offsets,
                    min(plan.band, -(-total // nt)), total, nt)
-    dw = sums.sum(axis=0)[plan.taps, :c].T
-    return np.ascontiguousarray(dw).reshape(c, 1, *kernel)
+    dw = np.empty((c, 1, *kernel), dtype)
+    dw.reshape(c, -1)[...] = sums.sum(axis=0)[plan.taps, :c].T
+    return dw
 
 
 def _whole_vectors(c: int, size: int) -> int:
@@ -212,11 +227,33 @@ def _(x, g, *, stride, padding, dilation, groups):
     sums = sums.reshape(by_rows, numbers)
     if swap:
         dw = sums.sum(axis=0).reshape(outs, taps, per_group)[:, plan.taps]
-        return np.ascontiguousarray(dw.swapaxes(1, 2)).reshape(outs, per_group, *kernel)
+        result = np.empty((outs, per_group, *kernel), x.dtype)
+        result.reshape(outs, per_group, taps)[...] = dw.swapaxes(1, 2)
+        return result
     dw = np.empty((outs, per_group, *kernel), x.dtype)
     weights.finish_weight(like, sums, _address(dw), (per_group, outs // groups, depth, taps),
                           plan.taps, panels * -(-depth * x.itemsize // native.VECTOR_BYTES), nt)
     return dw
+
+
+@kernel("channel_sum", np.ndarray, smallest=1 << 14)
+def _(x):
+    if x.dtype not in _LIKE:
+        return NOT_FLOAT
+    n, c, h, w = x.shape
+    nt = threads_for(x.size, 1 << 16)        # 256 KB: 20 us of one core's bandwidth
+    if x.flags.c_contiguous and h * w >= 16:
+        out = np.empty(n * c, x.dtype)
+        planes.plane_sums(x.reshape(n * c, h * w), out, nt)
+        return out.reshape(n, c).sum(axis=0)
+    x = x.transpose(0, 2, 3, 1)
+    if not x.flags.c_contiguous:
+        return "neither channels last nor planes"
+    if c < 16:
+        return "few channels"
+    out = np.empty(c, x.dtype)
+    products.column_sums(x.reshape(-1, c), out, nt if c >= 64 else 1)
+    return out
 
 
 # Share of the peak that a tile of so many rows reaches (measured): one row waits for its sums.

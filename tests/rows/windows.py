@@ -12,6 +12,7 @@ CASES = [
     Case("conv_transpose2d", calls.conv_transpose_sample, calls.conv_transpose_reference,
          inputs=(0, 1, 2)),
     Case("conv2d_weight", calls.conv_weight_sample, calls.conv_weight_reference, inputs=(0, 1)),
+    Case("channel_sum", calls.channel_sum_sample, lambda x: x.sum(axis=(0, 2, 3))),
     Case("max_pool", calls.max_pool_sample, calls.max_pool_reference),
     Case("max_unpool", calls.max_unpool_sample, calls.max_unpool_reference),
     Case("max_pick", calls.max_pick_sample, calls.max_pick_reference),

@@ -23,7 +23,7 @@ from ..primitive import primitive
 from ..tensor import Tensor
 from . import patches
 from .arguments import AXES, NUMBERS, Size, Sizes, as_tensor, batched, each_axis
-from .shape import expand_dims, permute_dims, reshape, squeeze
+from .shape import broadcast_to, expand_dims, permute_dims, reshape, squeeze
 from .windows import overlap_add_p, windows_p
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
@@ -51,20 +51,27 @@ def conv2d_weight_p(xp, x, g, *, stride, padding, dilation, groups):
     return patches.correlate_weight(xp, x, g, stride, padding, dilation, groups)
 
 
+@primitive
+def channel_sum(xp, x):
+    """The sum over all but the channels of (N, C, H, W): the gradient of a bias."""
+    return x.sum(axis=(0, 2, 3))
+
+
 conv2d_p.vjp(
     lambda g, out, x, weight, bias=None, **how: conv_transpose2d_p(g, weight, **how),
     lambda g, out, x, weight, bias=None, **how: conv2d_weight_p(x, g, **how),
-    lambda g, out, x, weight, bias=None, **how: g.sum(axis=(0, 2, 3)),
+    lambda g, out, x, weight, bias=None, **how: channel_sum(g),
 )
 conv_transpose2d_p.vjp(
     lambda g, out, x, weight, bias=None, **how: conv2d_p(g, weight, **how),
     lambda g, out, x, weight, bias=None, **how: conv2d_weight_p(g, x, **how),
-    lambda g, out, x, weight, bias=None, **how: g.sum(axis=(0, 2, 3)),
+    lambda g, out, x, weight, bias=None, **how: channel_sum(g),
 )
 conv2d_weight_p.vjp(
     lambda g, out, x, y, **how: conv_transpose2d_p(y, g, **how),
     lambda g, out, x, y, **how: conv2d_p(x, g, **how),
 )
+channel_sum.vjp(lambda g, out, x: broadcast_to(reshape(g, (-1, 1, 1)), x.shape))
 
 
 # -- other numbers of axes ----------------------------------------------------------------------

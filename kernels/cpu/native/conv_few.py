@@ -56,7 +56,7 @@ def _planes(like, x, grid, scratch, plane, u0, u1):
 
 
 @jit
-def _few(like, x, packed, bias, out, numbers, phases, offsets, band, g0, g1):
+def _few(like, x, packed, bias, out, last, numbers, phases, offsets, band, g0, g1):
     grid = read_grid(numbers)
     size, c, outs = np.int64(like.itemsize), grid.c, grid.outs
     lanes, wide = PANEL_BYTES // size, grid.row // grid.c
@@ -72,8 +72,8 @@ def _few(like, x, packed, bias, out, numbers, phases, offsets, band, g0, g1):
         shifts[q] = offsets[q] // c
         taps[q] = q * c * PANEL_BYTES
     tile = np.empty((outs, lanes), like.dtype)
-    high, across, down = grid.out_w, grid.out_step_w, grid.out_step_h
-    image = grid.out_h * grid.out_w
+    image, across, down = grid.out_h * grid.out_w, grid.out_step_w, grid.out_step_h
+    pixel, plane_step = (outs, 1) if last else (1, image)
     u0 = g0
     while u0 < g1:
         n, first = u0 // grid.high, u0 % grid.high
@@ -96,20 +96,24 @@ def _few(like, x, packed, bias, out, numbers, phases, offsets, band, g0, g1):
                         b = min(wide, a + count - j)
                         m = first + r
                         if m0 <= m < m1:
-                            at = (n * outs + o) * image + (m * down + top) * high + left
+                            at = (n * outs * image + o * plane_step
+                                  + ((m * down + top) * grid.out_w + left) * pixel)
                             for k in range(max(a, l0), min(b, l1)):
-                                out[at + k * across] = line[j + k - a] + bias[o]
+                                out[at + k * across * pixel] = line[j + k - a] + bias[o]
                         j += b - a
         u0 = u1
     hold(buffer)
 
 
 @parallel
-def few(like, x, packed, bias, out, numbers, phases, offsets, band, total, nt):
-    """The convolution of a plan with steps of 1 to planes: out and bias are arrays, flat."""
+def few(like, x, packed, bias, out, last, numbers, phases, offsets, band, total, nt):
+    """The convolution of a plan with steps of 1: out and bias are arrays, flat.
+
+    The output lies as (N, H, W, C) where `last`, else as planes.
+    """
     if nt == 1:
-        _few(like, x, packed, bias, out, numbers, phases, offsets, band, 0, total)
+        _few(like, x, packed, bias, out, last, numbers, phases, offsets, band, 0, total)
     else:
         for t in prange(nt):
-            _few(like, x, packed, bias, out, numbers, phases, offsets, band, total * t // nt,
-                 total * (t + 1) // nt)
+            _few(like, x, packed, bias, out, last, numbers, phases, offsets, band,
+                 total * t // nt, total * (t + 1) // nt)

@@ -91,7 +91,6 @@ def _weight(like, x, g, planes, into, numbers, phases, offsets, swapped, band, g
     rows = (address(gathered) + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
     base = x if grid.direct else address(buffer)
     pieces, kc = phases[0, 6], phases[0, 8]
-    pixel = grid.step_w * grid.c * size
     for i in range(bands):
         u0 = g0 + (g1 - g0) * i // bands
         u1 = g0 + (g1 - g0) * (i + 1) // bands
@@ -99,11 +98,16 @@ def _weight(like, x, g, planes, into, numbers, phases, offsets, swapped, band, g
             place_rows(size, grid, u0, u1, row_of)
         else:
             fill_band(like, x, grid, base, u0, u1, row_of)
-        count, long = u1 - u0, grid.wide
+        count, long, pixel = u1 - u0, grid.wide, grid.step_w * grid.c * size
         for r in range(count):
             of_g[r] = r * grid.wide * step
-        if row_of[count - 1] - row_of[0] == (count - 1) * grid.wide * pixel:
-            count, long = 1, count * grid.wide            # rows join: no window sees a border
+        if count > 1:
+            apart = row_of[1] - row_of[0]
+            even = grid.wide == 1 or apart == grid.wide * pixel
+            for r in range(2, count):
+                even &= row_of[r] - row_of[r - 1] == apart
+            if even:                    # all windows are as far apart: they make one long sum
+                count, long, pixel = 1, count * grid.wide, apart // grid.wide
         add = np.int64(i > 0)
         if swapped:
             gather(like, g, rows, grid, planes, u0, u1, 0, outs, step)
