@@ -20,7 +20,7 @@ native = Native("recurrent")
 
 _none: dict[Any, np.ndarray] = {t: np.empty((0, 1), t) for t in (F32, F64)}
 _no_lengths = np.empty(0, np.int64)
-ROWS = 2        # rows of the batch that pay for a thread: a step takes 27 us with one and 29 with two
+ROWS = 2        # rows that a thread should have: a step takes 27 us with one and 29 with two
 
 
 def _declines(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
