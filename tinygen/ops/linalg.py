@@ -81,7 +81,7 @@ def linear(xp, x, weight, bias=None):
     """x @ weight.T + bias, with weight (out, in): the layer's product in one node."""
     if weight.ndim != 2:
         raise ValueError("weight must have two axes (out, in)")
-    if x.ndim > 2 and x.size:      # one product: for x (16, 1, 128) matmul would make sixteen
+    if x is not None and x.ndim > 2 and x.size:    # one product, where matmul makes many small
         y = x.reshape(-1, x.shape[-1]).dot(weight.T)
     else:
         y = xp.matmul(x, weight.T)
