@@ -29,8 +29,9 @@ WORTH_A_THREAD = 1 << 20
 # Queries up to which each is worked on alone: a panel costs as much as about six of them.
 FEW = 4
 # Heads, or groups of heads that share keys, from which on a thread does whole ones in backward.
-# Fewer have their keys cut in pieces of blocks, in the same way for any number of threads.
-HEADS, BLOCK = 8, 128
+# Fewer have their keys cut in two to four pieces of blocks, in the same way for any number of
+# threads; each piece turns the queries again, so more of them cost more than they balance.
+HEADS, BLOCK = 8, 64
 
 
 def _where(x: np.ndarray, lead: tuple[int, int, int]) -> list[int]:
@@ -168,7 +169,7 @@ def _(g: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: 
     full, own = lead[0][rank:], lead[1][rank:]
     length, keys = q.shape[-2], k.shape[-2]
     groups = math.prod(own)
-    pieces = 1 if groups >= HEADS else min(-(-keys // BLOCK), -(-HEADS // groups))
+    pieces = 1 if groups >= HEADS else min(-(-keys // BLOCK), max(2, 4 // groups))
     p = _describe(q, k, v, mask, keep, causal, offset, scale, lead)
     p[14] = pieces
     p[16:19] = needs[:3]

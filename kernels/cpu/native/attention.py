@@ -53,7 +53,7 @@ COUNT = GV + 5
 STEP = 4
 BOOLEAN, ADDED = 1, 2
 
-BLOCK = 128      # keys worked on at a time: their scores for a panel are 16 KB, a third of L1
+BLOCK = 64       # keys worked on at a time: weights and d scores of 64 queries fill 32 KB of L1
 PANELS = 4       # panels of queries that share a block of keys while it is in L1 and L2
 LINE = 64
 
@@ -115,13 +115,13 @@ def _rows_product(kind, table, rows, deep, b, ldb, c, ldc, n, add):
 
 
 @jit
-def _columns_product(kind, a, lda, rows, deep, b, c, add):
+def _columns_product(kind, a, lda, rows, deep, b, ldb, c, add):
     """The panel C (+)= A^T B for A with `rows` columns and a panel B with `deep` rows."""
     low, left = _even(rows)
     i = 0
     while i < rows:
         m = low + (left > 0)
-        columns_tile(kind, m, a + i * size_of(kind), lda, deep, b, np.int64(WIDTH), c + i * WIDTH,
+        columns_tile(kind, m, a + i * size_of(kind), lda, deep, b, ldb, c + i * WIDTH,
                      np.int64(WIDTH), WIDTH // size_of(kind), add)
         i += m
         left -= 1
@@ -182,28 +182,30 @@ def _mask_says(kind, p, mask, queries, first, keys):
 
 
 @jit
-def _apply_mask(kind, p, mask, queries, first, keys, s, m):
+def _apply_mask(kind, p, mask, queries, first, keys, s, apart, m):
     """Hide scores of a block, or add to them; m is scratch for the mask as a panel."""
     width = WIDTH // size_of(kind)
     step = p[M + STEP]
     if p[MASK] == BOOLEAN:
         if step == 0:                                  # the same for all queries
-            panel_hide_keys(kind, s, keys, mask + first)
+            panel_hide_keys(kind, s, apart, keys, mask + first)
         else:
             call(p[CODES + 3], (mask + first, step, queries, keys, m, WIDTH, width))
-            panel_hide(kind, s, keys, m, s)
+            panel_hide(kind, s, apart, keys, m, s)
     else:
         mask += first * size_of(kind)
         if step == 0:
-            panel_add_keys(kind, s, keys, mask)
+            panel_add_keys(kind, s, apart, keys, mask)
         else:
             call(p[CODES + 2], (mask, step, queries, keys, m, WIDTH, width))
-            panel_add(kind, s, keys, m, s)
+            panel_add(kind, s, apart, keys, m, s)
 
 
 @jit
-def _scores(kind, p, table, keys, qt, s, query, queries, first, mask, m):
+def _scores(kind, p, table, keys, qt, s, apart, query, queries, first, mask, m):
     """s[k, i] = score of key first + k for query query + i; -inf where it is hidden.
+
+    Rows of s are `apart` bytes from each other.
 
     Returns:
         False where all of them are hidden; nothing is computed then.
@@ -215,12 +217,13 @@ def _scores(kind, p, table, keys, qt, s, query, queries, first, mask, m):
         if says & HIDDEN:
             return False
     width = WIDTH // size_of(kind)
-    call(p[CODES], (table, keys, p[E], qt, WIDTH, s, WIDTH, width, 0))
+    call(p[CODES], (table, keys, p[E], qt, WIDTH, s, apart, width, 0))
     if p[CAUSAL]:
         clear = min(max(query + p[OFFSET] + 1 - first, 0), keys)     # keys that all of them see
-        panel_causal(kind, s + clear * WIDTH, keys - clear, clear + first - query - p[OFFSET])
+        panel_causal(kind, s + clear * apart, apart, keys - clear,
+                     clear + first - query - p[OFFSET])
     if not says & CLEAR:
-        _apply_mask(kind, p, mask, queries, first, keys, s, m)
+        _apply_mask(kind, p, mask, queries, first, keys, s, apart, m)
     return True
 
 
@@ -286,13 +289,13 @@ def _raise_top(kind, s, keys, top, shift, old, total, sink, ot, rows, begun):
     low = kind(-np.inf)
     for j in range(width):
         olds[j] = tops[j]
-    panel_max(kind, s, keys, top)
+    panel_max(kind, s, WIDTH, keys, top)
     for j in range(width):
         shifts[j] = tops[j] if tops[j] != low else kind(0)
     if begun:
-        panel_exp(kind, old, 1, shift, sink)
-        panel_scale(kind, total, 1, old)
-        panel_scale(kind, ot, rows, old)
+        panel_exp(kind, old, WIDTH, 1, shift, sink)
+        panel_scale(kind, total, WIDTH, 1, old)
+        panel_scale(kind, ot, WIDTH, rows, old)
 
 
 @jit
@@ -307,7 +310,7 @@ def _finish(kind, p, top, total, lse, queries, ot, y, begun):
         totals[j] = kind(1) / totals[j] if totals[j] != 0 else kind(0)
     if not begun:
         _fill(kind, ot, rows * width, kind(0))
-    panel_scale(kind, ot, rows, total)
+    panel_scale(kind, ot, WIDTH, rows, total)
     call(p[CODES + 2], (ot, WIDTH, rows, queries, y, p[Y + STEP], 0))
 
 
@@ -366,16 +369,16 @@ def _forward(kind, place):
                 if n <= 0:
                     continue
                 total, out = totals + i * wide, ot + i * ev * wide
-                if not _scores(kind, p, address(table), n, qt + i * e * wide, s, query, queries,
-                               first, mask, m):
+                if not _scores(kind, p, address(table), n, qt + i * e * wide, s, wide, query,
+                               queries, first, mask, m):
                     continue
                 _raise_top(kind, s, n, tops + i * wide, shift, old, total, sink, out, ev, begun[i])
-                panel_exp(kind, s, n, shift, total)
+                panel_exp(kind, s, wide, n, shift, total)
                 if p[KEEP]:
                     call(p[CODES + 2], (kept + query * p[KEPT + STEP] + first * size,
                                         p[KEPT + STEP], queries, n, m, WIDTH, width))
-                    panel_times(kind, s, n, m, s)
-                call(p[CODES + 1], (vc, v_step, ev, n, s, out, begun[i]))
+                    panel_times(kind, s, wide, n, m, s)
+                call(p[CODES + 1], (vc, v_step, ev, n, s, wide, out, begun[i]))
                 begun[i] = 1
         lse, y = _head(p, LSE, at), _head(p, Y, at)
         for i in range((stop - start + width - 1) // width):
@@ -436,7 +439,7 @@ def _few(kind, place):
         top = top if top > -np.inf else kind(0)
         _fill(kind, shift, width, top)
         _fill(kind, total, width, kind(0))
-        panel_exp(kind, address(s), rows, shift, total)
+        panel_exp(kind, address(s), wide, rows, shift, total)
         part, whole = _at(kind, total, width), kind(0)
         for j in range(width):
             whole += part[j]
@@ -482,6 +485,48 @@ def _inner(kind, p, g, y, lse, inner, shift):
 
 
 @jit
+def _pair(kind, p, pair, most, first, count, k_rows, v_rows, kc, k_step, qt, gt, dqt, shift, inner,
+          mask, kept, s, ds, dropped, m, sink):
+    """Weights and d scores of `most` keys for two panels side by side; d scores go into dQ^T, too.
+
+    dV and dK then run over 64 queries: over 32, loading and storing their tiles took a fifth.
+
+    Returns:
+        False where all of it is hidden.
+    """
+    wide, width = np.int64(WIDTH), WIDTH // size_of(kind)
+    apart, shown = 2 * wide, False
+    for i in range(pair, min(pair + 2, (p[LENGTH] + width - 1) // width)):
+        query = i * width
+        queries = min(width, p[LENGTH] - query)
+        n = _seen(p, query, queries, first, count)
+        side = (i - pair) * wide
+        if n <= 0 or not _scores(kind, p, k_rows, n, qt + i * p[E] * wide, s + side, apart, query,
+                                 queries, first, mask, m):
+            n = 0
+        for k in range(max(n, 0), most):
+            for x in (s, ds, dropped):
+                _fill(kind, x + side + k * apart, width, kind(0))
+        if n == 0:
+            continue
+        shown = True
+        panel_exp(kind, s + side, apart, n, shift + i * wide, sink)
+        if p[KEEP]:
+            call(p[CODES + 2], (kept + query * p[KEPT + STEP] + first * size_of(kind),
+                                p[KEPT + STEP], queries, n, m, WIDTH, width))
+            panel_times(kind, s + side, apart, n, m, dropped + side)
+        if p[NEED_Q] or p[NEED_K]:
+            call(p[CODES], (v_rows, n, p[EV], gt + i * p[EV] * wide, WIDTH, ds + side, apart,
+                            width, 0))
+            if p[KEEP]:
+                panel_times(kind, ds + side, apart, n, m, ds + side)
+            panel_gradient(kind, s + side, ds + side, apart, n, inner + i * wide)
+        if p[NEED_Q]:
+            call(p[CODES + 1], (kc, k_step, p[E], n, ds + side, apart, dqt + i * p[E] * wide, 1))
+    return shown
+
+
+@jit
 def _backward(kind, place):
     """Groups of heads that share keys, or pieces of their keys, as long as there are some left.
 
@@ -496,11 +541,12 @@ def _backward(kind, place):
     groups, members = p[OWN] * p[OWN + 1] * p[OWN + 2], p[GROUP] * p[GROUP + 1] * p[GROUP + 2]
     panels = (length + width - 1) // width
     ep, evp = (e + width - 1) // width * width, (ev + width - 1) // width * width
-    owner = np.empty(LINE + wide * (4 * BLOCK + panels * (2 * e + ev + 2) + 1)
+    owner = np.empty(LINE + wide * (7 * BLOCK + panels * (2 * e + ev + 2) + 1)
                      + size * (BLOCK * (e + ev + ep + evp) + length * (ep + evp)), np.uint8)
     s = (address(owner) + LINE - 1) // LINE * LINE
-    ds, m, rows = s + BLOCK * wide, s + 2 * BLOCK * wide, s + 3 * BLOCK * wide
-    qt = s + 4 * BLOCK * wide
+    pair = 2 * wide                    # rows of scores, weights and their gradients
+    ds, dropped, m = s + BLOCK * pair, s + 2 * BLOCK * pair, s + 3 * BLOCK * pair
+    qt = m + BLOCK * wide
     gt = qt + panels * e * wide
     dqt = gt + panels * ev * wide
     inner = dqt + panels * e * wide
@@ -516,9 +562,10 @@ def _backward(kind, place):
     k_rows, v_rows = tables[:BLOCK], tables[BLOCK:2 * BLOCK]
     s_rows, ds_rows = tables[2 * BLOCK:3 * BLOCK], tables[3 * BLOCK:4 * BLOCK]
     w_rows = tables[4 * BLOCK:]
-    _list_rows(s_rows, s, wide, BLOCK)
-    _list_rows(ds_rows, ds, wide, BLOCK)
-    _list_rows(w_rows, rows, wide, BLOCK)
+    _list_rows(s_rows, s, pair, BLOCK)
+    _list_rows(ds_rows, ds, pair, BLOCK)
+    _list_rows(w_rows, dropped, pair, BLOCK)
+    weights = address(w_rows if p[KEEP] else s_rows)
     cuts = (keys + BLOCK - 1) // BLOCK
     pieces = p[PIECES]
     while True:
@@ -551,36 +598,20 @@ def _backward(kind, place):
                 _list_rows(v_rows, vc, v_step, count)
                 add = np.int64(p[CAUSAL] != 0)        # there the first panel leaves rows out
                 _fill(kind, dk, BLOCK * (ep + evp) * add, kind(0))
-                for i in range(max(0, first - p[OFFSET]) // width if p[CAUSAL] else 0, panels):
-                    query = i * width
-                    queries = min(width, length - query)
-                    n = _seen(p, query, queries, first, count)
-                    if n <= 0:
+                begin = max(0, first - p[OFFSET]) // width if p[CAUSAL] else 0
+                for i in range(begin, panels, 2):
+                    queries = min(2 * width, length - i * width)
+                    n = _seen(p, i * width, queries, first, count)
+                    if n <= 0 or not _pair(kind, p, i, n, first, count, address(k_rows),
+                                           address(v_rows), kc, k_step, qt, gt, dqt, shift, inner,
+                                           mask, kept, s, ds, dropped, m, sink):
                         continue
-                    if not _scores(kind, p, address(k_rows), n, qt + i * e * wide, s, query,
-                                   queries, first, mask, m):
-                        continue
-                    panel_exp(kind, s, n, shift + i * wide, sink)
-                    weights = address(s_rows)
-                    if p[KEEP]:
-                        call(p[CODES + 2], (kept + query * p[KEPT + STEP] + first * size,
-                                            p[KEPT + STEP], queries, n, m, WIDTH, width))
-                        panel_times(kind, s, n, m, rows)
-                        weights = address(w_rows)
                     if p[NEED_V]:
-                        call(p[CODES], (weights, n, queries, g + query * g_step, g_step, dv,
+                        call(p[CODES], (weights, n, queries, g + i * width * g_step, g_step, dv,
                                         evp * size, ev, add))
-                    if p[NEED_Q] or p[NEED_K]:
-                        call(p[CODES], (address(v_rows), n, ev, gt + i * ev * wide, WIDTH, ds,
-                                        WIDTH, width, 0))
-                        if p[KEEP]:
-                            panel_times(kind, ds, n, m, ds)
-                        panel_gradient(kind, s, ds, n, inner + i * wide)
                     if p[NEED_K]:
-                        call(p[CODES], (address(ds_rows), n, queries, q + query * q_step, q_step,
-                                        dk, ep * size, e, add))
-                    if p[NEED_Q]:
-                        call(p[CODES + 1], (kc, k_step, e, n, ds, dqt + i * e * wide, 1))
+                        call(p[CODES], (address(ds_rows), n, queries, q + i * width * q_step,
+                                        q_step, dk, ep * size, e, add))
                     add = 1
                 if add == 0:
                     _fill(kind, dk, BLOCK * (ep + evp), kind(0))       # all of it was hidden
@@ -610,6 +641,6 @@ def codes(kind):
     name = np.dtype(kind).name
     if name not in _found:
         called = ((_forward, 1), (_backward, 1), (_few, 1), (_rows_product, 9),
-                  (_columns_product, 7), (_turn, 7), (_turn_bytes, 7))
+                  (_columns_product, 8), (_turn, 7), (_turn_bytes, 7))
         _found[name] = tuple(entry(function, kind, n) for function, n in called)
     return _found[name]

@@ -1,8 +1,9 @@
 """Loops over panels, built from vectors as the register tile is.
 
 A panel is a matrix with as many columns as the register tile has, `COLUMNS` vectors: row k of it
-lies at `address + k * WIDTH` bytes. Attention keeps the scores of a block of queries so, one query
-per column and one key per row: its maximum and its sum over the keys then never cross lanes.
+lies at `address + k * step` bytes, step being WIDTH or a multiple. Attention keeps the scores of a
+block of queries so, one query per column and one key per row: its maximum and its sum over the keys
+then never cross lanes.
 Numba's loops over so few columns spend more time in checks for overlap than in the work.
 """
 
@@ -54,11 +55,11 @@ class _Panel(_Tile):
         for j, x in enumerate(row):
             self.b.store(x, self.at(base, VECTOR_BYTES * j, self.vector), align=self.size)
 
-    def rows(self, base: Any, count: Any, state: list[Any], body: Any) -> list[Any]:
+    def rows(self, base: Any, step: Any, count: Any, state: list[Any], body: Any) -> list[Any]:
         """state = body(address, state) for each row of the panel."""
-        def step(s):
-            return [*body(s[-1], s[:-1]), self.b.add(s[-1], ir.Constant(_i64, WIDTH))]
-        return self.loop(count, 1, [*state, base], step)[:-1]
+        def turn(s):
+            return [*body(s[-1], s[:-1]), self.b.add(s[-1], step)]
+        return self.loop(count, 1, [*state, base], turn)[:-1]
 
     def exp(self, x: Any) -> Any:
         """exp(x) for x <= 0 or not far above; 0 where it would be below the normal numbers."""
@@ -124,64 +125,66 @@ def next_part(typingctx, counter):
 
 
 @intrinsic
-def panel_max(typingctx, dtype, s, rows, top):
+def panel_max(typingctx, dtype, s, step, rows, top):
     """top[j] = max(top[j], s[k, j] over k): NaN is passed over."""
     def codegen(context, builder, signature, args):
-        p, (s, rows, top) = _Panel(builder, dtype.dtype), args[1:]
+        p, (s, step, rows, top) = _Panel(builder, dtype.dtype), args[1:]
 
         def body(row, best):
             return [builder.select(builder.fcmp_ordered(">", x, t), x, t)
                     for x, t in zip(p.row(row), best, strict=True)]
-        p.put(top, p.rows(s, rows, p.row(top), body))
+        p.put(top, p.rows(s, step, rows, p.row(top), body))
         return _nothing(context)
-    return types.none(dtype, *[types.int64] * 3), codegen
+    return types.none(dtype, *[types.int64] * 4), codegen
 
 
 @intrinsic
-def panel_exp(typingctx, dtype, s, rows, shift, total):
+def panel_exp(typingctx, dtype, s, step, rows, shift, total):
     """s[k, j] = exp(s[k, j] - shift[j]), and total[j] += their sum over k."""
     def codegen(context, builder, signature, args):
-        p, (s, rows, shift, total) = _Panel(builder, dtype.dtype), args[1:]
+        p, (s, step, rows, shift, total) = _Panel(builder, dtype.dtype), args[1:]
         less = p.row(shift)
 
         def body(row, sums):
             new = [p.exp(builder.fsub(x, t)) for x, t in zip(p.row(row), less, strict=True)]
             p.put(row, new)
             return [builder.fadd(a, x) for a, x in zip(sums, new, strict=True)]
-        p.put(total, p.rows(s, rows, p.row(total), body))
+        p.put(total, p.rows(s, step, rows, p.row(total), body))
         return _nothing(context)
-    return types.none(dtype, *[types.int64] * 4), codegen
+    return types.none(dtype, *[types.int64] * 5), codegen
 
 
 @intrinsic
-def panel_scale(typingctx, dtype, s, rows, factor):
+def panel_scale(typingctx, dtype, s, step, rows, factor):
     """s[k, j] *= factor[j]."""
     def codegen(context, builder, signature, args):
-        p, (s, rows, factor) = _Panel(builder, dtype.dtype), args[1:]
+        p, (s, step, rows, factor) = _Panel(builder, dtype.dtype), args[1:]
         by = p.row(factor)
 
         def body(row, state):
             p.put(row, [builder.fmul(x, f) for x, f in zip(p.row(row), by, strict=True)])
             return []
-        p.rows(s, rows, [], body)
+        p.rows(s, step, rows, [], body)
         return _nothing(context)
-    return types.none(dtype, *[types.int64] * 3), codegen
+    return types.none(dtype, *[types.int64] * 4), codegen
 
 
 def _with_panel(what: str, combine: Any) -> Any:
-    """An intrinsic (dtype, x, rows, y, into): into[k, j] = combine(x[k, j], y[k, j])."""
-    def made(typingctx, dtype, x, rows, y, into):
+    """An intrinsic (dtype, x, step, rows, y, into): into[k, j] = combine(x[k, j], y[k, j]).
+
+    The rows of y are back to back.
+    """
+    def made(typingctx, dtype, x, step, rows, y, into):
         def codegen(context, builder, signature, args):
-            p, (x, rows, y, into) = _Panel(builder, dtype.dtype), args[1:]
+            p, (x, step, rows, y, into) = _Panel(builder, dtype.dtype), args[1:]
 
             def body(row, state):
-                other = p.row(builder.add(y, builder.sub(row, x)))
                 p.put(builder.add(into, builder.sub(row, x)),
-                      [combine(p, a, b) for a, b in zip(p.row(row), other, strict=True)])
-                return []
-            p.rows(x, rows, [], body)
+                      [combine(p, a, b) for a, b in zip(p.row(row), p.row(state[0]), strict=True)])
+                return [builder.add(state[0], ir.Constant(_i64, WIDTH))]
+            p.rows(x, step, rows, [y], body)
             return _nothing(context)
-        return types.none(dtype, *[types.int64] * 4), codegen
+        return types.none(dtype, *[types.int64] * 5), codegen
     made.__name__, made.__doc__ = what, f"{what}: one number of a mask per score."
     return intrinsic(made)
 
@@ -197,10 +200,10 @@ panel_times = _with_panel("panel_times", lambda p, x, m: p.b.fmul(x, m))
 
 
 @intrinsic
-def panel_hide_keys(typingctx, dtype, s, rows, seen):
+def panel_hide_keys(typingctx, dtype, s, step, rows, seen):
     """s[k, :] = -inf where byte k at address `seen` is 0."""
     def codegen(context, builder, signature, args):
-        p, (s, rows, seen) = _Panel(builder, dtype.dtype), args[1:]
+        p, (s, step, rows, seen) = _Panel(builder, dtype.dtype), args[1:]
 
         def body(row, state):
             byte = builder.load(p.at(state[0], 0, _i8))
@@ -208,31 +211,31 @@ def panel_hide_keys(typingctx, dtype, s, rows, seen):
             visible = builder.icmp_unsigned("!=", byte, ir.Constant(_i8, 0))
             p.put(row, [builder.select(visible, x, low) for x in p.row(row)])
             return [builder.add(state[0], ir.Constant(_i64, 1))]
-        p.rows(s, rows, [seen], body)
+        p.rows(s, step, rows, [seen], body)
         return _nothing(context)
-    return types.none(dtype, *[types.int64] * 3), codegen
+    return types.none(dtype, *[types.int64] * 4), codegen
 
 
 @intrinsic
-def panel_add_keys(typingctx, dtype, s, rows, numbers):
+def panel_add_keys(typingctx, dtype, s, step, rows, numbers):
     """s[k, :] += number k at address `numbers`."""
     def codegen(context, builder, signature, args):
-        p, (s, rows, numbers) = _Panel(builder, dtype.dtype), args[1:]
+        p, (s, step, rows, numbers) = _Panel(builder, dtype.dtype), args[1:]
 
         def body(row, state):
             more = p.splat(p.load(state[0], 0, p.scalar))
             p.put(row, [builder.fadd(x, more) for x in p.row(row)])
             return [builder.add(state[0], ir.Constant(_i64, p.size))]
-        p.rows(s, rows, [numbers], body)
+        p.rows(s, step, rows, [numbers], body)
         return _nothing(context)
-    return types.none(dtype, *[types.int64] * 3), codegen
+    return types.none(dtype, *[types.int64] * 4), codegen
 
 
 @intrinsic
-def panel_gradient(typingctx, dtype, p, dp, rows, inner):
+def panel_gradient(typingctx, dtype, p, dp, step, rows, inner):
     """dp[k, j] = p[k, j] * (dp[k, j] - inner[j]): from weights to scores."""
     def codegen(context, builder, signature, args):
-        p, (weights, dp, rows, inner) = _Panel(builder, dtype.dtype), args[1:]
+        p, (weights, dp, step, rows, inner) = _Panel(builder, dtype.dtype), args[1:]
         less = p.row(inner)
 
         def body(row, state):
@@ -240,16 +243,16 @@ def panel_gradient(typingctx, dtype, p, dp, rows, inner):
             p.put(row, [builder.fmul(a, builder.fsub(x, t))
                         for a, x, t in zip(w, p.row(row), less, strict=True)])
             return []
-        p.rows(dp, rows, [], body)
+        p.rows(dp, step, rows, [], body)
         return _nothing(context)
-    return types.none(dtype, *[types.int64] * 4), codegen
+    return types.none(dtype, *[types.int64] * 5), codegen
 
 
 @intrinsic
-def panel_causal(typingctx, dtype, s, rows, first):
+def panel_causal(typingctx, dtype, s, step, rows, first):
     """s[k, j] = -inf where j < k + first: query j does not see key k yet."""
     def codegen(context, builder, signature, args):
-        p, (s, rows, first) = _Panel(builder, dtype.dtype), args[1:]
+        p, (s, step, rows, first) = _Panel(builder, dtype.dtype), args[1:]
 
         def body(row, state):
             hidden = [p.lanes_below(builder.sub(state[0], ir.Constant(_i64, j * p.lanes)))
@@ -257,9 +260,9 @@ def panel_causal(typingctx, dtype, s, rows, first):
             p.put(row, [builder.select(h, p.constant(-math.inf), x)
                         for h, x in zip(hidden, p.row(row), strict=True)])
             return [builder.add(state[0], ir.Constant(_i64, 1))]
-        p.rows(s, rows, [first], body)
+        p.rows(s, step, rows, [first], body)
         return _nothing(context)
-    return types.none(dtype, *[types.int64] * 3), codegen
+    return types.none(dtype, *[types.int64] * 4), codegen
 
 
 def _masked_load(p: _Panel, place: Any, mask: Any, of_bytes: bool) -> Any:
