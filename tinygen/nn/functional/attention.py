@@ -137,6 +137,9 @@ def multi_head_attention_forward(
     weights = ((q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight
                else in_proj_weight)
     known = cache is not None and cache.static and cache.length > 0
+    q: Any
+    k: Any
+    v: Any
     alone = bias_k is None and bias_v is None and static_k is None and static_v is None
     if alone and query is key and key is value and not known and not use_separate_proj_weight:
         packed = _linear(query, weights, in_proj_bias)                     # (..., 3 E)
