@@ -54,27 +54,22 @@ def _leading(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[Any, ...]:
     return lead, own, tuple(n // m for n, m in zip(lead, own, strict=True))
 
 
-def _refused(arrays: tuple[Any, ...], mask: Any) -> str | None:
-    """Why a call is not for these kernels."""
-    dtype = arrays[0].dtype
-    if dtype is not F32 and dtype is not F64:
-        return NOT_FLOAT
+def _refused(arrays: tuple[Any, ...], masks: tuple[Any, ...]) -> str | None:
+    """Why a call is not for these kernels: shapes and strides; `masks` cover queries and keys."""
     for x in arrays:
-        if x.dtype is not dtype:
-            return DTYPES
         if not x.size:
             return EMPTY
-        if x.strides[-1] != dtype.itemsize and x.shape[-1] != 1:
+        if x.strides[-1] != x.itemsize and x.shape[-1] != 1:
             return STRIDES
         if x.ndim > 5:
             return AXES
-    if mask is not None:
-        if mask.ndim > 5:
+    keys = arrays[1].shape[-2]
+    for m in masks:
+        if m is None:
+            continue
+        if m.ndim > 5:
             return AXES
-        if not mask.size:
-            return EMPTY
-        keys = arrays[1].shape[-2]
-        if mask.shape[-1] != keys or (keys > 1 and mask.strides[-1] != mask.itemsize):
+        if m.ndim == 0 or m.shape[-1] != keys or (keys > 1 and m.strides[-1] != m.itemsize):
             return MASK_ROWS
     return None
 
@@ -88,30 +83,86 @@ def _like(shape: tuple[int, ...], model: np.ndarray) -> np.ndarray:
     return np.empty(shape, model.dtype)
 
 
-_NOWHERE = [0, 0, 0, 0, 0]
 _FORWARD, _BACKWARD, _FEW = 0, 1, 2
+# Places in the description of a call, as in native/attention.py.
+_PIECES, _PIECE_BYTES, _NEEDS, _CODES = 14, 15, 16, 21
+_Q, _K, _V, _M, _KEPT, _Y, _LSE, _G, _GQ, _GK, _GV = range(25, 80, 5)
 
 
-def _describe(q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, offset: int,
-              scale: float, lead: tuple[Any, ...]) -> list[Any]:
-    """The first numbers of a call, and where its inputs are."""
-    full, own, group = lead
-    kind = 0 if mask is None else 1 if mask.dtype.kind == "b" else 2
-    return [q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], causal, offset, kind,
-            keep is not None, *own, *group, 1, 0, 1, 1, 1,
-            int.from_bytes(struct.pack("d", scale), sys.byteorder, signed=True), 0, 0, 0, 0, 0,
-            *_where(q, full), *_where(k, full), *_where(v, full),
-            *(_where(mask, full) if kind else _NOWHERE),
-            *(_where(keep, full) if keep is not None else _NOWHERE)]
+class _Plan:
+    """What is known of a call before its addresses are: the description and the shapes."""
+
+    __slots__ = ("codes", "full", "lead", "own", "told", "work")
+
+    def __init__(self, q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, offset: int,
+                 scale: float):
+        self.lead, own, group = _leading(q, k, v)
+        rank = 5 - max(q.ndim, k.ndim, v.ndim)
+        self.full, self.own = self.lead[rank:], own[rank:]
+        (length, e), (keys, ev) = q.shape[-2:], v.shape[-2:]
+        self.work = math.prod(self.lead) * length * keys * (e + ev)
+        self.codes = native.codes(q.dtype.type)
+        kind = 0 if mask is None else 1 if mask.dtype.kind == "b" else 2
+        self.told = told = np.zeros(80, np.int64)
+        told[:17] = (length, keys, e, ev, causal, offset, kind, keep is not None, *own, *group,
+                     1, 0, 1)
+        told[17:20] = (1, 1, int.from_bytes(struct.pack("d", scale), sys.byteorder, signed=True))
+        told[_CODES:_CODES + 4] = self.codes[3:]
+        y = _like((*self.full, length, ev), q)
+        lse = np.empty((*self.full, length, 1), q.dtype)
+        for at, x in ((_Q, q), (_K, k), (_V, v), (_M, mask), (_KEPT, keep), (_Y, y), (_LSE, lse)):
+            if x is not None:
+                self.put(told, at, x)
+
+    def put(self, told: np.ndarray, at: int, x: np.ndarray) -> None:
+        """Say where an array lies."""
+        told[at:at + 5] = _where(x, self.lead)
+
+    def run(self, which: int, told: np.ndarray) -> None:
+        nt = 1 if self.work < 2 * WORTH_A_THREAD else count.value
+        if native.launch(self.codes[which], told.ctypes.data, nt):
+            raise MemoryError("no memory for the scratch of attention")
 
 
-def _run(which: int, dtype: Any, p: list[Any], work: int) -> None:
-    codes = native.codes(dtype.type)
-    p[21:25] = codes[3:]
-    told = np.array(p, np.int64)
-    nt = 1 if work < 2 * WORTH_A_THREAD else count.value
-    if native.launch(codes[which], told.ctypes.data, nt):
-        raise MemoryError("no memory for the scratch of attention")
+_plans: dict[Any, _Plan] = {}
+PLANS = 512      # remembered at most: a call with a new one takes 10 us longer
+
+
+def _plan(q: Any, k: Any, v: Any, mask: Any, keep: Any, *call: Any) -> _Plan | str:
+    """The plan of a call, or why it is declined."""
+    dtype = q.dtype
+    if dtype is not F32 and dtype is not F64:
+        return NOT_FLOAT
+    if k.dtype is not dtype or v.dtype is not dtype or (
+            keep is not None and keep.dtype is not dtype):
+        return DTYPES
+    about = None
+    if mask is not None:
+        if mask.dtype is not dtype and mask.dtype.kind != "b":
+            return DTYPES
+        about = mask.shape, mask.strides, mask.dtype.num
+    key = (dtype.num, q.shape, q.strides, k.shape, k.strides, v.shape, v.strides, about,
+           keep if keep is None else (keep.shape, keep.strides), call)
+    plan = _plans.get(key)
+    if plan is None:
+        why = _refused((q, k, v), (mask, keep))
+        if why:
+            return why
+        if len(_plans) >= PLANS:
+            _plans.clear()
+        plan = _plans[key] = _Plan(q, k, v, mask, keep, *call)
+    return plan
+
+
+def _addressed(plan: _Plan, q: Any, k: Any, v: Any, mask: Any, keep: Any) -> np.ndarray:
+    """The description of a call with the addresses of its inputs."""
+    told = plan.told.copy()
+    told[_Q], told[_K], told[_V] = q.ctypes.data, k.ctypes.data, v.ctypes.data
+    if mask is not None:
+        told[_M] = mask.ctypes.data
+    if keep is not None:
+        told[_KEPT] = keep.ctypes.data
+    return told
 
 
 def _packed(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
@@ -138,63 +189,50 @@ def _packed(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
 @kernel("attention", np.ndarray)
 def _(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, causal: bool, offset: int,
       scale: float) -> Any:
-    why = _refused((q, k, v) if keep is None else (q, k, v, keep), mask)
-    if why:
-        return why
-    lead = _leading(q, k, v)
-    full = lead[0][5 - max(q.ndim, k.ndim, v.ndim):]
-    y = _like((*full, q.shape[-2], v.shape[-1]), q)
-    lse = np.empty((*full, q.shape[-2]), q.dtype)
-    p = _describe(q, k, v, mask, keep, causal, offset, scale, lead)
-    p += _where(y, lead[0])
-    p += _where(lse[..., None], lead[0])
-    p += [0] * 20
-    which = _FEW if q.shape[-2] <= FEW else _FORWARD
-    _run(which, q.dtype, p, lse.size * k.shape[-2] * (q.shape[-1] + v.shape[-1]))
+    plan = _plan(q, k, v, mask, keep, causal, offset, scale)
+    if type(plan) is str:
+        return plan
+    length = q.shape[-2]
+    y = _like((*plan.full, length, v.shape[-1]), q)
+    lse = np.empty((*plan.full, length), q.dtype)
+    told = _addressed(plan, q, k, v, mask, keep)
+    told[_Y], told[_LSE] = y.ctypes.data, lse.ctypes.data
+    plan.run(_FEW if length <= FEW else _FORWARD, told)
     return y, lse
 
 
 @kernel("attention_vjp", np.ndarray)
 def _(g: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *,
       needs: tuple[bool, ...], causal: bool, offset: int, scale: float) -> Any:
-    why = _refused((q, k, v) if keep is None else (q, k, v, keep), mask)
-    if why:
-        return why
     if len(needs) > 3 and needs[3]:
         return MASK_GRADIENT
+    plan = _plan(q, k, v, mask, keep, causal, offset, scale)
+    if type(plan) is str:
+        return plan
     if g.strides[-1] != g.itemsize or g.dtype is not q.dtype:
         g = np.ascontiguousarray(g, q.dtype)
-    lead = _leading(q, k, v)
-    rank = 5 - max(q.ndim, k.ndim, v.ndim)
-    full, own = lead[0][rank:], lead[1][rank:]
-    length, keys = q.shape[-2], k.shape[-2]
-    groups = math.prod(own)
+    (length, e), (keys, ev), groups = q.shape[-2:], v.shape[-2:], math.prod(plan.own)
     pieces = 1 if groups >= HEADS else min(-(-keys // BLOCK), max(2, 4 // groups))
-    p = _describe(q, k, v, mask, keep, causal, offset, scale, lead)
-    p[14] = pieces
-    p[16:19] = needs[:3]
-    p += _where(y, lead[0])
-    p += _where(lse[..., None], lead[0])
-    p += _where(g, lead[0])
-    gq = gk = gv = None
-    packed = _packed(q, k, v) if pieces == 1 and all(needs[:3]) else None
-    if needs[0] and pieces > 1:
-        parts = np.empty((pieces, *full, length, q.shape[-1]), q.dtype)
-        p[15] = parts.strides[0]
-        p += _where(parts[0], lead[0])
-    elif needs[0]:
-        gq = packed[0] if packed else _like((*full, length, q.shape[-1]), q)
-        p += _where(gq, lead[0])
-    else:
-        p += _NOWHERE
-    if needs[1]:
-        gk = packed[1] if packed else _like((*own, keys, k.shape[-1]), k)
-    if needs[2]:
-        gv = packed[2] if packed else _like((*own, keys, v.shape[-1]), v)
-    for x in (gk, gv):
-        p += _NOWHERE if x is None else _where(x, lead[0])
-    _run(_BACKWARD, q.dtype, p, lse.size * k.shape[-2] * (q.shape[-1] + v.shape[-1]))
-    if needs[0] and pieces > 1:
-        gq = parts.sum(axis=0)
+    told = _addressed(plan, q, k, v, mask, keep)
+    told[_PIECES], told[_NEEDS:_NEEDS + 3] = pieces, needs[:3]
+    plan.put(told, _Y, y)
+    plan.put(told, _G, g)
+    told[_LSE] = lse.ctypes.data
+    made: list[Any] = [None, None, None]
+    if pieces == 1 and all(needs[:3]):
+        made = _packed(q, k, v) or made
+    for i, shape in enumerate(((*plan.full, length, e), (*plan.own, keys, e),
+                               (*plan.own, keys, ev))):
+        if needs[i] and made[i] is None:
+            split = i == 0 and pieces > 1
+            made[i] = np.empty((pieces, *shape), q.dtype) if split else _like(shape, (q, k, v)[i])
+    for at, x in zip((_GQ, _GK, _GV), made, strict=True):
+        if x is not None:
+            plan.put(told, at, x[0] if pieces > 1 and at == _GQ else x)
+    if pieces > 1 and needs[0]:
+        told[_PIECE_BYTES] = made[0].strides[0]
+    plan.run(_BACKWARD, told)
+    if pieces > 1 and needs[0]:
+        made[0] = made[0].sum(axis=0)
     return *(x if x is None else sum_to(x, of.shape)
-             for x, of in ((gq, q), (gk, k), (gv, v))), None
+             for x, of in zip(made, (q, k, v), strict=True)), None

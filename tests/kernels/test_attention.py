@@ -166,6 +166,7 @@ def test_what_is_declined():
     for arrays in ((q.astype(np.float16), k, v), (q, k, v.astype(np.float64)), (q[:, :, :0], k, v),
                    (q, k.transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2), v),
                    (q[None, None], k, v), (q, k, v, np.ones((5, 1), bool)),
+                   (q, k, v, np.ones((5, 6))), (q, k, v, None, np.ones((5, 1), np.float32)),
                    (q, k, v, np.ones((6, 5), np.float32).T)):
         assert isinstance(forward_kernel(*arrays, **s), str)
     y, lse = forward_kernel(q, k, v, drawn((6,)), **s)
