@@ -7,7 +7,7 @@ DEMO_OPTIONS ?= --conditional --likelihood gaussian --size 16 --hidden 400 --lat
 TEST_EXTRAS ?= app,test,numba
 TEST_JOBS ?= 2
 # What `make test` runs with NumPy alone, beside everything with kernels.
-NUMPY_TESTS ?= tests/engine tests/ops tests/nn tests/optim tests/models
+NUMPY_TESTS ?= tests/engine tests/ops tests/models
 # A requirement and, where needed, pip options for PyTorch's own index. "" leaves it out.
 TORCH ?= torch==2.13.0
 
@@ -48,7 +48,7 @@ test: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## ruff, mypy and every
 	step $(BIN)/python -m mypy; \
 	step $(BIN)/python benchmarks/overhead.py --check; \
 	step env TINYGEN_KERNELS=numpy $(BIN)/python -m pytest -q -n $(TEST_JOBS) $(NUMPY_TESTS); \
-	case ,$(TEST_EXTRAS), in *,numba,*) step $(BIN)/tinygen warmup --float64;; esac; \
+	case ,$(TEST_EXTRAS), in *,numba,*) step $(BIN)/tinygen warmup;; esac; \
 	step $(BIN)/python -m pytest -n $(TEST_JOBS); \
 	exit $$status
 

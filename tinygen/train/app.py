@@ -170,7 +170,7 @@ def warmup(float64: Annotated[bool, typer.Option(
            processes: Annotated[int, typer.Option(
                min=1, help="How many families are compiled at once.")] = 2,
            debug: Debug = False) -> None:
-    """Compile the CPU kernels now, instead of when they are first used (about a minute)."""
+    """Compile the CPU kernels now, instead of when they are first used (some three minutes)."""
     from ..warmup import warmup
 
     dtypes = ("float32", "float64") if float64 else ("float32",)
