@@ -84,7 +84,7 @@ def _like(shape: tuple[int, ...], model: np.ndarray) -> np.ndarray:
 
 
 _FORWARD, _BACKWARD, _FEW = 0, 1, 2
-# Places in the description of a call, as in native/attention.py.
+# Places in the description of a call, as in native/attention_parts.py.
 _PIECES, _PIECE_BYTES, _NEEDS, _CODES = 14, 15, 16, 21
 _Q, _K, _V, _M, _KEPT, _Y, _LSE, _G, _GQ, _GK, _GV = range(25, 80, 5)
 
