@@ -52,6 +52,8 @@ def _pointwise(dtype: str) -> None:
     _run(F.dropout(_draw(1 << 14, dtype=dtype), 0.5))
     target = _draw(1 << 14, dtype=dtype, grad=False)
     _run(F.binary_cross_entropy_with_logits(_draw(1 << 14, dtype=dtype), target))
+    _run(F.mse_loss(_draw(1 << 14, dtype=dtype), target))
+    _run(_draw(1 << 18, dtype=dtype).sum() + _draw(1 << 18, dtype=dtype).mean())
 
 
 def _rows(dtype: str) -> None:
@@ -127,6 +129,8 @@ def _updates(dtype: str) -> None:
             p.grad = Tensor.wrap(np.ones_like(p.data))
         nn.utils.clip_grad_norm_(params, 1.0)
         make(params).step()
+    optim.EMA(params).update()
+    optim.swa_utils.get_swa_multi_avg_fn()([p.detach() for p in params], params, 1)
 
 
 WORK: dict[str, Callable[[str], None]] = {
