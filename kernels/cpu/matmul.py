@@ -21,7 +21,9 @@ native = Native("gemm")
 
 SMALLEST = 1 << 20     # products m * n * k: 100^3
 TURNED = 1 << 18       # the same where an operand lies transposed: 64^3, 97 and 67 GFLOP/s
-THREAD = 1 << 20       # products that pay for one more thread (13 us)
+# Products that pay for one more thread: 50 us of one core. At 128^3 two threads took 62 us in a
+# training loop, where the second has to be woken, and one takes 30.
+THREAD = 1 << 22
 NARROW = 12            # fewer rows or columns would leave most of a tile empty
 
 SMALL = "small, or fewer than 12 rows or columns"

@@ -12,7 +12,7 @@ from tinygen import threads
 from tinygen.primitive import KERNELS
 
 SIZES = [(1, 1, 1), (2, 3, 40), (14, 16, 32), (15, 17, 33), (29, 300, 65), (100, 257, 31),
-         (13, 600, 700)]
+         (13, 600, 700), (300, 300, 200)]
 DTYPES = [np.float32, np.float64]
 
 

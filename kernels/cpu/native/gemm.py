@@ -33,7 +33,9 @@ __all__ = ["PANEL_BYTES", "aligned", "column_sums", "gemm", "pack_panel", "tiles
 PANEL_BYTES = COLUMNS * VECTOR_BYTES     # a row of a packed panel
 KC = 384              # rows of a panel: a tile's 14 rows of A then take 21 KB of L1
 BLOCK = 768 << 10     # bytes of packed B, of the 1 to 2 MB of L2 that one core has
-SHARED = 8 << 20      # bytes of B up to which threads that take rows pack it together, first
+# Bytes of B that threads which take rows pack together, first. Less is packed by each for itself,
+# sooner than a second launch begins; more would not stay in the cache.
+SHARED_LEAST, SHARED_MOST = 256 << 10, 8 << 20
 LINE = 64
 
 
@@ -209,7 +211,7 @@ def gemm(a, b, c, bias, ta, tb, batch, nt):
     wide = PANEL_BYTES // np.int64(a.itemsize)
     n, k = c.shape[1], a.shape[0] // batch if ta else a.shape[1]
     room = (n + wide - 1) // wide * ((k + KC - 1) // KC) * _room(k)
-    if batch == 1 and room <= SHARED and _by_rows(c.shape[0], n, wide, nt):
+    if batch == 1 and SHARED_LEAST <= room <= SHARED_MOST and _by_rows(c.shape[0], n, wide, nt):
         buffer = np.empty(room + LINE, np.uint8)
         block = aligned(buffer)
         for t in prange(nt):
