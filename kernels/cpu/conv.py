@@ -13,7 +13,7 @@ from tinygen.primitive import kernel
 from tinygen.threads import count
 
 from . import conv_plan
-from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
+from .lazy import F32, F64, NOT_FLOAT, Native, address_of, threads_for
 
 __all__: list[str] = []
 
@@ -67,10 +67,6 @@ def _channels_last(n: int, size: tuple[int, int], c: int, dtype: Any) -> np.ndar
     leaf it is taken as it is, where a view would be copied."""
     (h, w), one = size, dtype.itemsize
     return np.ndarray((n, c, h, w), dtype, strides=(h * w * c * one, one, w * c * one, c * one))
-
-
-def _address(a: np.ndarray) -> int:
-    return a.__array_interface__["data"][0]
 
 
 @kernel("conv2d", np.ndarray)
@@ -127,7 +123,7 @@ def _run(make: Callable[..., conv_plan.Plan], image: np.ndarray, weight: np.ndar
     weight = np.ascontiguousarray(weight)
     total = n * plan.windows[0]
     nt = count.value if weight.size * total * plan.windows[1] > SMALL else 1
-    native.pack_weights(like, _address(weight), _address(packed), order, plan.taps, panels, nt)
+    native.pack_weights(like, address_of(weight), address_of(packed), order, plan.taps, panels, nt)
     start = np.zeros((groups, panels // groups * lanes), dtype)
     if bias is not None:
         start[:, :per_group] = bias.reshape(groups, per_group)
@@ -137,13 +133,13 @@ def _run(make: Callable[..., conv_plan.Plan], image: np.ndarray, weight: np.ndar
         out = (_channels_last(n, plan.out, outs, dtype) if last else
                np.empty((n, outs, *plan.out), dtype))
         flat = out.transpose(0, 2, 3, 1).reshape(-1) if last else out.reshape(-1)
-        images.few(like, _address(image), _address(packed), start.reshape(-1), flat, last,
+        images.few(like, address_of(image), address_of(packed), start.reshape(-1), flat, last,
                    plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // nt)), total, nt)
         return out
     by_rows, by_panels = _split(total, panels, nt, total * plan.windows[1] < FEW_WINDOWS * nt)
     out = _channels_last(n, plan.out, outs, dtype)
-    native.correlate(like, _address(image), _address(packed), _address(start), _address(out),
-                     plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // by_rows)),
+    native.correlate(like, address_of(image), address_of(packed), address_of(start),
+                     address_of(out), plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // by_rows)),
                      total, by_rows, panels, by_panels)
     return out
 
@@ -161,8 +157,8 @@ def _depthwise(plan: conv_plan.Plan, image: np.ndarray, weight: np.ndarray,
     out = _channels_last(n, plan.out, c, dtype)
     total = n * plan.windows[0]
     nt = min(total, count.value) if image.size * plan.taps.size > SMALL else 1
-    channels.depth(like, _address(image), _address(packed), _address(start), 0, 0, _address(out), 0,
-                   plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // nt)), total, nt)
+    channels.depth(like, address_of(image), address_of(packed), address_of(start), 0, 0,
+                   address_of(out), 0, plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // nt)), total, nt)
     return out
 
 
@@ -173,7 +169,7 @@ def _depthwise_weight(plan: conv_plan.Plan, image: np.ndarray, grads: np.ndarray
     total = n * plan.windows[0]
     nt = min(total, count.value) if image.size * plan.taps.size > SMALL else 1
     sums = np.empty((nt, plan.taps.size, padded), dtype)
-    channels.depth(like, _address(image), 0, 0, _address(grads), planes, _address(sums),
+    channels.depth(like, address_of(image), 0, 0, address_of(grads), planes, address_of(sums),
                    sums[0].nbytes, plan.grid, plan.phases, plan.offsets,
                    min(plan.band, -(-total // nt)), total, nt)
     dw = np.empty((c, 1, *kernel), dtype)
@@ -221,7 +217,7 @@ def _(x, g, *, stride, padding, dilation, groups):
     nt = nt if x.size * outs * taps > SMALL * stride[0] * stride[1] else 1
     by_rows, by_panels = _split(total, panels, nt, 2 * numbers > x.size)
     like, sums = _LIKE[x.dtype], _buffer(by_rows * numbers, x.dtype)
-    weights.weight_sums(like, _address(image), _address(grads), of_g.planes, _address(sums),
+    weights.weight_sums(like, address_of(image), address_of(grads), of_g.planes, address_of(sums),
                         numbers * x.itemsize, plan.grid, plan.phases, plan.offsets, of_piece,
                         min(plan.band, -(-total // by_rows)), total, by_rows, panels, by_panels)
     sums = sums.reshape(by_rows, numbers)
@@ -231,7 +227,7 @@ def _(x, g, *, stride, padding, dilation, groups):
         result.reshape(outs, per_group, taps)[...] = dw.swapaxes(1, 2)
         return result
     dw = np.empty((outs, per_group, *kernel), x.dtype)
-    weights.finish_weight(like, sums, _address(dw), (per_group, outs // groups, depth, taps),
+    weights.finish_weight(like, sums, address_of(dw), (per_group, outs // groups, depth, taps),
                           plan.taps, panels * -(-depth * x.itemsize // native.VECTOR_BYTES), nt)
     return dw
 

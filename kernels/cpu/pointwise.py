@@ -11,17 +11,13 @@ import numpy as np
 
 from tinygen.primitive import kernel
 
-from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
+from .lazy import F32, F64, NOT_FLOAT, Native, address_of, threads_for
 
 native = Native("pointwise")
 
 GAPS = "neither contiguous nor a permutation of contiguous axes"
 SHAPES = "shapes differ"
 TYPES = "types differ"
-
-
-def _address(array: Any) -> int:
-    return array.__array_interface__["data"][0]
 
 
 def _number(v: Any, lead: Any) -> float | None:
@@ -69,7 +65,7 @@ class _Call:
                     self.reason = GAPS
             if self.reason:
                 return
-            self.places.append(_address(v))
+            self.places.append(address_of(v))
         self.places += [0] * (3 - len(self.places))
 
 
@@ -97,9 +93,9 @@ def run(name: str, lead: Any, inputs: tuple[Any, ...], a: float = 0.0, b: float 
     address, serial = native.loop(name, dtype, call.numbers)
     parts = threads_for(out.size, grain)
     if parts == 1:
-        serial(_address(out), *call.places, out.size, *call.constants)
+        serial(address_of(out), *call.places, out.size, *call.constants)
     else:
-        native.launch(address, _address(out), *call.places, dtype.itemsize, out.size,
+        native.launch(address, address_of(out), *call.places, dtype.itemsize, out.size,
                       *call.constants, parts)
     return out
 
@@ -117,7 +113,7 @@ def total(name: str, lead: Any, inputs: tuple[Any, ...], grain: int = 1 << 15) -
         return call.reason
     address, _ = native.loop(name, dtype, call.numbers, total=True)
     sums = np.empty(-(-lead.size // native.BLOCK), dtype)
-    native.launch_blocks(address, _address(sums), *call.places, dtype.itemsize, lead.size,
+    native.launch_blocks(address, address_of(sums), *call.places, dtype.itemsize, lead.size,
                          *call.constants, threads_for(lead.size, grain))
     return sums.sum(dtype=F64).astype(dtype)
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from ..conv_plan import Grid
 from .base import inline, jit, parallel, prange
-from .conv_tile import clear, hold, move, patch_tile
-from .tile import COLUMNS, ROWS, VECTOR_BYTES, address, transpose_tile
+from .conv_tile import clear, move, patch_tile
+from .tile import COLUMNS, ROWS, VECTOR_BYTES, address, keep, transpose_tile
 
 __all__ = ["band_bytes", "correlate", "fill_band", "find_windows", "pack_weights", "place_rows",
            "read_grid"]
@@ -56,7 +56,7 @@ def _pack(like, w, into, shape, taps, first, last):
                 for r in range(min(width, run - e)):
                     row = taps[(e + r) % kk] * channels + z + (e + r) // kk
                     move(place + r * PANEL_BYTES, target + row * PANEL_BYTES, PANEL_BYTES)
-    hold(stage)
+    keep(stage)
 
 
 @parallel
@@ -190,7 +190,7 @@ def _correlate(like, x, packed, bias, out, numbers, phases, offsets, band, g0, g
                                address(offsets) + phases[p, 7] * 8, phases[p, 8], b,
                                bias + panel * PANEL_BYTES, c,
                                address(places) + (p * most + r) * 8, n)
-    hold(buffer)
+    keep(buffer)
 
 
 @parallel

@@ -18,9 +18,8 @@ from numba.extending import intrinsic
 
 from .base import jit, parallel, prange
 from .conv import band_bytes, fill_band, find_windows, place_rows, read_grid
-from .conv_tile import hold
 from .conv_weight import gather
-from .tile import ROWS, VECTOR_BYTES, _each_height, _i64, _Tile, address
+from .tile import ROWS, VECTOR_BYTES, _each_height, _i64, _Tile, address, keep
 
 __all__ = ["depth"]
 
@@ -130,7 +129,7 @@ def _depth(like, x, w, bias, g, planes, out, numbers, phases, offsets, band, g0,
                                  taps, address(offsets) + tap * 8, w + phases[p, 9] * padded + at,
                                  padded, bias + at, out + at,
                                  address(places) + (p * most + r) * 8, n)
-    hold(buffer)
+    keep(buffer)
 
 
 @parallel

@@ -18,8 +18,8 @@ import numpy as np
 
 from .base import jit, parallel, prange
 from .conv import PANEL_BYTES, read_grid
-from .conv_tile import clear, hold, move, strip_tile
-from .tile import ROWS, VECTOR_BYTES, address, transpose_tile
+from .conv_tile import clear, move, strip_tile
+from .tile import ROWS, VECTOR_BYTES, address, keep, transpose_tile
 
 __all__ = ["few"]
 
@@ -102,7 +102,7 @@ def _few(like, x, packed, bias, out, last, numbers, phases, offsets, band, g0, g
                                 out[at + k * across * pixel] = line[j + k - a] + bias[o]
                         j += b - a
         u0 = u1
-    hold(buffer)
+    keep(buffer)
 
 
 @parallel

@@ -19,16 +19,7 @@ from numba.extending import intrinsic
 
 from .tile import _UNROLL, COLUMNS, VECTOR_BYTES, _each_height, _i64, _Tile
 
-__all__ = ["clear", "hold", "move", "patch_tile", "strip_tile"]
-
-
-@intrinsic
-def hold(typingctx, array):
-    """Keep an array until here: Numba frees it after its last use by name, whatever addresses
-    of it are still in use."""
-    def codegen(context, builder, signature, args):
-        return context.get_dummy_value()
-    return types.none(array), codegen
+__all__ = ["clear", "move", "patch_tile", "strip_tile"]
 
 
 @intrinsic

@@ -27,8 +27,8 @@ from .conv import (
     place_rows,
     read_grid,
 )
-from .conv_tile import hold, move, strip_tile
-from .tile import COLUMNS, ROWS, VECTOR_BYTES, address, copy_row, transpose_tile
+from .conv_tile import move, strip_tile
+from .tile import COLUMNS, ROWS, VECTOR_BYTES, address, copy_row, keep, transpose_tile
 
 __all__ = ["finish_weight", "gather", "weight_sums"]
 
@@ -125,8 +125,8 @@ def _weight(like, x, g, planes, into, numbers, phases, offsets, swapped, band, g
                     _sums(like, kc, base + offsets[q] + group * (grid.c // grid.groups) * size,
                           address(row_of), pixel, count, long, rows, address(of_g), step,
                           into + (panel * grid.depth + q * kc) * PANEL_BYTES, PANEL_BYTES, n, add)
-    hold(buffer)
-    hold(gathered)
+    keep(buffer)
+    keep(gathered)
 
 
 @parallel

@@ -25,7 +25,7 @@ import numpy as np
 from .base import inline, jit, parallel, prange
 from .gemm import LINE, PANEL_BYTES, aligned, pack_panel, tiles_of
 from .launch import call, entry, size_of
-from .tile import VECTOR_BYTES, address, rows_tile
+from .tile import VECTOR_BYTES, address, keep, rows_tile
 from .vecmath import like, sigmoid, tanh
 
 __all__ = ["backward", "forward", "product_code"]
@@ -85,12 +85,6 @@ def _rows_at(table, x, first):
 @inline
 def _row(x, i):
     return address(x) + i * x.shape[1] * np.int64(x.itemsize)
-
-
-@inline
-def _keep(buffer):
-    """Use a buffer whose address was used until here: the compiler frees it after its last use."""
-    buffer[0] = 0
 
 
 # -- forward --------------------------------------------------------------------------------------
@@ -195,9 +189,9 @@ def _forward(product, gates, relu, reverse, a, bias, inner_bias, states, cells, 
                     states[new + r, :] = states[old + r]
                     if gates == 4:
                         cells[new + r, :] = cells[old + r]
-    _keep(first)
-    _keep(second)
-    _keep(third)
+    keep(first)
+    keep(second)
+    keep(third)
 
 
 @parallel
@@ -341,8 +335,8 @@ def _backward(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc,
         if gates == 3 or lengths.size:
             for r in range(lo, hi):
                 _add_to(dh[r], held[r - lo])
-    _keep(first)
-    _keep(second)
+    keep(first)
+    keep(second)
 
 
 @parallel
