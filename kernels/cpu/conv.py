@@ -139,8 +139,8 @@ def _run(make: Callable[..., conv_plan.Plan], image: np.ndarray, weight: np.ndar
     by_rows, by_panels = _split(total, panels, nt, total * plan.windows[1] < FEW_WINDOWS * nt)
     out = _channels_last(n, plan.out, outs, dtype)
     native.correlate(like, address_of(image), address_of(packed), address_of(start),
-                     address_of(out), plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // by_rows)),
-                     total, by_rows, panels, by_panels)
+                     address_of(out), plan.grid, plan.phases, plan.offsets,
+                     min(plan.band, -(-total // by_rows)), total, by_rows, panels, by_panels)
     return out
 
 
@@ -158,7 +158,8 @@ def _depthwise(plan: conv_plan.Plan, image: np.ndarray, weight: np.ndarray,
     total = n * plan.windows[0]
     nt = min(total, count.value) if image.size * plan.taps.size > SMALL else 1
     channels.depth(like, address_of(image), address_of(packed), address_of(start), 0, 0,
-                   address_of(out), 0, plan.grid, plan.phases, plan.offsets, min(plan.band, -(-total // nt)), total, nt)
+                   address_of(out), 0, plan.grid, plan.phases, plan.offsets,
+                   min(plan.band, -(-total // nt)), total, nt)
     return out
 
 
