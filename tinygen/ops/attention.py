@@ -287,24 +287,31 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, cau
 
     Source: A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
     """
-    q, k, v = (x if hasattr(x, "dtype") else Tensor(x) for x in (q, k, v))
+    return attend("attention", q, k, v, mask, keep, causal, offset, scale)
+
+
+def attend(op: str, q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, offset: int,
+           scale: float | None) -> Tensor:
+    """`attention` under the name `op`, which errors begin with."""
+    if not (isinstance(q, Tensor) and isinstance(k, Tensor) and isinstance(v, Tensor)):
+        q, k, v = (x if hasattr(x, "dtype") else Tensor(x) for x in (q, k, v))
     problem = misfit(q, k, v, mask)
     if problem:
-        raise ValueError(f"[attention] {problem}")
-    if q.dtype.kind != "f" or not q.dtype == k.dtype == v.dtype:
-        raise TypeError("[attention] q, k and v must have one floating point dtype, got "
-                        f"{q.dtype}, {k.dtype} and {v.dtype}")
+        raise ValueError(f"[{op}] {problem}")
+    dtype = q.dtype
+    if dtype.kind != "f" or not dtype == k.dtype == v.dtype:
+        raise TypeError(f"[{op}] query, key and value must have one floating point dtype, got "
+                        f"{dtype}, {k.dtype} and {v.dtype}")
     if mask is not None and mask.dtype.kind not in "bf":
-        raise TypeError("[attention] the mask must be boolean (true: the query sees the key) or "
+        raise TypeError(f"[{op}] the mask must be boolean (true: the query sees the key) or "
                         f"floating point (added to the scores), got {mask.dtype}")
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 0.0
-    if q.dtype.itemsize == 2:  # half precision: too few digits for sums
+    attrs = {"causal": bool(causal), "offset": int(offset), "scale": float(scale)}
+    if dtype.itemsize == 2:  # half precision: too few digits for sums
         wide = [x if x is None or x.dtype.kind == "b" else x.astype("float32")
                 for x in (q, k, v, mask, keep)]
-        return attention_p(*wide, causal=bool(causal), offset=int(offset),
-                           scale=float(scale))[0].astype(q.dtype)
-    if mask is not None and mask.dtype.kind == "f" and mask.dtype != q.dtype:
-        mask = mask.astype(q.dtype)
-    return attention_p(q, k, v, mask, keep, causal=bool(causal), offset=int(offset),
-                       scale=float(scale))[0]
+        return attention_p(*wide, **attrs)[0].astype(dtype)
+    if mask is not None and mask.dtype.kind == "f" and mask.dtype != dtype:
+        mask = mask.astype(dtype)
+    return attention_p(q, k, v, mask, keep, **attrs)[0]

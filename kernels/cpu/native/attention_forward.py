@@ -50,7 +50,6 @@ from .panel import (
     panel_max,
     panel_scale,
     panel_times,
-    row_add,
     row_dot,
 )
 from .tile import address
@@ -226,11 +225,12 @@ def few(kind, place):
         numbers(kind, matrix(p, LSE, at) + i * size, 1)[0] = (
             log(whole) + top if whole != 0 else kind(0))
         factor = kind(1) / whole if whole != 0 else kind(0)
-        kept = numbers(kind, matrix(p, KEPT, at) + i * p[KEPT + STEP], keys)
-        fill(kind, y, ev, kind(0))
         for j in range(n):
-            weight = s[j] * factor
-            if p[KEEP]:
-                weight *= kept[j]
-            row_add(kind, y, v + j * p[V + STEP], ev, weight)
+            s[j] *= factor
+        if p[KEEP]:
+            kept = numbers(kind, matrix(p, KEPT, at) + i * p[KEPT + STEP], n)
+            for j in range(n):
+                s[j] *= kept[j]
+        numbers(np.int64, shift, 1)[0] = address(s)
+        call(p[CODES], (shift, 1, n, v, p[V + STEP], y, 0, ev, 0))
     owner[0] = 0        # it lives until here

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import ops, random
 from ...backend import Generator
-from ...ops.attention import misfit, split_heads
+from ...ops.attention import attend, misfit, split_heads
 from ...tensor import Tensor
 from .dropout import dropout
 
@@ -58,14 +58,15 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     shape = None
     if enable_gqa:
         query, key, value, attn_mask, shape = _grouped(query, key, value, attn_mask, op)
-    problem = misfit(query, key, value, attn_mask)
-    if problem:
-        raise ValueError(f"{op} {problem}")
     keep = None
     if dropout_p:
+        problem = misfit(query, key, value, attn_mask)
+        if problem:
+            raise ValueError(f"{op} {problem}")
         lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
         keep = _kept((*lead, query.shape[-2], key.shape[-2]), dropout_p, query, generator)
-    out = ops.attention(query, key, value, attn_mask, keep, causal=is_causal, scale=scale)
+    out = attend("scaled_dot_product_attention", query, key, value, attn_mask, keep, is_causal, 0,
+                 scale)
     return out if shape is None else ops.reshape(out, shape)
 
 
