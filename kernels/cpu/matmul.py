@@ -21,9 +21,8 @@ native = Native("gemm")
 
 SMALLEST = 1 << 20     # products m * n * k: 100^3
 TURNED = 1 << 18       # the same where an operand lies transposed: 64^3, 97 and 67 GFLOP/s
-# Products that pay for one more thread: 50 us of one core. At 128^3 two threads took 62 us in a
-# training loop, where the second has to be woken, and one takes 30.
-THREAD = 1 << 22
+# Products that pay for one more thread: 7 us of one core; at 128^3 two take 20 us and one 32, hot.
+THREAD = 1 << 19
 NARROW = 12            # fewer rows or columns would leave most of a tile empty
 
 SMALL = "small, or fewer than 12 rows or columns"
@@ -33,11 +32,14 @@ _NO_BIAS = {F32: np.empty(0, np.float32), F64: np.empty(0, np.float64)}
 
 def _product(a: Any, b: Any, bias: Any, m: int, n: int, k: int, ta: bool, tb: bool, batch: int,
              shape: tuple[int, ...]) -> Any:
-    """A B + bias of stacks that lie as `a` and `b`, 2-D and C-contiguous, say."""
-    out = np.empty((batch * m, n), a.dtype)
-    native.gemm(a, b, out, _NO_BIAS[a.dtype] if bias is None else bias, ta, tb, batch,
-                threads_for(batch * m * n * k, THREAD))
-    return out.reshape(shape)
+    """A B + bias of stacks that lie as `a` and `b`, 2-D and C-contiguous, say.
+
+    The result has memory of its own: autograd copies a gradient that is a view.
+    """
+    out = np.empty(shape, a.dtype)
+    native.gemm(a, b, out.reshape(batch * m, n), _NO_BIAS[a.dtype] if bias is None else bias, ta,
+                tb, batch, threads_for(batch * m * n * k, THREAD))
+    return out
 
 
 def _lies(x: Any) -> tuple[Any, bool] | None:

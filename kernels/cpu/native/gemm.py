@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import inline, jit, parallel, prange
+from .base import inline, jit
+from .pool import fork
 from .tile import (
     COLUMNS,
     ROWS,
@@ -165,7 +166,7 @@ def _by_rows(m, n, wide, nt):
 
 
 @jit
-def _share(a, b, c, bias, ta, tb, batch, t, nt, packed):
+def _share(a, b, c, bias, ta, tb, batch, packed, t, nt):
     """What thread t of nt does: whole matrices of the stack, or columns or rows of the only one."""
     stays_apart()
     size = np.int64(a.itemsize)
@@ -197,36 +198,31 @@ def _pack_share(b, n, k, tb, block, t, nt):
               b.shape[1] * size, block + (k0 // depth * panels + first) * room, room)
 
 
-@parallel
+@jit
 def gemm(a, b, c, bias, ta, tb, batch, nt):
     """C = A B + bias for 2-D C-contiguous arrays, each a stack of `batch` matrices.
 
     Where `ta` (`tb`) is true, the matrices of a (b) lie transposed. bias has a number per column,
     or none at all.
     """
-    none = np.int64(0)
-    if nt == 1:
-        _share(a, b, c, bias, ta, tb, batch, none, np.int64(1), none)
-        return
     wide = PANEL_BYTES // np.int64(a.itemsize)
     n, k = c.shape[1], a.shape[0] // batch if ta else a.shape[1]
     room = (n + wide - 1) // wide * ((k + KC - 1) // KC) * _room(k)
-    if batch == 1 and SHARED_LEAST <= room <= SHARED_MOST and _by_rows(c.shape[0], n, wide, nt):
-        buffer = np.empty(room + LINE, np.uint8)
-        block = aligned(buffer)
-        for t in prange(nt):
-            _pack_share(b, n, k, tb, block, np.int64(t), np.int64(nt))
-        for t in prange(nt):
-            _share(a, b, c, bias, ta, tb, batch, np.int64(t), np.int64(nt), block)
-        keep(buffer)
-    else:
-        for t in prange(nt):
-            _share(a, b, c, bias, ta, tb, batch, np.int64(t), np.int64(nt), none)
+    shared = (nt > 1 and batch == 1 and SHARED_LEAST <= room <= SHARED_MOST
+              and _by_rows(c.shape[0], n, wide, nt))
+    buffer = np.empty(room + LINE if shared else 0, np.uint8)
+    block = aligned(buffer) if shared else 0
+    if shared:
+        fork(_pack_share, (b, n, k, tb, block), nt)
+    fork(_share, (a, b, c, bias, ta, tb, batch, block), nt)
+    keep(buffer)
 
 
 @jit
-def _sums(g, out, left, right):
-    """out[left:right] = the sum of the rows of g, in blocks of 64 rows, added up in float64."""
+def _sums(g, out, t, nt):
+    """Part t of nt columns of out = the sum of the rows of g: 64 at a time, those in float64."""
+    n = g.shape[1]
+    left, right = n * t // nt // 16 * 16, n if t + 1 == nt else n * (t + 1) // nt // 16 * 16
     width = np.uint64(right - left)
     block, total = np.empty(width, g.dtype), np.zeros(width, np.float64)
     for top in range(0, g.shape[0], 64):
@@ -241,13 +237,7 @@ def _sums(g, out, left, right):
         out[left + j] = total[j]
 
 
-@parallel
+@jit
 def column_sums(g, out, nt):
     """out = g.sum(axis=0) for a 2-D array; each thread sums a range of columns."""
-    n = g.shape[1]
-    if nt == 1:
-        _sums(g, out, 0, n)
-    else:
-        for t in prange(nt):
-            last = n if t + 1 == nt else n * (t + 1) // nt // 16 * 16
-            _sums(g, out, n * t // nt // 16 * 16, last)
+    fork(_sums, (g, out), nt)
