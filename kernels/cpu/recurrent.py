@@ -13,10 +13,10 @@ import numpy as np
 from tinygen.primitive import kernel
 from tinygen.threads import count
 
-from .lazy import F32, F64, NOT_FLOAT, Native
-from .matmul import NARROW, SMALLEST, _product
+from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
+from .matmul import NARROW, SMALLEST, THREAD, _product
 
-native = Native("recurrent")
+native, products = Native("recurrent"), Native("recurrent_weight")
 
 _none: dict[Any, np.ndarray] = {t: np.empty((0, 1), t) for t in (F32, F64)}
 _no_lengths = np.empty(0, np.int64)
@@ -51,13 +51,29 @@ def _threads(batch: int, steps: int) -> int:
     return min(count.value, max(1, batch // ROWS)) if steps > 1 else 1
 
 
-def _times(a: Any, b: Any, ta: bool = False, tb: bool = False) -> Any:
-    """a @ b of matrices; `ta` and `tb` say which of them to transpose."""
+def _times(a: Any, b: Any, ta: bool = False, tb: bool = False, bias: Any = None,
+           shape: tuple[int, ...] | None = None) -> Any:
+    """a @ b + bias of matrices, in a given shape; `ta` and `tb` say which of them to transpose."""
     k, m = a.shape if ta else a.shape[::-1]
     n = len(b) if tb else b.shape[1]
-    if m * n * k < SMALLEST or min(m, n) < NARROW:
-        return (a.T if ta else a) @ (b.T if tb else b)
-    return _product(a, b, None, m, n, k, ta, tb, 1, (m, n))
+    if m * n * k >= SMALLEST and min(m, n) >= NARROW:
+        return _product(a, b, bias, m, n, k, ta, tb, 1, shape or (m, n))
+    y = (a.T if ta else a) @ (b.T if tb else b)
+    if bias is not None:
+        y += bias
+    return y.reshape(shape) if shape else y
+
+
+def _weight_gradients(d: Any, x: Any, h: Any) -> list[Any]:
+    """d.T @ x and d.T @ h; None for a side that is None."""
+    (k, m), sizes = d.shape, [0 if a is None else a.shape[1] for a in (x, h)]
+    if min((n for n in sizes if n), default=0) < NARROW or k * m * sum(sizes) < SMALLEST:
+        return [None if a is None else _times(d, a, ta=True) for a in (x, h)]
+    sides = [np.empty((k, 0), d.dtype) if a is None else a for a in (x, h)]
+    found = [np.empty((m, n), d.dtype) for n in sizes]
+    products.weights(native.product_code(d.dtype), d, sides[0], found[0], sides[1], found[1],
+                     threads_for(k * m * sum(sizes), THREAD))
+    return [g if n else None for g, n in zip(found, sizes, strict=True)]
 
 
 def _flat(a: Any) -> Any:
@@ -87,7 +103,12 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
     rows, p, hidden, dtype = len(w_hh), w_hh.shape[1], len(w_hh) // gates, x.dtype
     lengths, pad = _valid(x, lengths)
     h0, w_ih, w_hh = map(np.ascontiguousarray, (h0, w_ih, w_hh))
-    a = _times(_flat(_clean(x, pad)), w_ih, tb=True)                     # (T N, gates H)
+    split = 2 * hidden if gates == 3 else rows       # of a GRU, the bias of the new state is apart
+    bias, inner = b_ih, np.zeros(rows - split, dtype) if b_hh is None else b_hh[split:]
+    if b_hh is not None:
+        bias = np.zeros(rows, dtype) if b_ih is None else b_ih.copy()
+        bias[:split] += b_hh[:split]
+    a = _times(_flat(_clean(x, pad)), w_ih, tb=True, bias=bias)          # (T N, gates H)
     after, first = (0, steps) if reverse else (1, 0)
     states = np.empty((steps + 1, batch, p), dtype)
     states[first] = h0
@@ -97,11 +118,6 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
         cells[first] = c0
     if gates > 1:
         kept = np.empty((steps * batch, hidden), dtype)
-    split = 2 * hidden if gates == 3 else rows       # of a GRU, the bias of the new state is apart
-    bias = np.zeros(rows, dtype) if b_ih is None else b_ih.copy()
-    inner = np.zeros(rows - split, dtype) if b_hh is None else b_hh[split:]
-    if b_hh is not None:
-        bias[:split] += b_hh[:split]
     if steps == 1:
         product = _times(h0, w_hh, tb=True)
         if gates == 3:
@@ -109,7 +125,7 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
             np.add(product[:, 2 * hidden:], inner, out=kept)
         else:
             a += product
-    native.forward(native.product_code(dtype), gates, relu, reverse, a, bias,
+    native.forward(native.product_code(dtype), gates, relu, reverse, a,
                    np.ascontiguousarray(inner), states.reshape(-1, p),
                    cells.reshape(-1, cells.shape[-1]), kept, w_hh,
                    _none[dtype] if w_hr is None else np.ascontiguousarray(w_hr), lengths, batch,
@@ -181,9 +197,12 @@ def _back(gates: int, needs: Any, gy: Any, dh: Any, dc: Any, a: Any, kept: Any, 
     last = states[batch:] if reverse else states[:-batch]
     need_x, need_ih, need_hh, need_b, need_bh, need_hr = needs
     gb = sums[0].sum(0) if need_bh or (need_b and gates != 3) else None
-    gx = _times(dx, w_ih).reshape(x.shape) if need_x else None
-    gw_ih = _times(dx, _flat(_clean(x, pad)), ta=True) if need_ih else None
-    gw_hh = _times(d, last, ta=True) if need_hh else None
+    gx = _times(dx, w_ih, shape=x.shape) if need_x else None
+    flat, last = _flat(_clean(x, pad)) if need_ih else None, last if need_hh else None
+    if dx is d:
+        gw_ih, gw_hh = _weight_gradients(d, flat, last)
+    else:
+        gw_ih, gw_hh = _weight_gradients(dx, flat, None)[0], _weight_gradients(d, None, last)[1]
     gb_ih = gb if gates != 3 else sums[1].sum(0) if need_b else None
     gw_hr = None
     if need_hr:

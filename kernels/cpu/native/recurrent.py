@@ -25,39 +25,63 @@ import numpy as np
 from .base import inline, jit, parallel, prange
 from .gemm import LINE, PANEL_BYTES, aligned, pack_panel, tiles_of
 from .launch import call, entry, size_of
+from .recurrent_cells import (
+    gru_back,
+    gru_cell,
+    lstm_back,
+    lstm_gates,
+    lstm_output,
+    rnn_back,
+    rnn_cell,
+)
 from .tile import VECTOR_BYTES, address, keep, rows_tile
-from .vecmath import like, sigmoid, tanh
 
 __all__ = ["backward", "forward", "product_code"]
 
 # -- products with packed weights -----------------------------------------------------------------
 
+DEEP = 512      # rows of a panel: with more, the rows of A that a tile needs would not stay in L1
+
 
 @inline
-def _step(k, size):
-    """Bytes from one packed panel to the next: k rows, rounded up to whole vectors."""
-    width = VECTOR_BYTES // size
-    return (k + width - 1) // width * width * PANEL_BYTES
+def _blocks(k):
+    """In how many blocks k is cut."""
+    return (k + DEEP - 1) // DEEP
+
+
+@inline
+def _room(k, size):
+    """Bytes from one packed panel to the next: the rows of a block, rounded up to whole vectors."""
+    width, blocks = VECTOR_BYTES // size, _blocks(k)
+    return ((k + blocks - 1) // blocks + width - 1) // width * width * PANEL_BYTES
 
 
 @jit
 def _packed(w, first, last, transposed):
-    """A buffer with the panels of w[:, first:last], or w[first:last].T where `transposed` is 1."""
+    """A buffer with the panels of w[:, first:last], or w[first:last].T where `transposed` is 1.
+
+    The panels of a block of k lie together.
+    """
     size = np.int64(w.itemsize)
     wide, stride = PANEL_BYTES // size, w.shape[1] * size
     k = w.shape[1] if transposed else w.shape[0]
-    buffer = np.empty((last - first + wide - 1) // wide * _step(k, size) + LINE, np.uint8)
+    blocks, room = _blocks(k), _room(k, size)
+    buffer = np.empty((last - first + wide - 1) // wide * blocks * room + LINE, np.uint8)
     target = aligned(buffer)
-    for j in range(first, last, wide):
-        source = address(w) + j * (stride if transposed else size)
-        pack_panel(w, source, k, stride, min(wide, last - j), transposed != 0, target)
-        target += _step(k, size)
+    for b in range(blocks):
+        top = k * b // blocks
+        for j in range(first, last, wide):
+            source = address(w) + (j * stride + top * size if transposed else
+                                   top * stride + j * size)
+            pack_panel(w, source, k * (b + 1) // blocks - top, stride, min(wide, last - j),
+                       transposed != 0, target)
+            target += room
     return buffer
 
 
 @jit
-def _product(kind, table, m, k, panels, c, ldc, n, add):
-    """C[0:m, 0:n] (+)= A W, the rows of A at the addresses in `table`, W in panels of k rows."""
+def _product(kind, table, m, k, panels, room, c, ldc, n, add):
+    """C[0:m, 0:n] (+)= A W: the rows of A are at the addresses in `table`, panels `room` apart."""
     size = size_of(kind)
     wide, count = PANEL_BYTES // size, tiles_of(m)
     for j in range(0, n, wide):
@@ -65,21 +89,27 @@ def _product(kind, table, m, k, panels, c, ldc, n, add):
             i = m * t // count
             rows_tile(kind, m * (t + 1) // count - i, table + 8 * i, k, panels, PANEL_BYTES,
                       c + i * ldc + j * size, ldc, min(wide, n - j), add)
-        panels += _step(k, size)
+        panels += room
 
 
 @functools.cache
 def product_code(dtype: Any) -> int:
     """The address of `_product`, which is compiled once for all its callers."""
-    return entry(_product, dtype.type, 8)
+    return entry(_product, dtype.type, 9)
 
 
-@inline
-def _rows_at(table, x, first):
-    """Fill the table with the addresses of the rows of x from `first` on."""
-    stride = x.shape[1] * np.int64(x.itemsize)
-    for i in range(table.size):
-        table[i] = address(x) + (first + i) * stride
+@jit
+def _times(product, table, x, first, packed, c, ldc, n, add):
+    """C (+)= A W for rows of x from `first` on, as many as the table has, and a packed W."""
+    size, k = np.int64(x.itemsize), x.shape[1]
+    blocks, room, panels = _blocks(k), _room(k, size), aligned(packed)
+    for b in range(blocks):
+        top = k * b // blocks
+        for i in range(table.size):
+            table[i] = address(x) + ((first + i) * k + top) * size
+        call(product, (address(table), table.size, k * (b + 1) // blocks - top, panels, room, c,
+                       ldc, n, np.int64(1) if b else add))
+        panels += (n * size + PANEL_BYTES - 1) // PANEL_BYTES * room
 
 
 @inline
@@ -88,66 +118,8 @@ def _row(x, i):
 
 
 # -- forward --------------------------------------------------------------------------------------
-# Short loops over few arrays: with many, the compiler gives up showing that they do not overlap;
-# and where two arrays turn out to be the same, it takes the loop without vectors (10 times slower).
-
-
 @jit
-def _sigmoid_of(a, b):
-    for j in range(a.size):
-        a[j] = sigmoid(a[j] + b[j])
-
-
-@jit
-def _tanh_of(a, b):
-    for j in range(a.size):
-        a[j] = tanh(a[j] + b[j])
-
-
-@jit
-def _lstm_cell(a, bias, last, cell, squashed, out):
-    """i, f, g and o in place; the cell, its tanh, and o times that."""
-    h = last.size
-    _sigmoid_of(a[:2 * h], bias[:2 * h])
-    _tanh_of(a[2 * h:3 * h], bias[2 * h:3 * h])
-    _sigmoid_of(a[3 * h:], bias[3 * h:])
-    i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
-    for j in range(h):
-        cell[j] = f[j] * last[j] + i[j] * g[j]
-    for j in range(h):
-        squashed[j] = tanh(cell[j])
-    for j in range(h):
-        out[j] = o[j] * squashed[j]
-
-
-@jit
-def _gru_cell(a, bias, inner, last, out):
-    """r, z and n in place, and (1 - z) n + z h."""
-    h = last.size
-    _sigmoid_of(a[:2 * h], bias[:2 * h])
-    r, z, n = a[:h], a[h:2 * h], a[2 * h:]
-    for j in range(h):
-        n[j] += r[j] * inner[j]
-    _tanh_of(n, bias[2 * h:])
-    for j in range(h):
-        out[j] = n[j] + z[j] * (last[j] - n[j])
-
-
-@jit
-def _rnn_cell(a, bias, relu, out):
-    """tanh or relu in place, and a copy of it."""
-    if relu:
-        for j in range(a.size):
-            v = a[j] + bias[j]
-            a[j] = like(v, 0) if v < like(v, 0) else v
-    else:
-        _tanh_of(a, bias)
-    for j in range(a.size):
-        out[j] = a[j]
-
-
-@jit
-def _forward(product, gates, relu, reverse, a, bias, inner_bias, states, cells, kept, w_hh, w_hr,
+def _forward(product, gates, relu, reverse, a, inner_bias, states, cells, kept, w_hh, w_hr,
              lengths, batch, lo, hi):
     """All steps of rows lo to hi."""
     steps, m, k, h = a.shape[0] // batch, hi - lo, w_hh.shape[1], a.shape[1] // gates
@@ -163,26 +135,27 @@ def _forward(product, gates, relu, reverse, a, bias, inner_bias, states, cells, 
         t = steps - 1 - s if reverse else s
         now, old, new = t * batch, (t + before) * batch, (t + after) * batch
         if steps > 1:
-            _rows_at(table, states, old + lo)
-            call(product, (address(table), m, k, aligned(first), _row(a, now + lo),
-                           a.shape[1] * size, split, one))
+            _times(product, table, states, old + lo, first, _row(a, now + lo), a.shape[1] * size,
+                   split, one)
             if gates == 3:
                 for r in range(now + lo, now + hi):
                     kept[r, :] = inner_bias
-                call(product, (address(table), m, k, aligned(second), _row(kept, now + lo),
-                               h * size, h, one))
+                _times(product, table, states, old + lo, second, _row(kept, now + lo), h * size,
+                       h, one)
         for r in range(lo, hi):
+            row = a[now + r]
             if gates == 4:
-                _lstm_cell(a[now + r], bias, cells[old + r], cells[new + r], kept[now + r],
-                           out[r - lo] if projects else states[new + r])
+                cell = cells[new + r]
+                lstm_gates(row[:h], row[h:2 * h], row[2 * h:3 * h], cells[old + r], cell)
+                lstm_output(row[3 * h:], cell, kept[now + r],
+                             out[r - lo] if projects else states[new + r])
             elif gates == 3:
-                _gru_cell(a[now + r], bias, kept[now + r], states[old + r], states[new + r])
+                gru_cell(row[:h], row[h:2 * h], row[2 * h:], kept[now + r], states[old + r],
+                          states[new + r])
             else:
-                _rnn_cell(a[now + r], bias, relu, states[new + r])
+                rnn_cell(row, relu, states[new + r])
         if projects:
-            _rows_at(table, out, zero)
-            call(product, (address(table), m, h, aligned(third), _row(states, new + lo),
-                           k * size, k, zero))
+            _times(product, table, out, zero, third, _row(states, new + lo), k * size, k, zero)
         if lengths.size:
             for r in range(lo, hi):
                 if t >= lengths[r]:
@@ -195,77 +168,23 @@ def _forward(product, gates, relu, reverse, a, bias, inner_bias, states, cells, 
 
 
 @parallel
-def forward(product, gates, relu, reverse, a, bias, inner_bias, states, cells, kept, w_hh, w_hr,
+def forward(product, gates, relu, reverse, a, inner_bias, states, cells, kept, w_hh, w_hr,
             lengths, batch, nt):
     """All steps of a recurrence, from the products of the inputs on.
 
-    a (T N, gates H) holds these products and receives the gates; kept (T N, H) receives tanh(c)
-    of an LSTM and W_hn h + b_hn of a GRU; states (T+1 N, P) and cells (T+1 N, H) hold the first
-    ones already. With one step the product of the state is in `a` (`kept` of a GRU) already:
-    packing the weights would take longer than using them. w_hr and lengths are empty without.
-    `product` is `product_code` of the dtype.
+    a (T N, gates H) holds these products, biases included, and receives the gates; kept (T N, H)
+    receives tanh(c) of an LSTM and W_hn h + b_hn of a GRU; states (T+1 N, P) and cells (T+1 N, H)
+    hold the first ones already. With one step the product of the state is in `a` (`kept` of a GRU)
+    already: packing the weights would take longer than using them. w_hr and lengths are empty
+    without. `product` is `product_code` of the dtype.
     """
     for p in prange(nt):
         part = np.int64(p)         # unsigned, it would make the compiler do all of it once more
-        _forward(product, gates, relu, reverse, a, bias, inner_bias, states, cells, kept, w_hh,
-                 w_hr, lengths, batch, batch * part // nt, batch * (part + 1) // nt)
+        _forward(product, gates, relu, reverse, a, inner_bias, states, cells, kept, w_hh, w_hr,
+                 lengths, batch, batch * part // nt, batch * (part + 1) // nt)
 
 
 # -- backward -------------------------------------------------------------------------------------
-
-
-@jit
-def _lstm_back(a, last, squashed, dr, dc, d):
-    """Gradients d of the gates before their nonlinearities; dc becomes that of the cell before."""
-    h = dc.size
-    i, f, g, o = a[:h], a[h:2 * h], a[2 * h:3 * h], a[3 * h:]
-    di, df, dg, do = d[:h], d[h:2 * h], d[2 * h:3 * h], d[3 * h:]
-    one = like(dc[0], 1)
-    for j in range(h):
-        s = squashed[j]
-        dc[j] += dr[j] * o[j] * (one - s * s)
-    for j in range(h):
-        do[j] = dr[j] * squashed[j] * o[j] * (one - o[j])
-    for j in range(h):
-        di[j] = dc[j] * g[j] * i[j] * (one - i[j])
-    for j in range(h):
-        dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
-    for j in range(h):
-        df[j] = dc[j] * last[j] * f[j] * (one - f[j])
-    for j in range(h):
-        dc[j] *= f[j]
-
-
-@jit
-def _gru_back(a, inner, last, dh, d, dx):
-    """Gradients of the state's products (d) and of the input's (dx); dh becomes what z lets by."""
-    h = dh.size
-    r, z, n = a[:h], a[h:2 * h], a[2 * h:]
-    dr, dz, dn, slope = d[:h], d[h:2 * h], d[2 * h:], dx[2 * h:]
-    one = like(dh[0], 1)
-    for j in range(h):
-        slope[j] = dh[j] * (one - z[j]) * (one - n[j] * n[j])
-    for j in range(h):
-        dn[j] = slope[j] * r[j]
-    for j in range(h):
-        dr[j] = dn[j] * inner[j] * (one - r[j])
-    for j in range(h):
-        dz[j] = dh[j] * (last[j] - n[j]) * z[j] * (one - z[j])
-    for j in range(2 * h):
-        dx[j] = d[j]
-    for j in range(h):
-        dh[j] *= z[j]
-
-
-@jit
-def _rnn_back(y, dh, relu, d):
-    one = like(dh[0], 1)
-    if relu:
-        for j in range(dh.size):
-            d[j] = dh[j] if y[j] > like(y[j], 0) else like(y[j], 0)
-    else:
-        for j in range(dh.size):
-            d[j] = dh[j] * (one - y[j] * y[j])
 
 
 @jit
@@ -299,9 +218,7 @@ def _backward(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc,
             if projects:
                 projected[now + r, :] = dh[r]
         if projects:
-            _rows_at(table, dh, lo)
-            call(product, (address(table), m, k, aligned(second), address(inside), h * size, h,
-                           zero))
+            _times(product, table, dh, lo, second, address(inside), h * size, h, zero)
         step_sum[:] = 0
         for r in range(lo, hi):
             past = lengths.size and t >= lengths[r]
@@ -312,15 +229,15 @@ def _backward(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc,
                 held[r - lo, :] = dh[r]
                 continue
             if gates == 4:
-                _lstm_back(a[now + r], cells[old + r], kept[now + r],
+                lstm_back(a[now + r], cells[old + r], kept[now + r],
                            inside[r - lo] if projects else dh[r], dc[r], d[now + r])
             elif gates == 3:
-                _gru_back(a[now + r], kept[now + r], states[old + r], dh[r], d[now + r],
+                gru_back(a[now + r], kept[now + r], states[old + r], dh[r], d[now + r],
                           dx[now + r])
                 held[r - lo, :] = dh[r]
                 _add_to(step_sum[1], dx[now + r])
             else:
-                _rnn_back(states[new + r], dh[r], relu, d[now + r])
+                rnn_back(states[new + r], dh[r], relu, d[now + r])
                 if lengths.size:
                     held[r - lo, :] = 0
             if gates == 4 and lengths.size:
@@ -329,9 +246,7 @@ def _backward(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc,
         _add_to(sums, step_sum[0])
         if gates == 3:
             _add_to(sums_x, step_sum[1])
-        _rows_at(table, d, now + lo)
-        call(product, (address(table), m, d.shape[1], aligned(first), _row(dh, lo), k * size, k,
-                       zero))
+        _times(product, table, d, now + lo, first, _row(dh, lo), k * size, k, zero)
         if gates == 3 or lengths.size:
             for r in range(lo, hi):
                 _add_to(dh[r], held[r - lo])
