@@ -47,6 +47,7 @@ Device = str
 # The number types that tinygen computes with, under the names that NumPy gives them.
 DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64",
           "uint8", "uint16", "uint32", "uint64", "bool")
+_KNOWN = {np.dtype(name) for name in DTYPES}    # `dtype.name` takes 1.5 us to make
 
 _MODULES: dict[type, ModuleType] = {np.ndarray: np}
 
@@ -131,7 +132,7 @@ def canonical_dtype(dtype: Any) -> np.dtype:
         found = np.dtype(dtype)
     except TypeError:
         found = None
-    if found is None or found.name not in DTYPES:
+    if found not in _KNOWN and (found is None or found.name not in DTYPES):
         raise TypeError(f"dtype {dtype!r} is not supported; use one of {', '.join(DTYPES)}")
     return found
 
@@ -146,7 +147,7 @@ def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = Fals
         array = data
     else:
         array = _from_python(data, target is None)
-    if array.dtype.name not in DTYPES:
+    if array.dtype not in _KNOWN and array.dtype.name not in DTYPES:
         if target is None or array.dtype.kind not in "biuf":
             raise TypeError(f"cannot make a tensor from data of dtype {array.dtype}; "
                             f"use one of {', '.join(DTYPES)}")

@@ -106,11 +106,12 @@ def _log_softmax(x: np.ndarray) -> np.ndarray:
 
 
 def _draw(logits: np.ndarray, generator: Generator | None) -> np.ndarray:
-    """One token of each row: where a uniform number falls in the cumulated probabilities."""
-    total = np.cumsum(_softmax(logits), axis=-1)
-    u = random.uniform((len(logits),), dtype="float64", generator=generator).numpy()
-    at = np.minimum(u * total[:, -1], np.nextafter(total[:, -1], 0))
-    return (total <= at[:, None]).sum(axis=-1)
+    """One token of each row: where a uniform number falls in the cumulated weights."""
+    total = np.exp(logits - logits.max(axis=-1, keepdims=True)).cumsum(axis=-1)
+    u = random.uniform((len(logits), 1), dtype=np.float64, generator=generator).numpy()
+    whole = total[:, -1:]
+    at = np.minimum(u * whole, np.nextafter(whole, 0))
+    return np.count_nonzero(total <= at, axis=-1)
 
 
 # -- one sequence per prompt -----------------------------------------------------------------------
@@ -159,7 +160,8 @@ def sample(model: Callable[..., Any], prompt: Any, max_new_tokens: int, *,
                 new = logits.argmax(axis=-1)
             writing = open_ & (t >= lengths)          # the others: still in the prompt, or done
             tokens[writing, t] = new[writing]
-            open_[writing & np.isin(new, ends)] = False
+            if ends:
+                open_[writing & np.isin(new, ends)] = False
             t += 1
             open_ &= t < lengths + max_new_tokens
     return Tensor(tokens[:, :max(t, int(lengths.max()))])

@@ -38,6 +38,7 @@ import numpy as np
 
 from . import backend
 from .errors import explain
+from .tensor import _NONE as _none
 from .tensor import Tensor, _next
 
 __all__ = ["KERNELS", "PRIMITIVES", "Kernel", "Primitive", "Unavailable", "kernel", "local",
@@ -63,7 +64,6 @@ _F64 = np.dtype(np.float64)
 _F32 = np.dtype(np.float32)
 _ndarray = np.ndarray
 _new = object.__new__
-_none: dict[str, Any] = {}
 
 
 class Primitive:
@@ -184,16 +184,14 @@ class Primitive:
     def _wrap_many(self, ys: tuple[Any, ...], inputs: tuple[Any, ...], attrs: dict[str, Any],
                    tracked: int | bool) -> tuple[Tensor | None, ...]:
         """Several outputs: one hidden node that holds them all, and a tensor that picks each."""
-        arrays = [np.asarray(y) if isinstance(y, np.generic) else y for y in ys]
-        outs: list[Tensor | None] = [None if y is None else Tensor.wrap(y) for y in arrays]
+        node = None
         if tracked:
             node = Tensor.wrap(ys)
             node.requires_grad, node.op, node.inputs, node.attrs = True, self, inputs, attrs
-            outs[:self.differentiable] = [None if y is None else pick_output(node, y, i)
-                                          for i, y in enumerate(arrays[:self.differentiable])]
+        made = tuple([None if y is None else pick_output(node, y, i) for i, y in enumerate(ys)])
         if local.mode & TAPE:
-            local.tape.record(self, inputs, attrs, tuple(outs))
-        return tuple(outs)
+            local.tape.record(self, inputs, attrs, made)
+        return made
 
     def _choose(self, arrays: list[Any], attrs: dict[str, Any]) -> Callable[..., Any]:
         """The implementation for these arguments; slow, and remembered per array type."""
@@ -408,10 +406,12 @@ def pick(xp, y, *, index):
     return y[index]
 
 
-def pick_output(node: Tensor, array: Any, index: int) -> Tensor:
+def pick_output(node: Tensor | None, array: Any, index: int) -> Tensor:
     """The tensor that stands for output `index` of a node with several outputs."""
+    if type(array) is not _ndarray and isinstance(array, np.generic):
+        array = np.asarray(array)
     out = Tensor.wrap(array)
-    if node.requires_grad and index < node.op.differentiable:
+    if node is not None and node.requires_grad and index < node.op.differentiable:
         out.requires_grad, out.op, out.inputs, out.attrs = True, pick, (node,), {"index": index}
     return out
 

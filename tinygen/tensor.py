@@ -22,6 +22,7 @@ __all__ = ["Tensor"]
 
 _seq = count(1)
 _next = _seq.__next__
+_NONE: dict[str, Any] = {}      # the static arguments of what has none; nobody writes into it
 
 
 class Tensor:
@@ -71,7 +72,7 @@ class Tensor:
         self.requires_grad = False
         self.op = None
         self.inputs = ()
-        self.attrs = {}
+        self.attrs = _NONE
         self.hooks = None
         self.seq = _next()
 
@@ -79,7 +80,11 @@ class Tensor:
     def wrap(cls, array: Any) -> Tensor:
         """A tensor around a bare array, without a copy and without a check."""
         out = object.__new__(cls)
-        out._fill(array)
+        out.data = array                # `_fill` once more: a call less
+        out.grad = out.op = out.hooks = None
+        out.requires_grad = False
+        out.inputs, out.attrs = (), _NONE
+        out.seq = _next()
         return out
 
     # -- what it is -----------------------------------------------------------------------

@@ -41,39 +41,39 @@ class KVCache:
             RuntimeError: they require grad, or the cache is static and full.
             ValueError: they differ from what is in the cache in another axis than the length.
         """
-        if is_grad_enabled() and (getattr(keys, "requires_grad", False)
-                                  or getattr(values, "requires_grad", False)):
+        if (getattr(keys, "requires_grad", False)
+                or getattr(values, "requires_grad", False)) and is_grad_enabled():
             raise RuntimeError("[KVCache] the keys require grad, and no gradient flows through a "
                                "cache: decode under tg.no_grad()")
         if self.static and self.length:
             raise RuntimeError("[KVCache] a static cache is filled once")
         new = [x.data if isinstance(x, Tensor) else x for x in (keys, values)]
-        if new[0].ndim != 4 or new[0].shape[:3] != new[1].shape[:3]:
-            raise ValueError(f"[KVCache] keys and values must be (N, H, L, D), got {new[0].shape} "
-                             f"and {new[1].shape}")
-        self._reserve(new)
-        end = self.length + new[0].shape[2]
-        for store, x in zip(self._stores, new, strict=True):
-            store[:, :, self.length:end] = x
+        shape = new[0].shape
+        if len(shape) != 4 or shape[:3] != new[1].shape[:3]:
+            raise ValueError(f"[KVCache] keys and values must be (N, H, L, D), got {shape} and "
+                             f"{new[1].shape}")
+        start, end = self.length, self.length + shape[2]
+        self._reserve(new, end)
+        for store, x in zip(self._stores, new):
+            store[:, :, start:end] = x
         self.length = end
         return self.keys, self.values
 
-    def _reserve(self, new: list[Any]) -> None:
-        """Room for the new keys and values."""
-        needed = self.length + new[0].shape[2]
-        xp = backend.array_module(new[0])
+    def _reserve(self, new: list[Any], needed: int) -> None:
+        """Room for the new keys and values, `needed` tokens in all."""
+        if not self._stores:
+            xp = backend.array_module(new[0])
+            self._stores = [xp.empty((*x.shape[:2], needed, x.shape[3]), x.dtype) for x in new]
         for i, x in enumerate(new):
-            shape = (x.shape[0], x.shape[1], x.shape[3])
-            if len(self._stores) == i:
-                self._stores.append(xp.empty((*x.shape[:2], needed, x.shape[3]), x.dtype))
             store = self._stores[i]
-            have = (store.shape[0], store.shape[1], store.shape[3])
-            if have != shape or store.dtype != x.dtype:
-                raise ValueError(f"[KVCache] holds (N, H, D) = {have} {store.dtype}, got {shape} "
-                                 f"{x.dtype}; use a new cache for another batch")
-            if needed > store.shape[2]:
-                wide = xp.empty((*x.shape[:2], max(needed, 2 * store.shape[2]), x.shape[3]),
-                                x.dtype)
+            (n, h, room, d), (n_new, h_new, _, d_new) = store.shape, x.shape
+            if n != n_new or h != h_new or d != d_new or store.dtype != x.dtype:
+                raise ValueError(f"[KVCache] holds (N, H, D) = {(n, h, d)} {store.dtype}, got "
+                                 f"{(n_new, h_new, d_new)} {x.dtype}; use a new cache for another "
+                                 "batch")
+            if needed > room:
+                xp = backend.array_module(store)
+                wide = xp.empty((n, h, max(needed, 2 * room), d), store.dtype)
                 wide[:, :, :self.length] = store[:, :, :self.length]
                 self._stores[i] = wide
 

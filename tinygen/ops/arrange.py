@@ -105,7 +105,7 @@ MANY = 64     # more slices than this are cut one by one: few of them may be nee
 @primitive(name="unstack", outputs=MANY + 1)
 def unstack_p(xp, x, *, axis):
     """All slices along an axis in one node: their gradients come back in one pass, side by side."""
-    return tuple(xp.moveaxis(x, axis, 0))
+    return tuple(xp.moveaxis(x, axis, 0) if axis else x)
 unstack_p.vjp(lambda gs, ys, x, axis: concat_p(
     *(g[(slice(None),) * axis + (None,)] for g in gs), axis=axis))
 
@@ -114,7 +114,7 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along `axis`, one tensor each (PyTorch's `unbind`)."""
     x = as_tensor(x)
     axis = normalize_axis(axis, x.ndim, "unstack")
-    if x.requires_grad and 1 < x.shape[axis] <= MANY:
+    if 1 < x.shape[axis] <= MANY:
         return unstack_p(x, axis=axis)
     return tuple(x[(*(slice(None),) * axis, i)] for i in range(x.shape[axis]))
 

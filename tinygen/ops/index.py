@@ -147,6 +147,8 @@ def last_written_p(xp, *arrays, template, shape):
 
 def getitem(x: Tensor, index: Any) -> Tensor:
     """`x[index]`: slices, integers, `None`, `...`, boolean and integer arrays, as in NumPy."""
+    if type(index) is int:
+        return getitem_p(x, template=(index,))
     template, arrays = split_index(index)
     return getitem_p(x, *arrays, template=template)
 

@@ -101,7 +101,7 @@ def _rpow(self, base):
 def _iter(self):
     if not self.ndim:
         raise TypeError("a 0-d tensor cannot be iterated over")
-    if self.requires_grad and 1 < self.shape[0] <= arrange.MANY:
+    if 1 < self.shape[0] <= arrange.MANY:
         return iter(arrange.unstack_p(self, axis=0))
     return (self[i] for i in range(self.shape[0]))
 

@@ -245,8 +245,9 @@ def _of_nothing(x: Any, weight: Any, bias: Any = None) -> Tensor:
 def _last_axes(op: str, x: Any, normalized_shape: Any, **params: Any) -> tuple[int, ...]:
     """`normalized_shape` as a tuple, checked against the end of x and the parameters."""
     last = normalized_shape if type(normalized_shape) is tuple else as_shape(normalized_shape)
-    if not last or tuple(x.shape[-len(last):]) != last:
-        raise ValueError(f"[{op}] x has shape {tuple(x.shape)}, which does not end in "
+    shape = tuple(x.shape)
+    if not last or shape[-len(last):] != last:
+        raise ValueError(f"[{op}] x has shape {shape}, which does not end in "
                          f"normalized_shape {last}")
     for name, p in params.items():
         if p is not None and tuple(p.shape) != last:

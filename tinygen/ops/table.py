@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..primitive import primitive
 
-__all__ = ["argmax_in_bags", "limit_rows"]
+__all__ = ["argmax_in_bags", "limit_rows", "within"]
+
+
+def within(numbers: Any, rows: int) -> bool:
+    """Whether all integers of an array lie in [0, rows)."""
+    if numbers.size == 1:               # one token: 0.2 us instead of 3
+        return 0 <= numbers.item() < rows
+    return not numbers.size or bool(numbers.min() >= 0 and numbers.max() < rows)
 
 
 @primitive

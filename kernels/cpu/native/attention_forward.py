@@ -209,12 +209,14 @@ def few(kind, place):
         n = max(0, min(keys, i + p[OFFSET] + 1)) if p[CAUSAL] else keys
         _few_scores(kind, p, matrix(p, Q, at) + i * p[Q + STEP], k,
                     matrix(p, M, at) + i * p[M + STEP], n, s, scale)
-        top = kind(-np.inf)
-        for j in range(n):
-            top = max(top, s[j])
         rows = (n + width - 1) // width
         for j in range(n, rows * width):
             s[j] = -np.inf
+        fill(kind, shift, width, kind(-np.inf))
+        panel_max(kind, address(s), wide, rows, shift)
+        part, top = numbers(kind, shift, width), kind(-np.inf)
+        for j in range(width):
+            top = max(top, part[j])
         top = top if top > -np.inf else kind(0)
         fill(kind, shift, width, top)
         fill(kind, total, width, kind(0))

@@ -6,8 +6,8 @@ from typing import Any
 
 from ... import ops
 from ...autograd import no_grad
-from ...ops.index import SLOT, scatter_index_p
-from ...ops.table import argmax_in_bags, limit_rows
+from ...ops.index import SLOT, getitem_p, scatter_index_p
+from ...ops.table import argmax_in_bags, limit_rows, within
 from ...tensor import Tensor
 
 __all__ = ["embedding", "embedding_bag", "one_hot"]
@@ -125,7 +125,7 @@ def _numbers(input: Any, weight: Any, op: str, sparse: bool) -> Tensor:
     if array.dtype.kind not in "iu":
         raise TypeError(f"[{op}] input must hold integers, got {array.dtype} "
                         f"{tuple(array.shape)}")
-    if array.size and (array.min() < 0 or array.max() >= rows):
+    if not within(array, rows):
         raise IndexError(f"[{op}] input has numbers from {array.min()} to {array.max()}, "
                          f"weight {tuple(weight.shape)} has rows 0 to {rows - 1}")
     return input
@@ -146,7 +146,7 @@ def _look_up(input: Tensor, weight: Any, max_norm: float | None, norm_type: floa
         with no_grad():
             limit_rows(weight, input, max_norm=float(max_norm), norm_type=float(norm_type))
         weight.touch()
-    out = ops.take(weight, input, axis=0)
+    out = getitem_p(weight, input, template=(SLOT,))
     if not scale_grad_by_freq:
         return out
     times = ops.bincount(ops.reshape(input, (-1,)), minlength=weight.shape[0])
