@@ -94,6 +94,8 @@ def _convolutions(dtype: str) -> None:
         for size, stride in ((1, 1), (3, 1), (4, 2)):
             w = _draw(48, channels, size, size, dtype=dtype)
             _run(F.conv2d(x, w, _draw(48, dtype=dtype), stride, size // 2))
+    x, w = _draw(8, 64, 16, 16, dtype=dtype), _draw(64, 64, 3, 3, dtype=dtype)
+    _run(F.conv2d(x, w, None, 1, 1))
     for outs in (3, 48):
         x, w = _draw(8, 32, 8, 8, dtype=dtype), _draw(32, outs, 4, 4, dtype=dtype)
         _run(F.conv_transpose2d(x, w, _draw(outs, dtype=dtype), 2, 1))

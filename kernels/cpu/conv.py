@@ -12,7 +12,7 @@ from tinygen.ops.patches import PLANES, kernel_size, out_size
 from tinygen.primitive import kernel
 from tinygen.threads import count
 
-from . import conv_plan
+from . import conv_plan, winograd, winograd_plan
 from .lazy import F32, F64, NOT_FLOAT, Native, address_of, threads_for
 
 __all__: list[str] = []
@@ -29,6 +29,7 @@ SMALL = 1 << 20
 # 128 bytes a step from L3 take about 13 cycles, the products of 14 windows 14. Threads then share
 # the weights rather than the windows.
 FEW_WINDOWS = 128
+Pair = tuple[int, int]
 _LIKE = {F32: np.empty(1, np.float32), F64: np.empty(1, np.float64)}
 
 
@@ -74,7 +75,8 @@ def _(x, weight, bias=None, *, stride, padding, dilation, groups):
     why = _why_not(x, weight) if bias is None else _why_not(x, weight, bias)
     if why:
         return why
-    out_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)     # raises if not exact
+    # Raises if not exact.
+    size = out_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     image, layout = _images(x)
     outs, per_group, *kernel = weight.shape
     make = functools.partial(conv_plan.forward, layout, tuple(kernel), outs, stride, padding,
@@ -82,6 +84,10 @@ def _(x, weight, bias=None, *, stride, padding, dilation, groups):
     taps = kernel[0] * kernel[1]
     run = per_group * taps
     order = (per_group, outs // groups, run, 1, 0, run, outs // groups * run, taps)
+    if groups == 1 and dilation == (1, 1):
+        out = _short(image, layout, weight, order, bias, outs, stride, padding, size, False)
+        if out is not None:
+            return out
     return _run(make, image, weight, order, bias, outs, groups)
 
 
@@ -103,7 +109,44 @@ def _(x, weight, bias=None, *, stride, padding, dilation, groups):
     taps = kernel[0] * kernel[1]
     run = per_group * taps
     order = (ins // groups, per_group, taps, ins // groups, run, taps, ins // groups * run, taps)
+    if groups == 1 and dilation == (1, 1):
+        result = _short(image, layout, weight, order, bias, per_group, stride, padding, out, True)
+        if result is not None:
+            return result
     return _run(make, image, weight, order, bias, per_group * groups, groups)
+
+
+def _short(image: np.ndarray, layout: conv_plan.Layout, weight: np.ndarray,
+           order: tuple[int, ...], bias: np.ndarray | None, outs: int, stride: Pair,
+           padding: Any, size: Any, transposed: bool) -> np.ndarray | None:
+    """The convolution by Winograd's algorithm where that is quicker, else None."""
+    plan = _short_plan(image, layout, weight.shape[2:], outs, stride, padding, tuple(size),
+                       layout.h * layout.w if transposed else size[0] * size[1], transposed)
+    if plan is None:
+        return None
+    n, dtype, panels = len(image), image.dtype, -(-outs // winograd.panel())
+    packed = _buffer(panels * weight[0].size * len(weight) // outs * winograd.panel(), dtype)
+    weight = np.ascontiguousarray(weight)
+    native.pack_weights(_LIKE[dtype], address_of(weight), address_of(packed), order, plan.taps,
+                        panels, min(panels, count.value))
+    start = np.zeros(panels * winograd.panel(), dtype)
+    if bias is not None:
+        start[:outs] = bias
+    out = _channels_last(n, plan.out, outs, dtype)
+    return out if winograd.convolve(plan, image, packed, start, out) else None
+
+
+def _short_plan(image: np.ndarray, layout: conv_plan.Layout, kernel: Any, outs: int,
+                stride: Pair, padding: Any, size: Any, windows: int,
+                transposed: bool = False, gradient: bool = False) -> winograd_plan.Plan | None:
+    if image.dtype != F32:
+        return None
+    plan = winograd_plan.plan(layout, tuple(kernel), outs, stride,
+                              (padding[0][0], padding[1][0]), size, transposed)
+    direct = len(image) * windows * layout.c * outs * kernel[0] * kernel[1]
+    if plan and winograd.pays(plan, len(image), layout.c, outs, direct, gradient):
+        return plan
+    return None
 
 
 def _run(make: Callable[..., conv_plan.Plan], image: np.ndarray, weight: np.ndarray,
@@ -200,6 +243,10 @@ def _(x, g, *, stride, padding, dilation, groups):
     kernel = kernel_size(x.shape[2:], g.shape[2:], stride, padding, dilation)
     (image, layout), (grads, of_g) = _images(x), _images(g)
     outs, per_group = g.shape[1], x.shape[1] // groups
+    if groups == 1 and dilation == (1, 1):
+        dw = _short_weight(image, layout, grads, of_g, outs, kernel, stride, padding, g.shape[2:])
+        if dw is not None:
+            return dw
     swap = groups == 1 and _swaps(outs, kernel, per_group, dilation[1], x.itemsize)
     plan = conv_plan.forward(layout, kernel, outs, stride, padding, dilation, groups, x.itemsize,
                              "pixels" if swap else "")
@@ -230,6 +277,25 @@ def _(x, g, *, stride, padding, dilation, groups):
     dw = np.empty((outs, per_group, *kernel), x.dtype)
     weights.finish_weight(like, sums, address_of(dw), (per_group, outs // groups, depth, taps),
                           plan.taps, panels * -(-depth * x.itemsize // native.VECTOR_BYTES), nt)
+    return dw
+
+
+def _short_weight(image: np.ndarray, layout: conv_plan.Layout, grads: np.ndarray,
+                  of_g: conv_plan.Layout, outs: int, kernel: Pair, stride: Pair, padding: Any,
+                  size: Any) -> np.ndarray | None:
+    """The gradient by Winograd's algorithm where that is quicker, else None."""
+    plan = _short_plan(image, layout, kernel, outs, stride, padding, tuple(size),
+                       size[0] * size[1], gradient=True)
+    if plan is None:
+        return None
+    taps, c, panels = kernel[0] * kernel[1], layout.c, -(-outs // winograd.panel())
+    sums = _buffer(panels * taps * c * winograd.panel(), image.dtype)
+    if not winograd.gradient(plan, image, grads, of_g, sums):
+        return None
+    dw = np.empty((outs, c, *kernel), image.dtype)
+    squares = panels * -(-taps * c * 4 // weights.VECTOR_BYTES)
+    weights.finish_weight(_LIKE[image.dtype], sums.reshape(1, -1), address_of(dw),
+                          (c, outs, taps * c, taps), plan.taps, squares, count.value)
     return dw
 
 

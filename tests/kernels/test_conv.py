@@ -91,6 +91,94 @@ def test_kernels_agree_with_numpy(channels, window, dtype):
             check(name, arrays, how)
 
 
+# Where Winograd's algorithm runs: every tile, both ways, sizes that fill no tile and no vector.
+SHORT = {
+    "3x3": ((2, 40, 70), (9, 3, 1, (1, 1)), (13, 3, 1, (1, 1))),
+    "3x3 without padding": ((2, 64, 33), (12, 3, 1, (0, 0)), (12, 3, 1, (0, 1))),
+    "5x5": ((2, 33, 64), (10, 5, 1, (2, 2)), (11, 5, 1, (2, 2))),
+    "4x4 stride 2": ((3, 65, 40), (12, 4, 2, (1, 1)), (20, 4, 2, (1, 1))),
+    "4x4 stride 2, cropped": ((2, 32, 32), (13, 4, 2, (-1, 0)), (17, 4, 2, (0, 1))),
+    "2x2": ((2, 24, 24), (7, 2, 1, (0, 0)), (5, 2, 1, (1, 1))),
+    "6x6 stride 2": ((2, 24, 24), (14, 6, 2, (2, 2)), (16, 6, 2, (2, 2))),
+}
+
+
+def _noted(real, seen):
+    def call(*a):
+        seen.append(real(*a))
+        return seen[-1]
+    return call
+
+
+@pytest.fixture
+def always_short(monkeypatch):
+    """Winograd's algorithm wherever it can be used; yields what the calls of it returned."""
+    from tinygen.kernels.cpu import winograd
+    seen = []
+    monkeypatch.setattr(winograd, "pays", lambda *a: True)
+    for name in ("convolve", "gradient"):
+        monkeypatch.setattr(winograd, name, _noted(getattr(winograd, name), seen))
+    return seen
+
+
+def short(case, layout="planes", dtype=np.float32):
+    (n, c, o), *axes = SHORT[case]
+    return make((n, c, o, 1), [(*axis, 1) for axis in axes], dtype, layout)
+
+
+@pytest.mark.parametrize("case", SHORT)
+def test_short_convolutions_agree_with_numpy(case, always_short, four_threads):
+    """The error stays within a few 1e-6 of the largest output, as the module says."""
+    for layout in ("planes", "last"):
+        for name, (arrays, how) in calls(*short(case, layout)).items():
+            expected = PRIMITIVES[name].fn(np, *(a.astype(np.float64) for a in arrays), **how)
+            results = set()
+            for count in (1, 2, 4, 4):
+                four_threads.value = count
+                y = run(name, arrays, how)
+                assert np.abs(y - expected).max() <= 3e-6 * np.abs(expected).max()
+                results.add(y.tobytes())
+            assert len(results) == 1
+    assert always_short == [True] * 24
+
+
+def test_short_convolutions_leave_the_rest_to_direct_sums(always_short):
+    for name, (arrays, how) in calls(*short("3x3", dtype=np.float64)).items():
+        check(name, arrays, how)
+    for name, (arrays, how) in calls(*make((2, 32, 32, 2), WINDOWS["3x3"], np.float32)).items():
+        check(name, arrays, how)
+    for window in ("1x1", "5x3 stride 3, 2", "dilated"):
+        for name, (arrays, how) in calls(*make((2, 32, 32, 1), WINDOWS[window],
+                                               np.float32)).items():
+            check(name, arrays, how)
+    assert not always_short
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_short_convolutions_keep_special_values_where_they_are(value, always_short):
+    """A tile would spread them: the call runs again, directly."""
+    x, weight, bias, g, _, how = short("3x3")
+    x[0, 1, 4, 8] = value
+    for name, arrays in (("conv2d", (x, weight, bias)), ("conv2d_weight", (x, g))):
+        y = run(name, arrays, how)
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = PRIMITIVES[name].fn(np, *arrays, **how)
+        assert (np.isfinite(y) == np.isfinite(expected)).all()
+    assert always_short == [False, False]
+
+
+def test_short_convolutions_are_taken_where_they_pay():
+    from tinygen.kernels.cpu import winograd
+    from tinygen.kernels.cpu.conv_plan import Layout
+    from tinygen.kernels.cpu.winograd_plan import plan
+
+    def taken(n, c, outs, side, gradient=False):
+        found = plan(Layout(c, side, side, 0), (3, 3), outs, (1, 1), (1, 1), (side, side), False)
+        return winograd.pays(found, n, c, outs, n * side * side * c * outs * 9, gradient)
+    assert taken(16, 64, 64, 32) and taken(16, 64, 64, 32, True) and taken(16, 256, 256, 7)
+    assert not taken(16, 8, 64, 32) and not taken(1, 512, 512, 2) and not taken(8, 16, 16, 4, True)
+
+
 def test_without_bias_and_with_a_weight_that_is_a_view():
     x, weight, _, g, _, how = make(CHANNELS["plain"], WINDOWS["3x3"], np.float32)
     turned = np.ascontiguousarray(weight.transpose(3, 2, 0, 1)).transpose(2, 3, 1, 0)
