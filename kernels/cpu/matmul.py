@@ -37,8 +37,9 @@ def _product(a: Any, b: Any, bias: Any, m: int, n: int, k: int, ta: bool, tb: bo
     The result has memory of its own: autograd copies a gradient that is a view.
     """
     out = np.empty(shape, a.dtype)
-    native.gemm(a, b, out.reshape(batch * m, n), _NO_BIAS[a.dtype] if bias is None else bias, ta,
-                tb, batch, threads_for(batch * m * n * k, THREAD))
+    native.gemm(a, b, out if len(shape) == 2 else out.reshape(batch * m, n),
+                _NO_BIAS[a.dtype] if bias is None else bias, ta, tb, batch,
+                threads_for(batch * m * n * k, THREAD))
     return out
 
 

@@ -24,6 +24,7 @@ from .tile import (
     address,
     copy_row,
     keep,
+    narrow_tile,
     rows_tile,
     stays_apart,
     transpose_tile,
@@ -37,6 +38,8 @@ BLOCK = 768 << 10     # bytes of packed B, of the 1 to 2 MB of L2 that one core 
 # Bytes of B that threads which take rows pack together, first. Less is packed by each for itself,
 # sooner than a second launch begins; more would not stay in the cache.
 SHARED_LEAST, SHARED_MOST = 256 << 10, 8 << 20
+FEW = 6               # tiles of rows for which B is read where it lies: 64^3 takes 3.6 us, not 5.8
+PART = 1 << 21        # products of a part, where there are more parts than threads
 LINE = 64
 
 
@@ -106,9 +109,9 @@ def _part(a, b, c, bias, ta, tb, k, row, rows, column, columns, lda, ldb, ldc, p
     `packed` is not 0, all `panels` panels of B are at that address, those of a block of k together.
     """
     stays_apart()
-    kind = bias.dtype
+    kind, none = bias.dtype, np.int64(0)
     size = np.int64(bias.itemsize)
-    wide = PANEL_BYTES // size
+    width, wide = VECTOR_BYTES // size, PANEL_BYTES // size
     depth, room = _depth(k), _room(k)
     most = max(1, min(BLOCK // room, (columns + wide - 1) // wide))
     buffer = np.empty(0 if packed else most * room + LINE, np.uint8)
@@ -118,14 +121,17 @@ def _part(a, b, c, bias, ta, tb, k, row, rows, column, columns, lda, ldb, ldc, p
     strip = np.empty(ROWS * length + 16 * length + LINE if ta else 0, np.uint8)
     block, places, copied = aligned(buffer), address(table), aligned(strip)
     count = tiles_of(rows)
+    # Packing pays when it is used often, or when steps of k share few places in the cache.
+    direct = not tb and not packed and count <= FEW and ldb % 4096 != 0
     for k0 in range(0, k, depth):
         deep = min(depth, k - k0)
         for left in range(column, column + columns, most * wide):
             right = min(left + most * wide, column + columns)
+            whole = left + (right - left) // wide * wide if direct else none
             if packed:
                 block = packed + (k0 // depth * panels + left // wide) * room
             else:
-                _pack(bias, b, tb, k0, deep, left, right, ldb, block, room)
+                _pack(bias, b, tb, k0, deep, max(left, whole), right, ldb, block, room)
             for t in range(count):
                 i = row + rows * t // count
                 m = row + rows * (t + 1) // count - i
@@ -134,10 +140,17 @@ def _part(a, b, c, bias, ta, tb, k, row, rows, column, columns, lda, ldb, ldc, p
                 for r in range(m):
                     table[r] = copied + r * length if ta else a + (i + r) * lda + k0 * size
                 for j in range(left, right, wide):
-                    panel, into = block + (j - left) // wide * room, c + i * ldc + j * size
+                    panel, step, into = block, np.int64(PANEL_BYTES), c + i * ldc + j * size
+                    if j < whole:
+                        panel, step = b + k0 * ldb + j * size, ldb
+                    elif not direct:
+                        panel += (j - left) // wide * room
                     add = 1 if k0 else address(bias) + j * size if bias.size else 0
-                    rows_tile(kind, m, places, deep, panel, PANEL_BYTES, into, ldc, right - j,
-                              np.int64(add))
+                    add = np.int64(add)
+                    if right - j <= width:
+                        narrow_tile(kind, m, places, deep, panel, step, into, ldc, right - j, add)
+                    else:
+                        rows_tile(kind, m, places, deep, panel, step, into, ldc, right - j, add)
     keep(buffer)
     keep(table)
     keep(strip)
@@ -154,32 +167,34 @@ def _pack(like, b, tb, k0, deep, left, right, ldb, block, room):
 
 
 @inline
-def _by_rows(m, n, wide, nt):
+def _by_rows(m, n, k, wide, nt):
     """Whether threads get ranges of rows, rather than of columns.
 
-    By columns each thread would read (and turn around) all of A; by rows B is packed first, for
-    all. What divides much more evenly wins.
+    By columns each thread reads (and turns around) all of A; by rows each packs all of B, or
+    packs a part of it for all and waits for the others. What divides much more evenly wins.
     """
     panels, tiles = (n + wide - 1) // wide, tiles_of(m)
     by_columns, by_rows = (panels + nt - 1) // nt * tiles, (tiles + nt - 1) // nt * panels
-    return not (by_columns * 8 < by_rows * 7 or (m < n and by_columns <= by_rows))
+    if abs(by_columns - by_rows) * 8 > max(by_columns, by_rows):
+        return by_rows < by_columns
+    return m > n or panels * _room(k) < SHARED_LEAST
 
 
 @jit
-def _share(a, b, c, bias, ta, tb, batch, packed, t, nt):
-    """What thread t of nt does: whole matrices of the stack, or columns or rows of the only one."""
+def _share(a, b, c, bias, ta, tb, batch, by_rows, packed, t, parts):
+    """Part t of the work: whole matrices of the stack, or rows or columns of the only one."""
     stays_apart()
     size = np.int64(a.itemsize)
     wide = PANEL_BYTES // size
     m, n = c.shape[0] // batch, c.shape[1]
     k = a.shape[0] // batch if ta else a.shape[1]
-    one, last = (batch * t // nt, batch * (t + 1) // nt) if batch > 1 else (0, 1)
+    one, last = (batch * t // parts, batch * (t + 1) // parts) if batch > 1 else (0, 1)
     top, end, left, right = 0, m, 0, n
     panels = (n + wide - 1) // wide
-    if batch == 1 and _by_rows(m, n, wide, nt):
-        top, end = m * t // nt, m * (t + 1) // nt
+    if batch == 1 and by_rows:
+        top, end = m * t // parts, m * (t + 1) // parts
     elif batch == 1:
-        left, right = panels * t // nt * wide, min(n, panels * (t + 1) // nt * wide)
+        left, right = panels * t // parts * wide, min(n, panels * (t + 1) // parts * wide)
     for s in range(one, last):
         _part(address(a) + s * m * k * size, address(b) + s * k * n * size,
               address(c) + s * m * n * size, bias, ta, tb, k, top, end - top, left, right - left,
@@ -206,15 +221,23 @@ def gemm(a, b, c, bias, ta, tb, batch, nt):
     or none at all.
     """
     wide = PANEL_BYTES // np.int64(a.itemsize)
-    n, k = c.shape[1], a.shape[0] // batch if ta else a.shape[1]
-    room = (n + wide - 1) // wide * ((k + KC - 1) // KC) * _room(k)
-    shared = (nt > 1 and batch == 1 and SHARED_LEAST <= room <= SHARED_MOST
-              and _by_rows(c.shape[0], n, wide, nt))
+    m, n, k = c.shape[0] // batch, c.shape[1], a.shape[0] // batch if ta else a.shape[1]
+    panels = (n + wide - 1) // wide
+    room = panels * ((k + KC - 1) // KC) * _room(k)
+    by_rows = batch == 1 and _by_rows(m, n, k, wide, nt)
+    shared = nt > 1 and by_rows and SHARED_LEAST <= room <= SHARED_MOST
     buffer = np.empty(room + LINE if shared else 0, np.uint8)
     block = aligned(buffer) if shared else 0
     if shared:
         fork(_pack_share, (b, n, k, tb, block), nt)
-    fork(_share, (a, b, c, bias, ta, tb, batch, block), nt)
+    parts = nt
+    if nt > 1:
+        # More parts than threads, so that a thread on a slower core takes fewer, where that costs
+        # little: parts of less than 8 panels would read A more often.
+        most = batch if batch > 1 else panels // 8 if not by_rows else (
+            tiles_of(m) // 2 if shared else nt)
+        parts = max(nt, min(most, 4 * nt, batch * m * n * k // PART))
+    fork(_share, (a, b, c, bias, ta, tb, batch, by_rows, block), parts)
     keep(buffer)
 
 

@@ -2,10 +2,10 @@
 
     fork(body, (x, y, n), parts)      body(x, y, n, t, parts) for each t, in any order
 
-The caller publishes a *ticket*, a number that holds how many parts there are and which is the next,
-and takes parts itself; so does every worker that sees it. Whoever is slow, or was taken off its
-processor, takes fewer. Nothing but the caller's own work is needed to finish, so a busy machine
-costs no more than one thread would.
+The caller publishes a *ticket*, a number that holds the first and the last part that nobody has
+taken, and takes parts from the first on; workers that see it take them from the last back. So each
+core finds in its cache what it wrote in the kernel before, and whoever is slow, or was taken off
+its processor, takes fewer: a busy machine costs no more than one thread would.
 
 Workers look out for the next ticket for a tenth of a millisecond, letting others run meanwhile, and
 then sleep: in a training step the next kernel comes within some 10 us, and finds them awake, 1 us
@@ -61,8 +61,8 @@ def _waiting(ticket):
 
 
 @jit
-def _take(pool):
-    """Do parts of the job as long as there are any.
+def _take(pool, first):
+    """Do parts of the job as long as there are any, from the first on or from the last back.
 
     What is read of the job is right if the ticket has not changed since: until all of its parts are
     taken, and done, nobody writes another job.
@@ -72,8 +72,9 @@ def _take(pool):
         if not _waiting(ticket):
             return
         code, data = load(pool + CODE), load(pool + DATA)
-        if exchange(pool + TICKET, ticket, ticket + 1):
-            if invoke(code, data, ticket & _PARTS):
+        if exchange(pool + TICKET, ticket, ticket + 1 if first else ticket - (1 << 16)):
+            part = ticket & _PARTS if first else (ticket >> 16 & _PARTS) - 1
+            if invoke(code, data, part):
                 store(pool + FAILED, 1)
             add(pool + LEFT, -1)
 
@@ -104,7 +105,7 @@ def serve():
                 foreign("tinygen_yield", ())
         if looks == PATIENCE:
             _sleep(pool)
-        _take(pool)
+        _take(pool, False)
 
 
 @jit
@@ -140,7 +141,7 @@ def run(code, data, parts):
     sleepers = load(pool + SLEEPERS)
     if sleepers:
         _ring(pool, min(sleepers, parts - 1))
-    _take(pool)
+    _take(pool, True)
     looks = 0
     while load(pool + LEFT):
         pause()

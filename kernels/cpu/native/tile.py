@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = ["COLUMNS", "ROWS", "VECTOR_BYTES", "address", "columns_tile", "copy_row", "keep",
-           "lanes", "rows_tile", "stays_apart", "transpose_tile"]
+           "lanes", "narrow_tile", "rows_tile", "stays_apart", "transpose_tile"]
 
 _features = binding.get_host_cpu_features()
 _WIDE = bool(_features.get("avx512f"))
@@ -215,24 +215,19 @@ def _each_height(builder: Any, m: Any, emit: Any) -> None:
     builder.position_at_end(end)
 
 
-@intrinsic
-def rows_tile(typingctx, dtype, m, table, kc, b, ldb, c, ldc, n, add):
-    """The tile for rows of A at the m addresses of `table`; ldb and ldc are in bytes.
-
-    All but `dtype` are int64: addresses, counts and strides. m is at most ROWS. `add` is 0 to
-    overwrite C, 1 to add to it, or the address of a row of numbers that is added to A B.
-    """
+def _rows_form(columns: int, dtype: Any) -> Any:
+    """The signature and the code of a tile of so many vectors, for rows of A in a table."""
     kind = dtype.dtype
 
     def codegen(context, builder, signature, args):
         m, table, kc, b0, ldb, c, ldc, n, add = args[1:]
 
         def emit(rows):
-            tile = _Tile(builder, kind, rows, COLUMNS)
+            tile = _Tile(builder, kind, rows, columns)
             tile.prefetch(c, ldc)
             a = [tile.load(table, 8 * i, _i64) for i in range(rows)]
             zero = ir.Constant(tile.vector, None)
-            state = [zero] * (rows * COLUMNS) + [b0, ir.Constant(_i64, 0)]
+            state = [zero] * (rows * columns) + [b0, ir.Constant(_i64, 0)]
 
             def turns(unroll):
                 def body(s):
@@ -250,6 +245,22 @@ def rows_tile(typingctx, dtype, m, table, kc, b, ldb, c, ldc, n, add):
         _each_height(builder, m, emit)
         return context.get_dummy_value()
     return types.none(dtype, *[types.int64] * 9), codegen
+
+
+@intrinsic
+def rows_tile(typingctx, dtype, m, table, kc, b, ldb, c, ldc, n, add):
+    """The tile for rows of A at the m addresses of `table`; ldb and ldc are in bytes.
+
+    All but `dtype` are int64: addresses, counts and strides. m is at most ROWS. `add` is 0 to
+    overwrite C, 1 to add to it, or the address of a row of numbers that is added to A B.
+    """
+    return _rows_form(COLUMNS, dtype)
+
+
+@intrinsic
+def narrow_tile(typingctx, dtype, m, table, kc, b, ldb, c, ldc, n, add):
+    """`rows_tile` for n <= 1 vector of columns: half the arithmetic."""
+    return _rows_form(1, dtype)
 
 
 @intrinsic
