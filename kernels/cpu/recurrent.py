@@ -21,6 +21,9 @@ native, products = Native("recurrent"), Native("recurrent_weight")
 _none: dict[Any, np.ndarray] = {t: np.empty((0, 1), t) for t in (F32, F64)}
 _no_lengths = np.empty(0, np.int64)
 ROWS = 2        # rows that a thread should have: a step takes 27 us with one and 29 with two
+FEW = 6         # with fewer rows a tile does not reach its speed
+LARGE = 5 << 18       # bytes of weights that leave too little of an L2 for the rest
+STEP = 1 << 18        # products of a step for which it pays to divide each
 
 
 def _declines(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
@@ -47,8 +50,14 @@ def _declines(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: 
     return None
 
 
-def _threads(batch: int, steps: int) -> int:
-    return min(count.value, max(1, batch // ROWS)) if steps > 1 else 1
+def _plan(batch: int, steps: int, w_hh: Any, w_hr: Any) -> tuple[bool, int]:
+    """Whether threads have ranges of the hidden units, not of the rows; and how many threads."""
+    if steps == 1 or count.value == 1:
+        return False, 1
+    if (w_hr is None and w_hh.shape[1] >= 32 * count.value and batch * w_hh.size >= STEP
+            and (batch < FEW * count.value or w_hh.nbytes > LARGE)):
+        return True, count.value
+    return False, min(count.value, max(1, batch // ROWS))
 
 
 def _times(a: Any, b: Any, ta: bool = False, tb: bool = False, bias: Any = None,
@@ -129,7 +138,7 @@ def _run(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
                    np.ascontiguousarray(inner), states.reshape(-1, p),
                    cells.reshape(-1, cells.shape[-1]), kept, w_hh,
                    _none[dtype] if w_hr is None else np.ascontiguousarray(w_hr), lengths, batch,
-                   _threads(batch, steps))
+                   *_plan(batch, steps, w_hh, w_hr))
     end = 0 if reverse else steps
     y = _clean(states[after:after + steps], pad)
     return y, states[end].copy(), a, kept, states, cells, end
@@ -185,14 +194,14 @@ def _back(gates: int, needs: Any, gy: Any, dh: Any, dc: Any, a: Any, kept: Any, 
     dh = np.array(dh, order="C")
     dc = none if dc is None else np.array(dc, order="C")
     projected = none if w_hr is None else np.empty((steps * batch, states.shape[2]), dtype)
-    nt = _threads(batch, steps)
+    by_units, nt = _plan(batch, steps, w_hh, w_hr)
     sums = np.zeros((2, nt, rows), dtype)
     states = _flat(states)
     native.backward(native.product_code(dtype), gates, relu, reverse,
                     none if a is None else _flat(a), none if kept is None else _flat(kept),
                     states, none if cells is None else _flat(cells), _flat(gy), dh, dc, d, dx,
                     w_hh, none if w_hr is None else np.ascontiguousarray(w_hr), projected, lengths,
-                    sums[0], sums[1], batch, nt)
+                    sums[0], sums[1], batch, by_units, nt)
     dx = dx if gates == 3 else d
     last = states[batch:] if reverse else states[:-batch]
     need_x, need_ih, need_hh, need_b, need_bh, need_hr = needs

@@ -14,8 +14,10 @@ if "registered" not in kernel_status():
     pytest.skip(f"kernels: {kernel_status()}", allow_module_level=True)
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-# steps, batch, input, hidden: one of each; ragged panels and row tiles; one step, one row
-SIZES = [(1, 1, 1, 1), (5, 7, 6, 9), (1, 3, 4, 5), (4, 1, 3, 33), (3, 40, 16, 32), (7, 29, 20, 70)]
+# steps, batch, input, hidden: one of each; ragged panels and row tiles; one step, one row; the last
+# is divided by hidden units, and its product of the weights' gradients is compiled
+SIZES = [(1, 1, 1, 1), (5, 7, 6, 9), (1, 3, 4, 5), (4, 1, 3, 33), (3, 40, 16, 32), (7, 29, 20, 70),
+         (4, 11, 20, 155)]
 cells = pytest.mark.parametrize("name", GATES)
 both = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -98,7 +100,12 @@ def test_layouts_of_inputs_and_of_gradients_do_not_matter(name):
 
 @cells
 def test_the_number_of_threads_changes_only_the_order_of_bias_sums(name, monkeypatch):
-    inputs, attrs = call(name, (9, 23, 24, 48), np.float32, lengths=True)
+    _compare_threads(call(name, (9, 23, 24, 48), np.float32, lengths=True), name, monkeypatch)
+    _compare_threads(call(name, (5, 7, 24, 200), np.float32, lengths=True), name, monkeypatch)
+
+
+def _compare_threads(case, name, monkeypatch):
+    inputs, attrs = case
     results = []
     for n in {1, min(2, threads.count.largest), min(4, threads.count.largest)}:
         monkeypatch.setattr(threads.count, "value", n)

@@ -4,12 +4,15 @@ The loop nest of one thread, which has a range of the batch's rows and meets no 
 
     pack W for this thread                   once per call; it stays in this core's L2
     for each step t
-        for each panel of W
+        for each block of k, panel of W
             for each tile of its rows        product of h_(t-1), added to the input's product
-        for each of its rows                 bias, nonlinearities, c_t and h_t, in L1
+        for each of its rows                 nonlinearities, c_t and h_t, in L1
 
-Rows of a batch never touch each other, so no result depends on the number of threads, except
-for the sums of the biases' gradients, which are added up in the order of the threads.
+Where the batch has too few rows to fill tiles, or W does not fit into one L2, threads have ranges
+of the hidden units instead, and of W: then they meet once per step, which takes 1 us.
+
+No result depends on who does what, except for the sums of the biases' gradients, which are added
+up in the order of the threads.
 
 Arrays are matrices whose rows are (step, row of the batch); T + 1 states are kept as the
 primitives define it. The number of `gates` names the cell: 4 LSTM, 3 GRU, 1 simple recurrence.
@@ -22,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from .base import inline, jit, parallel, prange
+from .base import inline, jit
 from .gemm import LINE, PANEL_BYTES, aligned, pack_panel, tiles_of
 from .launch import call, entry, size_of
+from .pool import fork
 from .recurrent_cells import (
     gru_back,
     gru_cell,
@@ -34,7 +38,7 @@ from .recurrent_cells import (
     rnn_back,
     rnn_cell,
 )
-from .tile import VECTOR_BYTES, address, keep, rows_tile
+from .tile import VECTOR_BYTES, address, keep, rows_tile, stays_apart
 
 __all__ = ["backward", "forward", "product_code"]
 
@@ -46,7 +50,7 @@ DEEP = 512      # rows of a panel: with more, the rows of A that a tile needs wo
 @inline
 def _blocks(k):
     """In how many blocks k is cut."""
-    return (k + DEEP - 1) // DEEP
+    return max(1, (k + DEEP - 1) // DEEP)
 
 
 @inline
@@ -56,9 +60,15 @@ def _room(k, size):
     return ((k + blocks - 1) // blocks + width - 1) // width * width * PANEL_BYTES
 
 
+@inline
+def _bytes(k, n, size):
+    """Bytes of n packed columns of k numbers."""
+    return (n * size + PANEL_BYTES - 1) // PANEL_BYTES * _blocks(k) * _room(k, size)
+
+
 @jit
-def _packed(w, first, last, transposed):
-    """A buffer with the panels of w[:, first:last], or w[first:last].T where `transposed` is 1.
+def _pack(w, first, last, transposed, target):
+    """Pack w[:, first:last], or w[first:last].T where `transposed` is 1; the address behind it.
 
     The panels of a block of k lie together.
     """
@@ -66,8 +76,6 @@ def _packed(w, first, last, transposed):
     wide, stride = PANEL_BYTES // size, w.shape[1] * size
     k = w.shape[1] if transposed else w.shape[0]
     blocks, room = _blocks(k), _room(k, size)
-    buffer = np.empty((last - first + wide - 1) // wide * blocks * room + LINE, np.uint8)
-    target = aligned(buffer)
     for b in range(blocks):
         top = k * b // blocks
         for j in range(first, last, wide):
@@ -76,7 +84,7 @@ def _packed(w, first, last, transposed):
             pack_panel(w, source, k * (b + 1) // blocks - top, stride, min(wide, last - j),
                        transposed != 0, target)
             target += room
-    return buffer
+    return target
 
 
 @jit
@@ -99,10 +107,10 @@ def product_code(dtype: Any) -> int:
 
 
 @jit
-def _times(product, table, x, first, packed, c, ldc, n, add):
+def _times(product, table, x, first, panels, c, ldc, n, add):
     """C (+)= A W for rows of x from `first` on, as many as the table has, and a packed W."""
     size, k = np.int64(x.itemsize), x.shape[1]
-    blocks, room, panels = _blocks(k), _room(k, size), aligned(packed)
+    blocks, room = _blocks(k), _room(k, size)
     for b in range(blocks):
         top = k * b // blocks
         for i in range(table.size):
@@ -117,59 +125,123 @@ def _row(x, i):
     return address(x) + i * x.shape[1] * np.int64(x.itemsize)
 
 
+@inline
+def _units(h, size, t, parts):
+    """The units of a part, in whole panels."""
+    wide = PANEL_BYTES // size
+    panels = (h + wide - 1) // wide
+    return panels * t // parts * wide, min(h, panels * (t + 1) // parts * wide)
+
+
 # -- forward --------------------------------------------------------------------------------------
+
+
 @jit
-def _forward(product, gates, relu, reverse, a, inner_bias, states, cells, kept, w_hh, w_hr,
-             lengths, batch, lo, hi):
-    """All steps of rows lo to hi."""
-    steps, m, k, h = a.shape[0] // batch, hi - lo, w_hh.shape[1], a.shape[1] // gates
-    size, none, zero, one = np.int64(a.itemsize), np.int64(0), np.int64(0), np.int64(1)
-    rows = w_hh.shape[0] if steps > 1 else none
-    split = 2 * h if gates == 3 and steps > 1 else rows       # of a GRU, the new state is apart
-    first, second = _packed(w_hh, zero, split, one), _packed(w_hh, split, rows, one)
-    third = _packed(w_hr, zero, w_hr.shape[0], one)
-    table, projects = np.empty(m, np.int64), w_hr.size > 0
-    out = np.empty((m if projects else 1, h), a.dtype)
-    before, after = (1, 0) if reverse else (0, 1)
-    for s in range(steps):
-        t = steps - 1 - s if reverse else s
-        now, old, new = t * batch, (t + before) * batch, (t + after) * batch
-        if steps > 1:
-            _times(product, table, states, old + lo, first, _row(a, now + lo), a.shape[1] * size,
-                   split, one)
-            if gates == 3:
-                for r in range(now + lo, now + hi):
-                    kept[r, :] = inner_bias
-                _times(product, table, states, old + lo, second, _row(kept, now + lo), h * size,
-                       h, one)
+def _pack_gates(w, gates, left, right, target):
+    """Pack what computes units left to right: one range where that is all, else one of each gate.
+
+    Of a GRU, the new state is always apart: its product is kept.
+    """
+    h = w.shape[0] // gates
+    if right - left < h:
+        for g in range(gates):
+            target = _pack(w, g * h + left, g * h + right, 1, target)
+    else:
+        target = _pack(w, 0, 2 * h if gates == 3 else gates * h, 1, target)
+        if gates == 3:
+            target = _pack(w, 2 * h, 3 * h, 1, target)
+    return target
+
+
+@jit
+def _forward_step(product, gates, relu, reverse, a, inner_bias, states, cells, kept, lengths,
+                  batch, packed, projection, out, s, lo, hi, left, right):
+    """Step s of rows lo to hi and units left to right; all units where there is a projection."""
+    stays_apart()
+    steps, m, k, h = a.shape[0] // batch, hi - lo, states.shape[1], a.shape[1] // gates
+    size, one = np.int64(a.itemsize), np.int64(1)
+    table, n, projects = np.empty(m, np.int64), right - left, out.size > 0
+    t = steps - 1 - s if reverse else s
+    now = t * batch
+    old, new = (now + batch, now) if reverse else (now, now + batch)
+    if steps > 1:
+        whole = n == h
+        count, wide = (1, gates * h) if whole and gates != 3 else (
+            (1, 2 * h) if whole else (min(gates, 2) if gates == 3 else gates, n))
+        for g in range(count):
+            _times(product, table, states, old + lo, packed,
+                   _row(a, now + lo) + (g * h + left) * size, a.shape[1] * size, wide, one)
+            packed += _bytes(k, wide, size)
+        if gates == 3:
+            for r in range(now + lo, now + hi):
+                kept[r, left:right] = inner_bias[left:right]
+            _times(product, table, states, old + lo, packed, _row(kept, now + lo) + left * size,
+                   h * size, n, one)
+    for r in range(lo, hi):
+        row, new_state = a[now + r], states[new + r]
+        if gates == 4:
+            cell = cells[new + r, left:right]
+            lstm_gates(row[left:right], row[h + left:h + right], row[2 * h + left:2 * h + right],
+                       cells[old + r, left:right], cell)
+            lstm_output(row[3 * h + left:3 * h + right], cell, kept[now + r, left:right],
+                        out[r - lo] if projects else new_state[left:right])
+        elif gates == 3:
+            gru_cell(row[left:right], row[h + left:h + right], row[2 * h + left:2 * h + right],
+                     kept[now + r, left:right], states[old + r, left:right],
+                     new_state[left:right])
+        else:
+            rnn_cell(row[left:right], relu, new_state[left:right])
+    if projects:
+        _times(product, table, out, np.int64(0), projection, _row(states, new + lo), k * size, k,
+               np.int64(0))
+    if lengths.size:
+        end = k if projects else right
         for r in range(lo, hi):
-            row = a[now + r]
-            if gates == 4:
-                cell = cells[new + r]
-                lstm_gates(row[:h], row[h:2 * h], row[2 * h:3 * h], cells[old + r], cell)
-                lstm_output(row[3 * h:], cell, kept[now + r],
-                             out[r - lo] if projects else states[new + r])
-            elif gates == 3:
-                gru_cell(row[:h], row[h:2 * h], row[2 * h:], kept[now + r], states[old + r],
-                          states[new + r])
-            else:
-                rnn_cell(row, relu, states[new + r])
-        if projects:
-            _times(product, table, out, zero, third, _row(states, new + lo), k * size, k, zero)
-        if lengths.size:
-            for r in range(lo, hi):
-                if t >= lengths[r]:
-                    states[new + r, :] = states[old + r]
-                    if gates == 4:
-                        cells[new + r, :] = cells[old + r]
-    keep(first)
-    keep(second)
-    keep(third)
+            if t >= lengths[r]:
+                states[new + r, left:end] = states[old + r, left:end]
+                if gates == 4:
+                    cells[new + r, left:right] = cells[old + r, left:right]
+    keep(table)
 
 
-@parallel
+@jit
+def _forward_rows(product, gates, relu, reverse, a, inner_bias, states, cells, kept, w_hh, w_hr,
+                  lengths, batch, part, parts):
+    """All steps of a range of the rows."""
+    steps, k, h = a.shape[0] // batch, w_hh.shape[1], a.shape[1] // gates
+    lo, hi = batch * part // parts, batch * (part + 1) // parts
+    size = np.int64(a.itemsize)
+    room = _bytes(k, gates * h, size) + _bytes(k, h, size) + _bytes(w_hr.shape[1], k, size)
+    buffer = np.empty(room + LINE, np.uint8)
+    out = np.empty((hi - lo if w_hr.size else 0, h), a.dtype)
+    packed = aligned(buffer)
+    projection = _pack_gates(w_hh, gates, 0, h, packed) if steps > 1 else packed
+    _pack(w_hr, 0, w_hr.shape[0], 1, projection)
+    for s in range(steps):
+        _forward_step(product, gates, relu, reverse, a, inner_bias, states, cells, kept, lengths,
+                      batch, packed, projection, out, s, lo, hi, np.int64(0), h)
+    keep(buffer)
+
+
+@jit
+def _forward_pack(w, gates, packed, room, part, parts):
+    """Pack a part's weights."""
+    left, right = _units(w.shape[0] // gates, np.int64(w.itemsize), part, parts)
+    _pack_gates(w, gates, left, right, packed + part * room)
+
+
+@jit
+def _forward_units(product, gates, relu, reverse, a, inner_bias, states, cells, kept, lengths,
+                   batch, packed, room, out, s, part, parts):
+    """Step s of a range of the units."""
+    left, right = _units(a.shape[1] // gates, np.int64(a.itemsize), part, parts)
+    _forward_step(product, gates, relu, reverse, a, inner_bias, states, cells, kept, lengths,
+                  batch, packed + part * room, packed, out, s, np.int64(0), batch, left, right)
+
+
+@jit
 def forward(product, gates, relu, reverse, a, inner_bias, states, cells, kept, w_hh, w_hr,
-            lengths, batch, nt):
+            lengths, batch, by_units, nt):
     """All steps of a recurrence, from the products of the inputs on.
 
     a (T N, gates H) holds these products, biases included, and receives the gates; kept (T N, H)
@@ -178,10 +250,19 @@ def forward(product, gates, relu, reverse, a, inner_bias, states, cells, kept, w
     already: packing the weights would take longer than using them. w_hr and lengths are empty
     without. `product` is `product_code` of the dtype.
     """
-    for p in prange(nt):
-        part = np.int64(p)         # unsigned, it would make the compiler do all of it once more
-        _forward(product, gates, relu, reverse, a, inner_bias, states, cells, kept, w_hh, w_hr,
-                 lengths, batch, batch * part // nt, batch * (part + 1) // nt)
+    if not by_units:
+        fork(_forward_rows, (product, gates, relu, reverse, a, inner_bias, states, cells, kept,
+                             w_hh, w_hr, lengths, batch), nt)
+        return
+    size, h = np.int64(a.itemsize), a.shape[1] // gates
+    left, right = _units(h, size, nt - 1, nt)
+    room = gates * _bytes(h, right - left, size)        # the last part has as many as any
+    buffer, out = np.empty(nt * room + LINE, np.uint8), np.empty((0, h), a.dtype)
+    fork(_forward_pack, (w_hh, gates, aligned(buffer), room), nt)
+    for s in range(a.shape[0] // batch):
+        fork(_forward_units, (product, gates, relu, reverse, a, inner_bias, states, cells, kept,
+                              lengths, batch, aligned(buffer), room, out, s), nt)
+    keep(buffer)
 
 
 # -- backward -------------------------------------------------------------------------------------
@@ -194,78 +275,145 @@ def _add_to(x, y):
 
 
 @jit
-def _backward(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx, w_hh,
-              w_hr, projected, lengths, sums, sums_x, batch, lo, hi):
-    """All steps of rows lo to hi, backwards; dh and dc end as gradients of the first states.
+def _add_gates(sums, d, gates, left, right):
+    """Add a row of gradients of units left to right."""
+    h = d.size // gates
+    if right - left == h:
+        _add_to(sums, d)
+    else:
+        for g in range(gates):
+            _add_to(sums[g * h + left:g * h + right], d[g * h + left:g * h + right])
 
-    sums and sums_x receive the sums of d and dx over steps and rows: within a step first, so that
-    rounding errors do not grow with the number of terms.
+
+@jit
+def _clear(d, gates, left, right):
+    h = d.size // gates
+    for g in range(gates):
+        d[g * h + left:g * h + right] = 0
+
+
+@jit
+def _backward_step(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx,
+                   projects, projected, lengths, sums, sums_x, batch, packed, projection, inside,
+                   held, s, lo, hi, left, right):
+    """Step s backwards of rows lo to hi and units left to right; s = T ends the step before.
+
+    dh receives the product of the step before first: its units are the same, so a thread that has
+    a range of them waits for the others once per step.
     """
-    size, zero = np.int64(a.itemsize), np.int64(0)
+    stays_apart()
+    size, zero = np.int64(gy.itemsize), np.int64(0)
     steps, m, k, h = gy.shape[0] // batch, hi - lo, states.shape[1], d.shape[1] // gates
-    first, second = _packed(w_hh, zero, k, zero), _packed(w_hr, zero, w_hr.shape[1], zero)
-    table, projects = np.empty(m, np.int64), w_hr.size > 0
-    before, after = (1, 0) if reverse else (0, 1)
-    inside = np.empty((m if projects else 1, h), a.dtype)
-    held = np.zeros((m if gates == 3 or lengths.size else 1, k), a.dtype)
-    step_sum = np.empty((2, d.shape[1]), a.dtype)
-    for s in range(steps):
+    table, end = np.empty(m, np.int64), k if projects else right
+    holds = gates == 3 or lengths.size > 0
+    if s:
+        now = (s - 1 if reverse else steps - s) * batch
+        _times(product, table, d, now + lo, packed, _row(dh, lo) + left * size, k * size,
+               end - left, zero)
+        if holds:
+            for r in range(lo, hi):
+                _add_to(dh[r, left:end], held[r, left:end])
+    if s < steps:
         t = s if reverse else steps - 1 - s
-        now, old, new = t * batch, (t + before) * batch, (t + after) * batch
+        now = t * batch
+        old, new = (now + batch, now) if reverse else (now, now + batch)
         for r in range(lo, hi):
             if not lengths.size or t < lengths[r]:
-                _add_to(dh[r], gy[now + r])
+                _add_to(dh[r, left:end], gy[now + r, left:end])
             if projects:
                 projected[now + r, :] = dh[r]
         if projects:
-            _times(product, table, dh, lo, second, address(inside), h * size, h, zero)
-        step_sum[:] = 0
+            _times(product, table, dh, lo, projection, _row(inside, lo), h * size, h, zero)
+        step_sum = np.zeros((2, d.shape[1]), d.dtype)
         for r in range(lo, hi):
-            past = lengths.size and t >= lengths[r]
-            if past:
-                d[now + r, :] = 0
+            own = dh[r, left:end]
+            if lengths.size and t >= lengths[r]:
+                _clear(d[now + r], gates, left, right)
                 if gates == 3:
-                    dx[now + r, :] = 0
-                held[r - lo, :] = dh[r]
+                    _clear(dx[now + r], gates, left, right)
+                held[r, left:end] = own
                 continue
             if gates == 4:
-                lstm_back(a[now + r], cells[old + r], kept[now + r],
-                           inside[r - lo] if projects else dh[r], dc[r], d[now + r])
+                lstm_back(a[now + r], cells[old + r, left:right], kept[now + r, left:right],
+                          inside[r] if projects else own, dc[r, left:right], d[now + r], left,
+                          right)
             elif gates == 3:
-                gru_back(a[now + r], kept[now + r], states[old + r], dh[r], d[now + r],
-                          dx[now + r])
-                held[r - lo, :] = dh[r]
-                _add_to(step_sum[1], dx[now + r])
+                gru_back(a[now + r], kept[now + r, left:right], states[old + r, left:right], own,
+                         d[now + r], dx[now + r], left, right)
+                held[r, left:end] = own
+                _add_gates(step_sum[1], dx[now + r], gates, left, right)
             else:
-                rnn_back(states[new + r], dh[r], relu, d[now + r])
-                if lengths.size:
-                    held[r - lo, :] = 0
-            if gates == 4 and lengths.size:
-                held[r - lo, :] = 0
-            _add_to(step_sum[0], d[now + r])
+                rnn_back(states[new + r, left:right], own, relu, d[now + r, left:right])
+            if gates != 3 and holds:
+                held[r, left:end] = 0
+            _add_gates(step_sum[0], d[now + r], gates, left, right)
         _add_to(sums, step_sum[0])
         if gates == 3:
             _add_to(sums_x, step_sum[1])
-        _times(product, table, d, now + lo, first, _row(dh, lo), k * size, k, zero)
-        if gates == 3 or lengths.size:
-            for r in range(lo, hi):
-                _add_to(dh[r], held[r - lo])
-    keep(first)
-    keep(second)
+    keep(table)
 
 
-@parallel
+@jit
+def _backward_rows(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx, w_hh,
+                   w_hr, projected, lengths, sums, sums_x, batch, inside, held, part, parts):
+    """All steps of a range of the rows."""
+    lo, hi = batch * part // parts, batch * (part + 1) // parts
+    size, k, h = np.int64(gy.itemsize), states.shape[1], d.shape[1] // gates
+    room = _bytes(d.shape[1], k, size) + _bytes(w_hr.shape[0], w_hr.shape[1], size)
+    buffer = np.empty(room + LINE, np.uint8)
+    packed = aligned(buffer)
+    projection = _pack(w_hh, 0, k, 0, packed)
+    _pack(w_hr, 0, w_hr.shape[1], 0, projection)
+    for s in range(gy.shape[0] // batch + 1):
+        _backward_step(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx,
+                       w_hr.size > 0, projected, lengths, sums[part], sums_x[part], batch, packed,
+                       projection, inside, held, s, lo, hi, np.int64(0), h)
+    keep(buffer)
+
+
+@jit
+def _backward_pack(w, packed, room, part, parts):
+    """Pack a part's weights."""
+    left, right = _units(w.shape[1], np.int64(w.itemsize), part, parts)
+    _pack(w, left, right, 0, packed + part * room)
+
+
+@jit
+def _backward_units(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx,
+                    projected, lengths, sums, sums_x, batch, packed, room, inside, held, s, part,
+                    parts):
+    """Step s of a range of the units."""
+    left, right = _units(states.shape[1], np.int64(gy.itemsize), part, parts)
+    _backward_step(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx,
+                   False, projected, lengths, sums[part], sums_x[part], batch,
+                   packed + part * room, packed, inside, held, s, np.int64(0), batch, left, right)
+
+
+@jit
 def backward(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx, w_hh,
-             w_hr, projected, lengths, sums, sums_x, batch, nt):
+             w_hr, projected, lengths, sums, sums_x, batch, by_units, nt):
     """Gradients d (T N, gates H) of the products of a recurrence, and of its first states.
 
     gy (T N, P) is the gradient of the outputs, dh (N, P) and dc (N, H) those of the last states,
     which become those of the first. Of a GRU, dx is the gradient of the input's products and d of
     the state's. projected (T N, P) receives the gradient of the projected states. sums and
-    sums_x (nt, gates H) receive each thread's sums of d and dx.
+    sums_x (nt, gates H) receive each thread's sums of d and dx, of a step first, so that rounding
+    errors do not grow with the number of terms.
     """
-    for p in prange(nt):
-        part = np.int64(p)
-        _backward(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx, w_hh,
-                  w_hr, projected, lengths, sums[part], sums_x[part], batch, batch * part // nt,
-                  batch * (part + 1) // nt)
+    size, k, h = np.int64(gy.itemsize), states.shape[1], d.shape[1] // gates
+    inside = np.empty((batch if w_hr.size else 0, h), d.dtype)
+    held = np.empty((batch if gates == 3 or lengths.size else 0, k), d.dtype)
+    if not by_units:
+        fork(_backward_rows, (product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc,
+                              d, dx, w_hh, w_hr, projected, lengths, sums, sums_x, batch, inside,
+                              held), nt)
+        return
+    left, right = _units(k, size, nt - 1, nt)
+    room = _bytes(d.shape[1], right - left, size)
+    buffer = np.empty(nt * room + LINE, np.uint8)
+    fork(_backward_pack, (w_hh, aligned(buffer), room), nt)
+    for s in range(gy.shape[0] // batch + 1):
+        fork(_backward_units, (product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc,
+                               d, dx, projected, lengths, sums, sums_x, batch, aligned(buffer),
+                               room, inside, held, s), nt)
+    keep(buffer)

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import jit, parallel, prange
+from .base import jit
 from .gemm import LINE, PANEL_BYTES, aligned, pack_panel
 from .launch import call
-from .tile import ROWS, VECTOR_BYTES, address, keep, stays_apart, transpose_tile
+from .pool import fork
+from .tile import ROWS, VECTOR_BYTES, address, keep, transpose_tile
 
 __all__ = ["weights"]
 
@@ -52,10 +53,11 @@ def _turned(d, top, deep, left, m, target, length):
 
 
 @jit
-def _weights(product, d, x, gx, h, gh, left, right):
-    """Rows left to right of gx = d.T x and gh = d.T h; either may have no columns."""
-    stays_apart()
-    size, k = np.int64(d.itemsize), d.shape[0]
+def _weights(product, d, x, gx, h, gh, part, parts):
+    """A range of the rows of gx = d.T x and gh = d.T h; either may have no columns."""
+    size, (k, n) = np.int64(d.itemsize), d.shape
+    left = n * part // parts // 16 * 16
+    right = n if part + 1 == parts else n * (part + 1) // parts // 16 * 16
     wide, width = PANEL_BYTES // size, VECTOR_BYTES // size
     blocks = (k + DEEP - 1) // DEEP
     most = (k + blocks - 1) // blocks
@@ -86,18 +88,10 @@ def _weights(product, d, x, gx, h, gh, left, right):
     keep(table)
 
 
-@parallel
+@jit
 def weights(product, d, x, gx, h, gh, nt):
     """gx = d.T x and gh = d.T h for matrices with a row per step and row of the batch.
 
     Either of x and h may have no columns. `product` is `product_code` of the dtype.
     """
-    n = d.shape[1]
-    if nt == 1:
-        _weights(product, d, x, gx, h, gh, np.int64(0), n)
-    else:
-        for p in prange(nt):
-            part = np.int64(p)
-            left = n * part // nt // 16 * 16
-            right = n if part + 1 == nt else n * (part + 1) // nt // 16 * 16
-            _weights(product, d, x, gx, h, gh, left, right)
+    fork(_weights, (product, d, x, gx, h, gh), nt)
