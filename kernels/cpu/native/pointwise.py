@@ -18,8 +18,10 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from . import vecmath
-from .base import FAST, parallel, prange
+from .base import FAST, jit
 from .cache import KernelCache
+from .pool import fork
+from .vecmath import __all__ as _names  # written so, the cache sees what loops are made of
 
 __all__ = ["BLOCK", "launch", "launch_blocks", "loop"]
 
@@ -52,7 +54,7 @@ FORMULAS = {
     "sigmoid_grad": "x * (y * (one - y))",
     "log_sigmoid": "log_sigmoid(x)",
     "log_sigmoid_grad": "x * sigmoid(-y)",
-    "softplus": "x if a * x > b else softplus(a * x) / a",
+    "softplus": "x if a * x > b else softplus(a * x) * (one / a)",
     "softplus_grad": "x * (one if a * y > b else sigmoid(a * y))",
     "silu": "silu(x)",
     "silu_grad": "x * silu_slope(y)",
@@ -69,7 +71,7 @@ FORMULAS = {
     "sum": "x",
 }
 
-_functions = {name: getattr(vecmath, name) for name in vecmath.__all__}
+_functions = {name: getattr(vecmath, name) for name in _names}
 _loops: dict[tuple[str, Any, str, bool], tuple[int, Callable[..., None]]] = {}
 _prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64, *[ctypes.c_double] * 3)
 
@@ -134,21 +136,36 @@ def _call(typingctx, address, out, x, y, z, n, a, b, c):
     return types.void(*[types.int64] * 6, *[types.float64] * 3), generate
 
 
-@parallel
-def launch(address, out, x, y, z, size, n, a, b, c, parts):
-    """Run the loop at `address` on n elements of `size` bytes, cut into `parts`."""
-    for t in prange(parts):
-        first = n * t // parts
-        at = first * size
-        _call(address, out + at, x + at, y + at, z + at, n * (t + 1) // parts - first, a, b, c)
+@jit
+def _piece(address, out, x, y, z, size, n, a, b, c, t, pieces):
+    """Piece t of n elements; from the first line of the result on, all begin where a line does."""
+    head = min(n, (-out & 63) // size)
+    lines = (n - head + 63) // 64
+    first, last = head + lines * t // pieces * 64, min(n, head + lines * (t + 1) // pieces * 64)
+    if t == 0 and head:
+        _call(address, out, x, y, z, head, a, b, c)
+    at = first * size
+    _call(address, out + at, x + at, y + at, z + at, last - first, a, b, c)
 
 
-@parallel
-def launch_blocks(address, out, x, y, z, size, n, a, b, c, parts):
-    """Run the loop at `address`, which adds up, on each block of BLOCK elements: one sum each."""
+@jit
+def launch(address, out, x, y, z, size, n, a, b, c, pieces):
+    """Run the loop at `address` on n elements of `size` bytes, cut into pieces.
+
+    With more pieces than threads, one that starts late, or whose core is shared, takes fewer.
+    """
+    fork(_piece, (address, out, x, y, z, size, n, a, b, c), pieces)
+
+
+@jit
+def _blocks(address, out, x, y, z, size, n, a, b, c, t, pieces):
     blocks = (n + BLOCK - 1) // BLOCK
-    for t in prange(parts):
-        for k in range(blocks * t // parts, blocks * (t + 1) // parts):
-            at = k * BLOCK * size
-            _call(address, out + k * size, x + at, y + at, z + at, min(BLOCK, n - k * BLOCK),
-                  a, b, c)
+    for k in range(blocks * t // pieces, blocks * (t + 1) // pieces):
+        at = k * BLOCK * size
+        _call(address, out + k * size, x + at, y + at, z + at, min(BLOCK, n - k * BLOCK), a, b, c)
+
+
+@jit
+def launch_blocks(address, out, x, y, z, size, n, a, b, c, pieces):
+    """Run the loop at `address`, which adds up, on each block of BLOCK elements: one sum each."""
+    fork(_blocks, (address, out, x, y, z, size, n, a, b, c), pieces)

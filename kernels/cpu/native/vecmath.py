@@ -15,8 +15,13 @@ P. T. P. Tang, "Table-driven implementation of the logarithm function", 1990, th
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from .base import inline
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from .base import EXACT, inline
 from .bits import (
     both,
     by_type,
@@ -24,6 +29,7 @@ from .bits import (
     fabs,
     high_bits,
     like,
+    multiply_add,
     polynomial,
     power_of_two,
     split,
@@ -42,12 +48,13 @@ _REDUCE = both((math.log2(math.e), 0.693359375, -2.12194440e-4, 1.5 * 2.0 ** 23)
                (math.log2(math.e), 6.93147180369123816490e-1, 1.90821492927058770002e-10,
                 1.5 * 2.0 ** 52))
 _EXP_RANGE = both((-104.0, 89.0), (-746.0, 710.0))     # beyond it: 0 and infinity
-_EXP = both(        # (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2, error 1.4e-9 and 1.4e-18
-    (0.000198910008, 0.0013933659, 0.00833331092, 0.0416664648, 0.166666667, 0.500000001),
+_EXPM1 = both(      # (exp(r) - 1 - r) / r^2 for |r| <= log(2) / 2, errors of exp 3e-9 and 1.4e-18
+    (0.0013814585, 0.00836872336, 0.0416683887, 0.166665206, 0.499999934),
     (2.09146945603515916e-9, 2.51052276365517591e-8, 2.75572736248664763e-7,
      2.75572553746587421e-6, 0.0000248015873255621258, 0.000198412698748407686,
      0.00138888888888837442, 0.00833333333332612936, 0.0416666666666666698, 0.16666666666666671,
      0.5))
+_EXP = both((*_EXPM1[0], 1.0, 1.0), (*_EXPM1[1], 1.0, 1.0))
 
 
 @inline
@@ -58,15 +65,28 @@ def _limited(x, low, high):
 
 
 @inline
-def exp(x):
-    """e ** x within 1 ulp; denormal results are rounded correctly within that."""
-    log2e, high, low, turn = by_type(x, _REDUCE)
-    least, most = by_type(x, _EXP_RANGE)
-    y = _limited(x, least, most)
+def _exp(y):
+    """exp(y) of a y within _EXP_RANGE."""
+    log2e, high, low, turn = by_type(y, _REDUCE)
     power = y * log2e + turn
     k = power - turn
     r = (y - k * high) - k * low
-    return times_two_to(like(x, 1) + (r + r * r * polynomial(r, by_type(x, _EXP))), power)
+    return times_two_to(polynomial(r, by_type(y, _EXP)), power)
+
+
+@inline
+def exp(x):
+    """e ** x within 1 ulp; denormal results are rounded correctly within that."""
+    least, most = by_type(x, _EXP_RANGE)
+    return _exp(_limited(x, least, most))
+
+
+@inline
+def _exp_down(x):
+    """exp(-|x|)."""
+    least, _ = by_type(x, _EXP_RANGE)
+    y = -fabs(x)
+    return _exp(least if y < least else y)
 
 
 @inline
@@ -82,7 +102,7 @@ def _decay(x):
     power = y * log2e + turn
     k = power - turn
     r = ((y - k * high) - k * low) - (x - a) * (x + a)
-    return times_two_to(like(x, 1) + (r + r * r * polynomial(r, by_type(x, _EXP))), power)
+    return times_two_to(polynomial(r, by_type(x, _EXP)), power)
 
 
 _EXPM1_RANGE = both((-30.0, 89.0, 1e-9), (-60.0, 710.0, 1e-17))
@@ -99,7 +119,7 @@ def expm1(x):
     r = (y - k * high) - k * low
     half = like(x, 0.5)
     scale = power_of_two(power - like(x, 1))        # 2^k may overflow where the result does not
-    p = r + r * r * polynomial(r, by_type(x, _EXP))
+    p = r + r * r * polynomial(r, by_type(x, _EXPM1))
     y = scale * p + (scale - half)
     return x if fabs(x) < small else y + y
 
@@ -108,32 +128,37 @@ def expm1(x):
 def sigmoid(x):
     """1 / (1 + exp(-x)) within 2.5 ulp, as small as exp(x) far below 0."""
     one = like(x, 1)
-    e = exp(-fabs(x))
+    e = _exp_down(x)
     return (e if x < like(x, 0) else one) / (one + e)
 
 
-_TANH_RANGE = both((-40.0,), (-80.0,))
+# 1.5 * 2^23 (2^52): added, it rounds; -2 log2(e); log(2) / 2 with fewer digits than above needs;
+# the polynomial of expm1 for exp(-2 r)
+_TANH = both((1.5 * 2.0 ** 23, 22.0, -2 * math.log2(math.e), 0.5 * math.log(2)),
+             (1.5 * 2.0 ** 52, 45.0, -2 * math.log2(math.e), 0.5 * math.log(2)))
+_TANH_EXPM1 = both(*(tuple(float(c) * -2 * (-2) ** (len(row) - 1 - i) for i, c in enumerate(row))
+                     for row in _EXPM1))
 
 
 @inline
 def tanh(x):
-    """The hyperbolic tangent within 3 ulp: -e / (2 + e), with e = exp(-2 |x|) - 1 as in expm1."""
-    one, two = like(x, 1), like(x, 2)
-    log2e, high, low, turn = by_type(x, _REDUCE)
-    least, = by_type(x, _TANH_RANGE)
-    y = -two * fabs(x)
-    y = least if y < least else y
-    power = y * log2e + turn
+    """The hyperbolic tangent within 3 ulp: h / (1 - h), with h = (1 - exp(-2 |x|)) / 2."""
+    one, half = like(x, 1), like(x, 0.5)
+    turn, most, factor, half_log2 = by_type(x, _TANH)
+    a = fabs(x)
+    a = most if a > most else a
+    power = multiply_add(a, factor, turn)
     k = power - turn
-    r = (y - k * high) - k * low
+    r = multiply_add(k, half_log2, a)
     scale = times_normal(one, power)
-    e = scale * (r + r * r * polynomial(r, by_type(x, _EXP))) + (scale - one)
-    return copysign(e / (two + e), x)
+    p = multiply_add(r * r, polynomial(r, by_type(x, _TANH_EXPM1)), r)
+    h = multiply_add(scale, p, half - half * scale)
+    return copysign(h / (one - h), x)
 
 
 @inline
 def silu(x):
-    """x * sigmoid(x) within 3 ulp."""
+    """x * sigmoid(x) within 3.5 ulp."""
     return x * sigmoid(x)
 
 
@@ -141,10 +166,11 @@ def silu(x):
 def silu_slope(x):
     """The derivative of silu: s + x s (1 - s), with s = sigmoid(x)."""
     one = like(x, 1)
-    e = exp(-fabs(x))
+    e = _exp_down(x)
     below = x < like(x, 0)
-    s = (e if below else one) / (one + e)
-    rest = (one if below else e) / (one + e)         # 1 - s without cancellation
+    share = one / (one + e)
+    s = (e if below else one) * share
+    rest = (one if below else e) * share         # 1 - s without cancellation
     return s * (one + x * rest)
 
 
@@ -201,17 +227,29 @@ def log1p(x):
     return x if fabs(x) < small else _log_limits(x, u, y)
 
 
+_RISE = both(       # (log(1 + e) - e) / e^2 for e from 0 to 1, error 5e-9 and 6e-17
+    (-0.00331846964, 0.0202045719, -0.0576644199, 0.106805531, -0.153553949, 0.196954001,
+     -0.249585873, 0.333305113, -0.499999328),
+    (0.0000349649999951775279, -0.000387011110858030387, 0.0020308462484097632,
+     -0.0067614194988498022, 0.0161774482920837739, -0.0300062489220241489,
+     0.0457183288742196421, -0.060245718496051139, 0.072060527838905025,
+     -0.0816358369873179002, 0.0904403840581878174, -0.0998994097833761753,
+     0.111094697271044939, -0.124998021936408679, 0.142856973681769039,
+     -0.166666656967697302, 0.199999999658224018, -0.249999999993596206,
+     0.333333333333285468, -0.49999999999999994))
+
+
 @inline
 def softplus(x):
-    """log(1 + exp(x)) within 2 ulp."""
+    """log(1 + exp(x)) within 2.5 ulp."""
     zero = like(x, 0)
-    e = exp(-fabs(x))
-    return (x if x > zero else zero) + log1p(e)
+    e = _exp_down(x)
+    return (x if x > zero else zero) + (e + e * e * polynomial(e, by_type(x, _RISE)))
 
 
 @inline
 def log_sigmoid(x):
-    """log(sigmoid(x)) within 2 ulp."""
+    """log(sigmoid(x)) within 2.5 ulp."""
     return -softplus(-x)
 
 
@@ -237,7 +275,19 @@ _TAIL = both(       # exp(a^2) erfc(a) / t in u = 2 t - 1, t = 2 / (2 + a), erro
      -0.0107553309440170101, 0.018221115753444061, 0.139736046278014349, 0.343580342206905284,
      0.510791352621011526))
 _FAR = both((10.5,), (27.5,))          # erfc is 0 from here on
-_FAR_NORMAL = both((13.1,), (37.5,))   # from here on exp(-x^2 / 2) is no normal number
+# From here on exp(-x^2 / 2) is no normal number; 1.5 * 2^23 (2^52): added, it rounds; -log2(e) / 2;
+# (2^f - 1) / f for |f| <= 1/2, errors of 2^f 2e-9 and 6e-18.
+_NORMAL = both((13.1, 1.5 * 2.0 ** 23, -0.5 * math.log2(math.e)),
+               (37.5, 1.5 * 2.0 ** 52, -0.5 * math.log2(math.e)))
+_EXP2 = both(
+    (0.000153533613, 0.00133988746, 0.00961843736, 0.0555033247, 0.240226479, 0.693147203),
+    (4.45496059818651839e-10, 7.0725859492692237e-9, 1.01780624458457735e-7,
+     1.32154425879216897e-6, 0.0000152527338298361184, 0.000154035304417360502,
+     0.00133335581464169353, 0.00961812910760688853, 0.0555041086648215943, 0.240226506959100982,
+     0.693147180559945309))
+_MILLS = ((4.2017782e-07, 0.0129484004, 0.101160757, 0.327575707, 0.499999979),
+          (0.0325013235, 0.252778017, 0.861700322, 1.45303336, 1))
+_ABOVE, _BELOW = (tuple(map(np.float32, row)) for row in _MILLS)
 
 
 @inline
@@ -246,6 +296,24 @@ def _scaled_tail(a):
     one, two = like(a, 1), like(a, 2)
     t = two / (two + a)
     return t * polynomial(two * t - one, by_type(a, _TAIL))
+
+
+def _mills(a: Any, bell: Any) -> Any:
+    """bell * exp(a^2 / 2) Phi(-a) for a >= 0.
+
+    For float32 a ratio of polynomials, error 4e-8 times 1 + a^2 / 8. It also makes up for what
+    float32 takes from log2(e) / 2 in `bell`.
+    """
+    if isinstance(a, np.float32):
+        return bell * polynomial(a, _ABOVE) / polynomial(a, _BELOW)
+    return 0.5 * bell * _scaled_tail(a * math.sqrt(0.5))
+
+
+@overload(_mills, jit_options={"forceinline": True, "fastmath": EXACT})
+def _(a, bell):
+    if a == types.float32:
+        return lambda a, bell: bell * polynomial(a, _ABOVE) / polynomial(a, _BELOW)
+    return lambda a, bell: 0.5 * bell * _scaled_tail(a * math.sqrt(0.5))
 
 
 @inline
@@ -267,25 +335,23 @@ def _normal(x):
 
     Within 4 + x^2 / 2 ulp for x < 0, as the square is rounded, and 2 above; 0 below -13 (-37).
     """
-    half = like(x, 0.5)
-    log2e, high, low, turn = by_type(x, _REDUCE)
-    far, = by_type(x, _FAR_NORMAL)
+    far, turn, factor = by_type(x, _NORMAL)
     a = fabs(x)
     inside = not a > far
     a = a if inside else far
-    y = -half * a * a
-    power = y * log2e + turn
+    square = a * a
+    power = multiply_add(square, factor, turn)
     k = power - turn
-    r = (y - k * high) - k * low
-    bell = times_normal(like(x, 1) + (r + r * r * polynomial(r, by_type(x, _EXP))), power)
+    f = multiply_add(square, factor, -k)
+    bell = times_normal(like(x, 1) + f * polynomial(f, by_type(x, _EXP2)), power)
     bell = bell if inside else like(x, 0)
-    tail = half * bell * _scaled_tail(a * like(x, math.sqrt(0.5)))
+    tail = _mills(a, bell)
     return (tail if x < like(x, 0) else like(x, 1) - tail), bell
 
 
 @inline
 def gelu(x):
-    """x Phi(x) within 5 ulp, and x^2 / 2 more below 0, where 1 + erf would have no digits left."""
+    """x Phi(x) within 5.5 ulp, and x^2 / 2 more below 0, where 1 + erf has no digits left."""
     phi, _ = _normal(x)
     return x * phi
 
@@ -294,7 +360,7 @@ def gelu(x):
 def gelu_slope(x):
     """The derivative of gelu: Phi(x) + x exp(-x^2 / 2) / sqrt(2 pi)."""
     phi, bell = _normal(x)
-    far, = by_type(x, _FAR_NORMAL)
+    far, _, _ = by_type(x, _NORMAL)
     return phi + _limited(x, -far, far) * bell * like(x, 1 / math.sqrt(2 * math.pi))
 
 
@@ -317,10 +383,11 @@ def gelu_tanh_slope(x):
     one = like(x, 1)
     square = x * x
     v = like(x, _DOUBLE) * (x + like(x, _CUBE) * square * x)
-    e = exp(-fabs(v))
+    e = _exp_down(v)
     below = v < like(x, 0)
-    s = (e if below else one) / (one + e)
-    rest = (one if below else e) / (one + e)
+    share = one / (one + e)
+    s = (e if below else one) * share
+    rest = (one if below else e) * share
     return s * (one + x * rest * like(x, _DOUBLE) * (one + like(x, 3 * _CUBE) * square))
 
 
@@ -334,7 +401,7 @@ def mish(x):
     With w = exp(x), tanh(log(1 + w)) = w (w + 2) / (w^2 + 2 w + 2).
     """
     one, two = like(x, 1), like(x, 2)
-    e = exp(-fabs(x))
+    e = _exp_down(x)
     n = e * (e + two) if x < like(x, 0) else one + two * e
     d = two if x < like(x, 0) else two * e * e
     return x * (n / (n + d))
@@ -344,10 +411,11 @@ def mish(x):
 def mish_slope(x):
     """The derivative of mish: t + x (1 - t^2) sigmoid(x), with t = tanh(softplus(x))."""
     one, two = like(x, 1), like(x, 2)
-    e = exp(-fabs(x))
+    e = _exp_down(x)
     below = x < like(x, 0)
     n = e * (e + two) if below else one + two * e
     d = two if below else two * e * e
-    t = n / (n + d)
-    rest = d / (n + d)                                # 1 - t
+    share = one / (n + d)
+    t = n * share
+    rest = d * share                                  # 1 - t
     return t + x * rest * (one + t) * ((e if below else one) / (one + e))
