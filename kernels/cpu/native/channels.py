@@ -16,8 +16,9 @@ import math
 
 import numpy as np
 
-from .base import jit, parallel, prange
+from .base import jit
 from .columns import TILE, column_gradient, column_means, column_scale, column_sums
+from .pool import ranges
 from .rows import add_rows, row_squares, row_sum
 
 __all__ = ["channel_norm", "channel_norm_vjp", "scale_channels", "scale_channels_vjp"]
@@ -116,15 +117,10 @@ def _work(stage, g, x, a, b, c, out, rows, lo, hi):
         column_gradient(g, x, a, b, c, out, rows, lo, hi)
 
 
-@parallel
+@jit
 def _run(stage, g, x, a, b, c, out, rows, nt):
     """A stage over all parts, a range of them per thread."""
-    n = _parts(x, rows)
-    if nt == 1:
-        _work(stage, g, x, a, b, c, out, rows, 0, n)
-    else:
-        for t in prange(nt):
-            _work(stage, g, x, a, b, c, out, rows, n * t // nt, n * (t + 1) // nt)
+    ranges(_work, (stage, g, x, a, b, c, out, rows), _parts(x, rows), nt)
 
 
 # -- statistics of groups -----------------------------------------------------------------------

@@ -19,8 +19,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..conv_plan import Grid
-from .base import inline, jit, parallel, prange
+from .base import inline, jit
 from .conv_tile import clear, move, patch_tile
+from .pool import fork, ranges
 from .tile import COLUMNS, ROWS, VECTOR_BYTES, address, keep, transpose_tile
 
 __all__ = ["band_bytes", "correlate", "fill_band", "find_windows", "pack_weights", "place_rows",
@@ -59,14 +60,10 @@ def _pack(like, w, into, shape, taps, first, last):
     keep(stage)
 
 
-@parallel
+@jit
 def pack_weights(like, w, into, shape, taps, panels, nt):
     """Pack all panels of the weights at address w, each thread a range of them."""
-    if nt == 1:
-        _pack(like, w, into, shape, taps, 0, panels)
-    else:
-        for t in prange(nt):
-            _pack(like, w, into, shape, taps, panels * t // nt, panels * (t + 1) // nt)
+    ranges(_pack, (like, w, into, shape, taps), panels, nt)
 
 
 @inline
@@ -193,18 +190,21 @@ def _correlate(like, x, packed, bias, out, numbers, phases, offsets, band, g0, g
     keep(buffer)
 
 
-@parallel
+@jit
+def _correlate_part(like, x, packed, bias, out, numbers, phases, offsets, band, total, by_rows,
+                    panels, by_panels, t, parts):
+    r, p = t // by_panels, t % by_panels
+    _correlate(like, x, packed, bias, out, numbers, phases, offsets, band,
+               total * r // by_rows, total * (r + 1) // by_rows,
+               panels * p // by_panels, panels * (p + 1) // by_panels)
+
+
+@jit
 def correlate(like, x, packed, bias, out, numbers, phases, offsets, band, total, by_rows, panels,
               by_panels):
     """The convolution of a plan; x, packed weights, bias and out are addresses.
 
     Threads share `total` rows of the grid in `by_rows` parts, and panels in `by_panels` parts.
     """
-    if by_rows * by_panels == 1:
-        _correlate(like, x, packed, bias, out, numbers, phases, offsets, band, 0, total, 0, panels)
-    else:
-        for t in prange(by_rows * by_panels):
-            r, p = t // by_panels, t % by_panels
-            _correlate(like, x, packed, bias, out, numbers, phases, offsets, band,
-                       total * r // by_rows, total * (r + 1) // by_rows,
-                       panels * p // by_panels, panels * (p + 1) // by_panels)
+    fork(_correlate_part, (like, x, packed, bias, out, numbers, phases, offsets, band, total,
+                           by_rows, panels, by_panels), by_rows * by_panels)

@@ -16,9 +16,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .base import jit, parallel, prange
+from .base import jit
 from .conv import band_bytes, fill_band, find_windows, place_rows, read_grid
 from .conv_weight import gather
+from .pool import fork
 from .tile import ROWS, VECTOR_BYTES, _each_height, _i64, _Tile, address, keep
 
 __all__ = ["depth"]
@@ -86,8 +87,9 @@ def _tap_tile(typingctx, dtype, m, a, offsets, rows, count, g, step, c, ldc, n, 
 
 
 @jit
-def _depth(like, x, w, bias, g, planes, out, numbers, phases, offsets, band, g0, g1):
+def _depth(like, x, w, bias, g, planes, out, one, numbers, phases, offsets, band, total, t, parts):
     """Forward where g is 0, else sums for the weight: both walk over the same bands."""
+    out, g0, g1 = out + t * one, total * t // parts, total * (t + 1) // parts
     grid = read_grid(numbers)
     size = np.int64(like.itemsize)
     width, pixel = VECTOR_BYTES // size, grid.c * size
@@ -132,15 +134,10 @@ def _depth(like, x, w, bias, g, planes, out, numbers, phases, offsets, band, g0,
     keep(buffer)
 
 
-@parallel
+@jit
 def depth(like, x, w, bias, g, planes, out, one, numbers, phases, offsets, band, total, nt):
     """One kernel per channel. All but arrays are addresses; weights and bias have whole vectors.
 
     With g: sums for the weight, a set of `one` bytes for each thread, taps by channels.
     """
-    if nt == 1:
-        _depth(like, x, w, bias, g, planes, out, numbers, phases, offsets, band, 0, total)
-    else:
-        for t in prange(nt):
-            _depth(like, x, w, bias, g, planes, out + t * one, numbers, phases, offsets, band,
-                   total * t // nt, total * (t + 1) // nt)
+    fork(_depth, (like, x, w, bias, g, planes, out, one, numbers, phases, offsets, band, total), nt)

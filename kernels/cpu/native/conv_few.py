@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import jit, parallel, prange
+from .base import jit
 from .conv import PANEL_BYTES, read_grid
 from .conv_tile import clear, move, strip_tile
+from .pool import ranges
 from .tile import ROWS, VECTOR_BYTES, address, keep, transpose_tile
 
 __all__ = ["few"]
@@ -105,15 +106,10 @@ def _few(like, x, packed, bias, out, last, numbers, phases, offsets, band, g0, g
     keep(buffer)
 
 
-@parallel
+@jit
 def few(like, x, packed, bias, out, last, numbers, phases, offsets, band, total, nt):
     """The convolution of a plan with steps of 1: out and bias are arrays, flat.
 
     The output lies as (N, H, W, C) where `last`, else as planes.
     """
-    if nt == 1:
-        _few(like, x, packed, bias, out, last, numbers, phases, offsets, band, 0, total)
-    else:
-        for t in prange(nt):
-            _few(like, x, packed, bias, out, last, numbers, phases, offsets, band,
-                 total * t // nt, total * (t + 1) // nt)
+    ranges(_few, (like, x, packed, bias, out, last, numbers, phases, offsets, band), total, nt)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import jit, parallel, prange
+from .base import jit
+from .pool import ranges
 
 __all__ = ["plane_sums"]
 
@@ -19,12 +20,7 @@ def _planes(x, out, first, last):
         out[r] = total
 
 
-@parallel
+@jit
 def plane_sums(x, out, nt):
     """out becomes the sums of x's rows."""
-    n = x.shape[0]
-    if nt == 1:
-        _planes(x, out, 0, n)
-    else:
-        for t in prange(nt):
-            _planes(x, out, n * t // nt, n * (t + 1) // nt)
+    ranges(_planes, (x, out), len(x), nt)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import jit, parallel, prange
+from .base import jit
 from .conv import (
     PANEL_BYTES,
     band_bytes,
@@ -28,6 +28,7 @@ from .conv import (
     read_grid,
 )
 from .conv_tile import move, strip_tile
+from .pool import fork, ranges
 from .tile import COLUMNS, ROWS, VECTOR_BYTES, address, copy_row, keep, transpose_tile
 
 __all__ = ["finish_weight", "gather", "weight_sums"]
@@ -129,7 +130,16 @@ def _weight(like, x, g, planes, into, numbers, phases, offsets, swapped, band, g
     keep(gathered)
 
 
-@parallel
+@jit
+def _weight_part(like, x, g, planes, into, one, numbers, phases, offsets, swapped, band, total,
+                 by_rows, panels, by_panels, t, parts):
+    r, p = t // by_panels, t % by_panels
+    _weight(like, x, g, planes, into + r * one, numbers, phases, offsets, swapped, band,
+            total * r // by_rows, total * (r + 1) // by_rows,
+            panels * p // by_panels, panels * (p + 1) // by_panels)
+
+
+@jit
 def weight_sums(like, x, g, planes, into, one, numbers, phases, offsets, swapped, band, total,
                 by_rows, panels, by_panels):
     """The gradient as packed panels, one set of `one` bytes for each of `by_rows` parts of rows.
@@ -137,15 +147,8 @@ def weight_sums(like, x, g, planes, into, one, numbers, phases, offsets, swapped
     x, g and into are addresses; `planes` says how g lies. `swapped` is the number of panels of a
     piece where a tile's columns are those of the image, else 0.
     """
-    if by_rows * by_panels == 1:
-        _weight(like, x, g, planes, into, numbers, phases, offsets, swapped, band, 0, total, 0,
-                panels)
-    else:
-        for t in prange(by_rows * by_panels):
-            r, p = t // by_panels, t % by_panels
-            _weight(like, x, g, planes, into + r * one, numbers, phases, offsets, swapped, band,
-                    total * r // by_rows, total * (r + 1) // by_rows,
-                    panels * p // by_panels, panels * (p + 1) // by_panels)
+    fork(_weight_part, (like, x, g, planes, into, one, numbers, phases, offsets, swapped, band,
+                        total, by_rows, panels, by_panels), by_rows * by_panels)
 
 
 @jit
@@ -179,13 +182,7 @@ def _finish(like, sums, parts, dw, shape, taps, first, last):
                      dw + (((group * outs + j + v + k) * run) + e) * size, high * size)
 
 
-@parallel
+@jit
 def finish_weight(like, sums, dw, shape, taps, squares, nt):
     """Panels of sums, (parts, numbers), added up and transposed into dw (O, C / g, kh, kw)."""
-    parts = sums.shape[0]
-    if nt == 1:
-        _finish(like, sums, parts, dw, shape, taps, 0, squares)
-    else:
-        for t in prange(nt):
-            _finish(like, sums, parts, dw, shape, taps, squares * t // nt,
-                    squares * (t + 1) // nt)
+    ranges(_finish, (like, sums, sums.shape[0], dw, shape, taps), squares, nt)

@@ -6,7 +6,8 @@ import numpy as np
 
 from tinygen.random import drop
 
-from .base import inline, jit, parallel, prange
+from .base import inline, jit
+from .pool import ranges
 
 _STEP, _MIX_1, _MIX_2 = np.uint64(drop.STEP), np.uint64(drop.MIX_1), np.uint64(drop.MIX_2)
 _HALF = np.uint64(32)
@@ -32,18 +33,14 @@ def _pairs(x, out, key, limit, scale, first, last):
         out[i + np.uint64(1)] = x[i + np.uint64(1)] * (scale if (z >> _HALF) >= limit else zero)
 
 
-@parallel(fastmath={"contract"})
+@jit
 def dropout(x, out, key, limit, scale, parts):
     """out = x * scale where the element's number is not below the limit, x * 0 elsewhere.
 
     One loop over pairs of elements, cut into one range per thread; a last odd element by itself.
     """
     pairs = len(x) // 2
-    if parts == 1:
-        _pairs(x, out, key, limit, scale, 0, pairs)
-    else:
-        for t in prange(parts):
-            _pairs(x, out, key, limit, scale, pairs * t // parts, pairs * (t + 1) // parts)
+    ranges(_pairs, (x, out, key, limit, scale), pairs, parts)
     if len(x) % 2:
         z = _word(key, np.uint64(pairs))
         out[-1] = x[-1] * (scale if (z & _LOW) >= limit else x.dtype.type(0))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from .base import EXACT, jit, parallel, prange
+from .base import EXACT, jit
+from .pool import ranges
 
 __all__ = ["rows", "scatter"]
+
+LINE = 16      # numbers in a cache line of 64 bytes
 
 
 @jit(fastmath=EXACT)
@@ -25,26 +28,18 @@ def _copy_rows(table, numbers, out, start, stop):
             to[j] = row[j]
 
 
-@parallel(fastmath=EXACT)
-def _copy_parts(table, numbers, out, parts):
-    n = len(out)
-    for t in prange(parts):
-        _copy_rows(table, numbers, out, n * t // parts, n * (t + 1) // parts)
-
-
+@jit
 def rows(table, numbers, out, parts):
     """out[i] = table[numbers[i]], each thread a range of i; false if a number is out of range."""
     if not _in_range(numbers, len(table)):
         return False
-    if parts == 1:
-        _copy_rows(table, numbers, out, 0, len(out))
-    else:
-        _copy_parts(table, numbers, out, parts)
+    ranges(_copy_rows, (table, numbers, out), len(out), parts)
     return True
 
 
 @jit(fastmath=EXACT)
-def _add_columns(g, numbers, out, start, stop):
+def _add_columns(g, numbers, out, first, last):
+    start, stop = first * LINE, min(last * LINE, g.shape[1])
     n = len(out)
     for i in range(len(numbers)):
         k = numbers[i]
@@ -53,13 +48,7 @@ def _add_columns(g, numbers, out, start, stop):
             to[j] += row[j]
 
 
-@parallel(fastmath=EXACT)
-def _add_parts(g, numbers, out, width, parts):
-    n = g.shape[1]
-    for t in prange(parts):
-        _add_columns(g, numbers, out, min(n, t * width), min(n, (t + 1) * width))
-
-
+@jit
 def scatter(g, numbers, out, parts):
     """out[numbers[i]] += g[i], in the order of i; false if a number is out of range.
 
@@ -68,9 +57,5 @@ def scatter(g, numbers, out, parts):
     """
     if not _in_range(numbers, len(out)):
         return False
-    if parts == 1:
-        _add_columns(g, numbers, out, 0, g.shape[1])
-    else:
-        width = -(-g.shape[1] // (16 * parts)) * 16         # whole cache lines
-        _add_parts(g, numbers, out, width, parts)
+    ranges(_add_columns, (g, numbers, out), (g.shape[1] + LINE - 1) // LINE, parts)
     return True

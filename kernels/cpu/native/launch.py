@@ -1,6 +1,6 @@
 """Compiled functions called by their address, and one parallel loop for all of them.
 
-A function that another one calls is compiled again in every caller, and in every `prange` around
+A function that another one calls is compiled again in every caller, and in every loop around
 it. The register tile takes a second each time, and attention, which uses it in many places, took a
 minute. Here a function is compiled once per type: its callers, and the parallel loop, which is the
 same for all, only know its address.
@@ -19,7 +19,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .base import parallel, prange
+from .base import jit
+from .pool import fork
 
 __all__ = ["call", "entry", "launch", "size_of"]
 
@@ -59,16 +60,18 @@ def size_of(typingctx, kind):
     return types.int64(kind), codegen
 
 
-@parallel
+@jit
+def _one(code, p, failed, t, nt):
+    failed[t] = call(code, (p,))
+
+
+@jit
 def launch(code, p, nt):
     """Run the function at address `code` with the argument `p`, nt times at once.
 
     Returns:
         0, or something else where one of them ran out of memory.
     """
-    if nt == 1:
-        return call(code, (p,))
     failed = np.zeros(nt, np.int64)
-    for t in prange(nt):
-        failed[t] = call(code, (p,))
+    fork(_one, (code, p, failed), nt)
     return failed.sum()

@@ -1,6 +1,7 @@
-"""The threads of the kernels, and `fork`: a loop over parts that they run together.
+"""The threads of the kernels, and loops over parts that they run together.
 
-    fork(body, (x, y, n), parts)      body(x, y, n, t, parts) for each t, in any order
+    fork(body, (x, y), parts)         body(x, y, t, parts) for each t < parts, in any order
+    ranges(body, (x, y), n, parts)    body(x, y, first, last) for ranges that make up range(n)
 
 The caller publishes a *ticket*, a number that holds the first and the last part that nobody has
 taken, and takes parts from the first on; workers that see it take them from the last back. So each
@@ -34,7 +35,7 @@ from tinygen import threads
 from .atomics import add, exchange, foreign, invoke, load, pause, store, symbol
 from .base import jit
 
-__all__ = ["fork"]
+__all__ = ["fork", "ranges"]
 
 _i64 = ir.IntType(64)
 LINE = 64
@@ -160,43 +161,62 @@ def fork(typingctx, body, arguments, parts):
     The body is compiled once, for any number of threads. It returns nothing; where it runs out of
     memory, so does the caller.
     """
+    return types.none(body, arguments, types.int64), _shared(body, arguments, 1, lambda b, t, n: [
+        t, n[0]])
+
+
+@intrinsic
+def ranges(typingctx, body, arguments, n, parts):
+    """Call body(*arguments, first, last) for `parts` ranges of the numbers below n, as `fork` does.
+
+    The ranges follow each other, and none is more than one longer than another.
+    """
+    def bounds(b, t, numbers):
+        n, parts = numbers
+        after = b.add(t, ir.Constant(_i64, 1))
+        return [b.udiv(b.mul(n, t), parts), b.udiv(b.mul(n, after), parts)]
+    return (types.none(body, arguments, types.int64, types.int64),
+            _shared(body, arguments, 2, bounds))
+
+
+def _shared(body: Any, arguments: Any, extra: int, numbers: Any) -> Any:
+    """The code of a call whose last `extra` arguments say how it is cut; `parts` is the last.
+
+    `numbers` makes the last two arguments of the body from the number of the part and those.
+    """
     kinds = (*map(types.unliteral, arguments.types), types.int64, types.int64)
     made = body.dispatcher.get_compile_result(types.none(*kinds))
     launch = run.get_compile_result(types.int64(types.int64, types.int64, types.int64))
 
     def codegen(context, builder, signature, args):
         context.add_linking_libs([made.library, launch.library])
-        values = [*cgutils.unpack_tuple(builder, args[1]), args[2]]
+        values = [*cgutils.unpack_tuple(builder, args[1]), *args[2:]]
         struct = ir.LiteralStructType([v.type for v in values])
-        part = _part(context, builder, made, struct)
         data = cgutils.alloca_once(builder, struct)
         for i, value in enumerate(values):
             builder.store(value, cgutils.gep_inbounds(builder, data, 0, i))
-        numbers = [builder.ptrtoint(part, _i64), builder.ptrtoint(data, _i64), args[2]]
-        _, failed = context.call_internal_no_propagate(
-            builder, launch.fndesc, launch.signature, numbers)
+        part = _part(context, builder.module, made, struct, extra, numbers)
+        _, failed = context.call_internal_no_propagate(builder, launch.fndesc, launch.signature, [
+            builder.ptrtoint(part, _i64), builder.ptrtoint(data, _i64), args[-1]])
         with builder.if_then(cgutils.is_not_null(builder, failed), likely=False):
             context.call_conv.return_user_exc(builder, MemoryError, ("a kernel's scratch memory",))
         return context.get_dummy_value()
-    return types.none(body, arguments, types.int64), codegen
+    return codegen
 
 
-def _part(context: Any, builder: Any, made: Any, struct: Any) -> Any:
+def _part(context: Any, module: Any, made: Any, struct: Any, extra: int, numbers: Any) -> Any:
     """A C function of the arguments' address and a part's number that calls the compiled body."""
-    name = f"part.{made.fndesc.unique_name}"
-    kind = ir.FunctionType(_i64, [_i64, _i64])
-    there = builder.module.globals.get(name)
-    if there is not None:
-        return there
-    function = ir.Function(builder.module, kind, name)
+    name = module.get_unique_name("part")
+    function = ir.Function(module, ir.FunctionType(_i64, [_i64, _i64]), name)
     function.linkage = "internal"
-    inner = ir.IRBuilder(function.append_basic_block("entry"))
-    data = inner.inttoptr(function.args[0], struct.as_pointer())
-    values = [inner.load(cgutils.gep_inbounds(inner, data, 0, i))
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    data = builder.inttoptr(function.args[0], struct.as_pointer())
+    values = [builder.load(cgutils.gep_inbounds(builder, data, 0, i))
               for i in range(len(struct.elements))]
-    numbers = [*values[:-1], function.args[1], values[-1]]
-    status, _ = context.call_internal_no_propagate(inner, made.fndesc, made.signature, numbers)
-    inner.ret(inner.zext(status.is_error, _i64))
+    own, last = values[:-extra], values[-extra:]
+    status, _ = context.call_internal_no_propagate(
+        builder, made.fndesc, made.signature, [*own, *numbers(builder, function.args[1], last)])
+    builder.ret(builder.zext(status.is_error, _i64))
     return function
 
 

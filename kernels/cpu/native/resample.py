@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import EXACT, jit, parallel, prange
+from .base import EXACT, jit
+from .pool import ranges
 
 __all__ = ["apply", "bands"]
 
@@ -72,15 +73,12 @@ def _numbers(x, starts, weights, out, begin, end):
                 to[i] += a[i] * row[np.uint64(starts[i] + k)]
 
 
-@parallel(fastmath=EXACT)
-def _parts(x, starts, weights, out, n, parts):
-    rows = len(out)
-    for t in prange(parts):
-        begin, end = rows * t // parts, rows * (t + 1) // parts
-        if n:
-            _pieces(x, starts, weights, out, n, begin, end)
-        else:
-            _numbers(x, starts, weights, out, begin, end)
+@jit
+def _apply(x, starts, weights, out, n, parts):
+    if n:
+        ranges(_pieces, (x, starts, weights, out, n), len(out), parts)
+    else:
+        ranges(_numbers, (x, starts, weights, out), len(out), parts)
 
 
 def apply(x, matrix, out, n, parts):
@@ -92,10 +90,5 @@ def apply(x, matrix, out, n, parts):
     starts, weights = bands(matrix)
     if len(weights) > 8:
         return False
-    if parts > 1:
-        _parts(x, starts, weights, out, n, parts)
-    elif n:
-        _pieces(x, starts, weights, out, n, 0, len(out))
-    else:
-        _numbers(x, starts, weights, out, 0, len(out))
+    _apply(x, starts, weights, out, n, parts)
     return True

@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from .base import FAST, inline, jit, parallel, prange
+from .base import FAST, inline, jit
+from .pool import ranges
 
 __all__ = ["norm", "norm_vjp"]
 
@@ -70,16 +71,10 @@ def _norm_rows(x, weight, bias, affine, centred, eps, y, mean, rstd, lo, hi):
                 out[j] = (row[j] - m) * r
 
 
-@parallel
+@jit
 def norm(x, weight, bias, affine, centred, eps, y, mean, rstd, nt):
     """`_norm_rows` over all rows, a range of them per thread."""
-    n = x.shape[0]
-    if nt == 1:
-        _norm_rows(x, weight, bias, affine, centred, eps, y, mean, rstd, 0, n)
-    else:
-        for t in prange(nt):
-            _norm_rows(x, weight, bias, affine, centred, eps, y, mean, rstd,
-                       n * t // nt, n * (t + 1) // nt)
+    ranges(_norm_rows, (x, weight, bias, affine, centred, eps, y, mean, rstd), len(x), nt)
 
 
 @inline(fastmath=FAST)
@@ -160,19 +155,14 @@ def add_rows(parts, out):
         out[j] = total[j]
 
 
-@parallel
+@jit
 def norm_vjp(g, x, weight, affine, centred, mean, rstd, gx, g_params, sums, size, nt):
     """`_norm_vjp_rows` over all blocks of rows; then the blocks' sums for weight and bias added up.
 
     The blocks depend on the shape alone, so the sums do not depend on the number of threads.
     """
-    n = sums.shape[1]
-    if nt == 1:
-        _norm_vjp_rows(g, x, weight, affine, centred, mean, rstd, gx, sums, size, 0, n)
-    else:
-        for t in prange(nt):
-            _norm_vjp_rows(g, x, weight, affine, centred, mean, rstd, gx, sums, size,
-                           n * t // nt, n * (t + 1) // nt)
+    ranges(_norm_vjp_rows, (g, x, weight, affine, centred, mean, rstd, gx, sums, size),
+           sums.shape[1], nt)
     if affine:
         add_rows(sums[0], g_params[0])
         add_rows(sums[1], g_params[1])

@@ -13,7 +13,8 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from .base import FAST, inline, jit, parallel, prange
+from .base import FAST, inline, jit
+from .pool import ranges
 from .rows import SPAN, row_sum
 from .vecmath import exp
 
@@ -135,15 +136,11 @@ def _softmax_part(x, log, y, lo, hi):
         _columns(x, log, y, k // tiles, start, min(start + TILE, inner))
 
 
-@parallel
+@jit
 def softmax(x, log, y, nt):
     """Softmax, or its logarithm, along the middle axis of (outer, n, inner)."""
     n = x.shape[0] * ((x.shape[2] + TILE - 1) // TILE)
-    if nt == 1:
-        _softmax_part(x, log, y, 0, n)
-    else:
-        for t in prange(nt):
-            _softmax_part(x, log, y, n * t // nt, n * (t + 1) // nt)
+    ranges(_softmax_part, (x, log, y), n, nt)
 
 
 @inline(fastmath=FAST)
@@ -209,15 +206,11 @@ def _grad_part(g, y, log, gx, lo, hi):
         _columns_grad(g, y, log, gx, k // tiles, start, min(start + TILE, inner))
 
 
-@parallel
+@jit
 def softmax_grad(g, y, log, gx, nt):
     """The gradient with respect to what `softmax` was given, from that of its result y."""
     n = g.shape[0] * ((g.shape[2] + TILE - 1) // TILE)
-    if nt == 1:
-        _grad_part(g, y, log, gx, 0, n)
-    else:
-        for t in prange(nt):
-            _grad_part(g, y, log, gx, n * t // nt, n * (t + 1) // nt)
+    ranges(_grad_part, (g, y, log, gx), n, nt)
 
 
 # -- cross entropy ------------------------------------------------------------------------------
@@ -271,7 +264,7 @@ def _shares(target, weight, weighted, ignored, classes):
     return total
 
 
-@parallel
+@jit
 def cross_entropy(x, target, weight, weighted, ignored, smoothing, mean, loss, kept, nt):
     """The loss of each row, and their sum, or their `mean` by weight; NaN for a class too many.
 
@@ -285,12 +278,8 @@ def cross_entropy(x, target, weight, weighted, ignored, smoothing, mean, loss, k
     total_weight = 0.0
     for j in range(x.shape[1]):
         total_weight += weight[j] if weighted else 1.0
-    if nt == 1:
-        _loss_rows(x, target, weight, weighted, total_weight, ignored, smoothing, loss, kept, 0, n)
-    else:
-        for t in prange(nt):
-            _loss_rows(x, target, weight, weighted, total_weight, ignored, smoothing, loss, kept,
-                       n * t // nt, n * (t + 1) // nt)
+    ranges(_loss_rows, (x, target, weight, weighted, total_weight, ignored, smoothing, loss, kept),
+           n, nt)
     total = 0.0
     for i in range(n):
         total += loss[i]
@@ -326,7 +315,7 @@ def _loss_rows_vjp(g, x, kept, target, weight, weighted, total_weight, ignored, 
         out[t] -= kind(own)
 
 
-@parallel
+@jit
 def cross_entropy_vjp(g, x, kept, target, weight, weighted, ignored, smoothing, mean, gx, nt):
     """The gradient of all rows; false, with nothing done, for a class number out of range."""
     n = x.shape[0]
@@ -339,11 +328,6 @@ def cross_entropy_vjp(g, x, kept, target, weight, weighted, ignored, smoothing, 
     total_weight = 0.0
     for j in range(x.shape[1]):
         total_weight += weight[j] if weighted else 1.0
-    if nt == 1:
-        _loss_rows_vjp(g, x, kept, target, weight, weighted, total_weight, ignored, smoothing,
-                       factor, gx, 0, n)
-    else:
-        for t in prange(nt):
-            _loss_rows_vjp(g, x, kept, target, weight, weighted, total_weight, ignored, smoothing,
-                           factor, gx, n * t // nt, n * (t + 1) // nt)
+    ranges(_loss_rows_vjp, (g, x, kept, target, weight, weighted, total_weight, ignored, smoothing,
+                            factor, gx), n, nt)
     return True

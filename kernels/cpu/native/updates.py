@@ -16,7 +16,8 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from .base import inline, jit, parallel, prange
+from .base import inline, jit
+from .pool import ranges
 
 __all__ = ["adam", "mix", "sgd", "squares"]
 
@@ -93,13 +94,7 @@ def _adam_range(table, ends, how, like, start, stop):
             i += 1
 
 
-@parallel(fastmath=False)
-def _adam_parts(table, ends, how, like, parts):
-    n = ends[-1]
-    for t in prange(parts):
-        _adam_range(table, ends, how, like, n * t // parts, n * (t + 1) // parts)
-
-
+@jit
 def adam(table, ends, how, like, parts):
     """For every element: m and v follow the gradient, then p moves by m / sqrt(v).
 
@@ -107,10 +102,7 @@ def adam(table, ends, how, like, parts):
     over strips that stay in the first cache: of more arrays in a loop than four the compiler does
     not check whether they overlap, and uses no vectors.
     """
-    if parts == 1:
-        _adam_range(table, ends, how, like, 0, int(ends[-1]))
-    else:
-        _adam_parts(table, ends, how, like, parts)
+    ranges(_adam_range, (table, ends, how, like), ends[-1], parts)
 
 
 @jit(fastmath=False)
@@ -147,19 +139,10 @@ def _sgd_range(table, ends, how, nesterov, like, start, stop):
         i += 1
 
 
-@parallel(fastmath=False)
-def _sgd_parts(table, ends, how, nesterov, like, parts):
-    n = ends[-1]
-    for t in prange(parts):
-        _sgd_range(table, ends, how, nesterov, like, n * t // parts, n * (t + 1) // parts)
-
-
+@jit
 def sgd(table, ends, how, nesterov, like, parts):
     """For every element: the buffer, where the table has a third row, follows g; then p moves."""
-    if parts == 1:
-        _sgd_range(table, ends, how, nesterov, like, 0, int(ends[-1]))
-    else:
-        _sgd_parts(table, ends, how, nesterov, like, parts)
+    ranges(_sgd_range, (table, ends, how, nesterov, like), ends[-1], parts)
 
 
 @jit(fastmath=False)
@@ -182,19 +165,10 @@ def _mix_range(table, ends, weight, like, start, stop):
         i += 1
 
 
-@parallel(fastmath=False)
-def _mix_parts(table, ends, weight, like, parts):
-    n = ends[-1]
-    for t in prange(parts):
-        _mix_range(table, ends, weight, like, n * t // parts, n * (t + 1) // parts)
-
-
+@jit
 def mix(table, ends, weight, like, parts):
     """x += weight * (y - x) for every element of x and y, or x *= weight where there is no y."""
-    if parts == 1:
-        _mix_range(table, ends, weight, like, 0, int(ends[-1]))
-    else:
-        _mix_parts(table, ends, weight, like, parts)
+    ranges(_mix_range, (table, ends, weight, like), ends[-1], parts)
 
 
 @jit
@@ -218,18 +192,9 @@ def _squares_range(table, ends, like, sums, start, stop):
         sums[k] = total
 
 
-@parallel
-def _squares_parts(table, ends, like, sums, parts):
-    n = len(sums)
-    for t in prange(parts):
-        _squares_range(table, ends, like, sums, n * t // parts, n * (t + 1) // parts)
-
-
+@jit
 def squares(table, ends, like, parts):
     """The sum of the squares of all elements, in float64: of each block, then of the blocks."""
-    sums = np.empty((int(ends[-1]) + BLOCK - 1) // BLOCK)
-    if parts == 1:
-        _squares_range(table, ends, like, sums, 0, len(sums))
-    else:
-        _squares_parts(table, ends, like, sums, parts)
-    return float(sums.sum())
+    sums = np.empty((ends[-1] + BLOCK - 1) // BLOCK)
+    ranges(_squares_range, (table, ends, like, sums), len(sums), parts)
+    return sums.sum()

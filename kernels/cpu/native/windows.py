@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import EXACT, inline, jit, parallel, prange
+from .base import EXACT, inline, jit
+from .pool import ranges
 
 __all__ = ["avg_pool", "avg_unpool", "max_pool", "max_unpool"]
 
@@ -110,19 +111,10 @@ def _max_rows(x, y, taps, sizes, window, start, stop):
                                    np.uint8(u * kw + v), sw)
 
 
-@parallel(fastmath=EXACT)
-def _max_parts(x, y, taps, sizes, window, parts):
-    n = len(y)
-    for t in prange(parts):
-        _max_rows(x, y, taps, sizes, window, n * t // parts, n * (t + 1) // parts)
-
-
+@jit(fastmath=EXACT)
 def max_pool(x, y, taps, sizes, window, parts):
     """For each row of windows and each tap, the elements under it against the best so far."""
-    if parts == 1:
-        _max_rows(x, y, taps, sizes, window, 0, len(y))
-    else:
-        _max_parts(x, y, taps, sizes, window, parts)
+    ranges(_max_rows, (x, y, taps, sizes, window), len(y), parts)
 
 
 @inline
@@ -161,22 +153,13 @@ def _unpool_planes(g, taps, out, sizes, window, start, stop):
                              np.uint8(u * kw + v))
 
 
-@parallel(fastmath=EXACT)
-def _unpool_parts(g, taps, out, sizes, window, parts):
-    n = len(out) // sizes[0]
-    for t in prange(parts):
-        _unpool_planes(g, taps, out, sizes, window, n * t // parts, n * (t + 1) // parts)
-
-
+@jit(fastmath=EXACT)
 def max_unpool(g, taps, out, sizes, window, parts):
     """Plane after plane: zeros, and each g added where its window's tap is.
 
     Along the depth all taps are tried, in vectors; with depth 1 the place is computed.
     """
-    if parts == 1:
-        _unpool_planes(g, taps, out, sizes, window, 0, len(out) // sizes[0])
-    else:
-        _unpool_parts(g, taps, out, sizes, window, parts)
+    ranges(_unpool_planes, (g, taps, out, sizes, window), len(out) // sizes[0], parts)
 
 
 # -- the mean -----------------------------------------------------------------------------------
@@ -225,19 +208,10 @@ def _avg_rows(x, y, down, across, sizes, window, start, stop):
                 to[j] *= share
 
 
-@parallel(fastmath=EXACT)
-def _avg_parts(x, y, down, across, sizes, window, parts):
-    n = len(y)
-    for t in prange(parts):
-        _avg_rows(x, y, down, across, sizes, window, n * t // parts, n * (t + 1) // parts)
-
-
+@jit(fastmath=EXACT)
 def avg_pool(x, y, down, across, sizes, window, parts):
     """For each row of windows: the sum of its image rows, then of their pieces, times the share."""
-    if parts == 1:
-        _avg_rows(x, y, down, across, sizes, window, 0, len(y))
-    else:
-        _avg_parts(x, y, down, across, sizes, window, parts)
+    ranges(_avg_rows, (x, y, down, across, sizes, window), len(y), parts)
 
 
 @jit(fastmath=EXACT)
@@ -285,16 +259,7 @@ def _spread_rows(g, out, down, across, sizes, window, start, stop):
                         to[j] += given[j] * share
 
 
-@parallel(fastmath=EXACT)
-def _spread_parts(g, out, down, across, sizes, window, parts):
-    n = len(out)
-    for t in prange(parts):
-        _spread_rows(g, out, down, across, sizes, window, n * t // parts, n * (t + 1) // parts)
-
-
+@jit(fastmath=EXACT)
 def avg_unpool(g, out, down, across, sizes, window, parts):
     """For each image row: the rows of g whose windows it lies in, summed, then spread along it."""
-    if parts == 1:
-        _spread_rows(g, out, down, across, sizes, window, 0, len(out))
-    else:
-        _spread_parts(g, out, down, across, sizes, window, parts)
+    ranges(_spread_rows, (g, out, down, across, sizes, window), len(out), parts)
