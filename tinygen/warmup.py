@@ -94,8 +94,10 @@ def _convolutions(dtype: str) -> None:
         for size, stride in ((1, 1), (3, 1), (4, 2)):
             w = _draw(48, channels, size, size, dtype=dtype)
             _run(F.conv2d(x, w, _draw(48, dtype=dtype), stride, size // 2))
-    x, w = _draw(8, 64, 16, 16, dtype=dtype), _draw(64, 64, 3, 3, dtype=dtype)
-    _run(F.conv2d(x, w, None, 1, 1))
+    for channels in (64, 160):      # Winograd's algorithm; the sums of few weights, and of many
+        x, w = (_draw(8, channels, 16, 16, dtype=dtype),
+                _draw(channels, channels, 3, 3, dtype=dtype))
+        _run(F.conv2d(x, w, None, 1, 1))
     for outs in (3, 48):
         x, w = _draw(8, 32, 8, 8, dtype=dtype), _draw(32, outs, 4, 4, dtype=dtype)
         _run(F.conv_transpose2d(x, w, _draw(outs, dtype=dtype), 2, 1))
@@ -117,6 +119,10 @@ def _recurrent(dtype: str) -> None:
         for p in layer.parameters():
             p.data = p.data.astype(dtype)
         _run(layer(_draw(16, 16, 32, dtype=dtype))[0])
+    layer = nn.LSTM(32, 128)                # divided by hidden units
+    for p in layer.parameters():
+        p.data = p.data.astype(dtype)
+    _run(layer(_draw(4, 6, 32, dtype=dtype))[0])
 
 
 def _embedding(dtype: str) -> None:

@@ -12,19 +12,23 @@ from .winograd_plan import KINDS, Job, Plan
 
 __all__ = ["convolve", "gradient", "pays"]
 
-native = Native("winograd")
+native, weights = Native("winograd"), Native("winograd_weight")
 launcher = Native("launch")
 
 LINE = 64                   # bytes in a line of the cache
 TILES = 28                  # of a task: two heights of the register tile share a panel of weights
 STAGED = 8 << 20            # bytes of values that are kept for the gradient of weights
+# Bytes of its sums that each thread may have for itself, and of values beside them. 2.4 MB (128
+# channels, 3x3, 16x16) take 2.8 ms so and 3.5 shared, 9.4 MB 4.6 and 2.7.
+APART, BLOCK = 3 << 20, 640 << 10
 
 _codes: dict[str, int] = {}
 
 
 def _launch(name: str, job: Job, nt: int) -> None:
     if name not in _codes:
-        _codes[name] = launcher.entry(getattr(native, name), np.float32, 1)
+        file = native if name in ("convolve", "turn_weights", "turn_sums") else weights
+        _codes[name] = launcher.entry(getattr(file, name), np.float32, 1)
     told = np.array(job, np.int64)
     if launcher.launch(_codes[name], address_of(told), min(nt, job.tasks)):
         raise MemoryError("no memory for the scratch of a convolution")
@@ -42,8 +46,8 @@ def pays(plan: Plan, n: int, c: int, outs: int, direct: int, gradient: bool = Fa
 
     Counted in products, of which a core does 32 a cycle with AVX-512. Measured: a value of a pixel
     or of a sum costs as much as 21, one of a weight 40 (it is packed, turned, and read again from
-    L3); for the gradient to weights values go through memory, and cost 60. Direct sums reach 80%
-    of the peak, these products 87%, and 65% where both sides come from memory.
+    L3); for the gradient to many weights values go through memory, and cost 60. Direct sums reach
+    80% of the peak, these products 87%, and 77% where both sides come from memory.
     """
     kind = KINDS[plan.kind]
     if c < 16 or outs < 16:
@@ -53,8 +57,10 @@ def pays(plan: Plan, n: int, c: int, outs: int, direct: int, gradient: bool = Fa
     depth, into = (c, outs * step2) if plan.phases > 1 else (c * step2, outs)
     of_tiles, of_weights = squares * tiles * (depth + into), squares * depth * into
     products = tiles * of_weights
+    if gradient and of_weights * 4 <= APART:
+        return 1.2 * products + 30 * of_tiles + 60 * of_weights < 1.25 * direct
     if gradient:
-        return 1.5 * products + 60 * (of_tiles + of_weights) < 1.25 * direct
+        return 1.3 * products + 60 * of_tiles + 45 * of_weights < 1.25 * direct
     return 1.15 * products + 21 * of_tiles + 40 * of_weights < 1.25 * direct
 
 
@@ -121,26 +127,51 @@ def gradient(plan: Plan, image: np.ndarray, g: np.ndarray, of_g: Layout,
     kind = KINDS[plan.kind]
     depth, panels, m = c * plan.step ** 2, -(-outs // panel()), kind.outs
     squares = kind.tile ** 2
-    turned, bad = _turned(plan, panels, depth), np.zeros(1, np.int64)
+    bad = np.zeros(1, np.int64)
     grid_g = np.array(Grid(outs, of_g.h, of_g.w, of_g.planes, outs * of_g.h * of_g.w,
                            of_g.w if of_g.planes else of_g.w * outs,
                            of_g.h * of_g.w if of_g.planes else 1, plan.rows, plan.wide, m, m, 0, 0,
                            m, plan.wide * m * outs, 0, 1, outs, 0, 0, 0, 1, 1), np.int64)
-    lanes, step2 = native.VECTOR_BYTES // 4, plan.step ** 2
-    chunks = -(-c // lanes)
-    total = n * plan.rows
-    each = squares * (step2 * chunks * native.VECTOR_BYTES + panels * native.PANEL_BYTES)
-    parts = -(-total * each * plan.wide // STAGED)
-    most = -(-total // parts) * plan.wide
-    chunk = (most * native.VECTOR_BYTES // LINE | 1) * LINE
-    values = (step2 * chunks * chunk // LINE | 1) * LINE
-    grads = (most * native.PANEL_BYTES // LINE | 1) * LINE
-    seen, given = _floats(squares * values // 4), _floats(panels * squares * grads // 4)
-    job = _job(plan, image, panels)
-    job = job._replace(turned=address_of(turned), packed=address_of(sums), bad=address_of(bad),
-                       rows=native.VECTOR_BYTES, chunk=chunk, phase=chunks * chunk,
-                       values=values, grads=grads, g=address_of(g), seen=address_of(seen),
-                       given=address_of(given), grid_g=address_of(grid_g))
+    lanes, step2, total = native.VECTOR_BYTES // 4, plan.step ** 2, n * plan.rows
+    each = plan.wide * squares * (step2 * -(-c // lanes) * native.VECTOR_BYTES
+                                  + panels * native.PANEL_BYTES)
+    apart = panels * squares * (depth | 1) * native.PANEL_BYTES
+    parts = min(nt, total) if apart <= APART else 1
+    most = (min(-(-total // parts), max(1, BLOCK // each)) if apart <= APART else
+            -(-total // -(-total * each // STAGED)))
+    turned = _floats(parts * apart // 4)
+    job = _job(plan, image, panels)._replace(
+        turned=address_of(turned), packed=address_of(sums), bad=address_of(bad), g=address_of(g),
+        grid_g=address_of(grid_g), apart=apart, total=total, band=most, tasks=parts)
+    job = _values(job, most * plan.wide, step2, -(-c // lanes))
+    if apart <= APART:
+        _launch("sum_apart", job, nt)
+        sets = turned.reshape(parts, panels * squares, depth | 1, panel())[:, :, :depth]
+        with np.errstate(over="ignore", invalid="ignore"):      # it is looked for at the end
+            for more in sets[1:]:
+                sets[0] += more
+    else:
+        _gradient_together(plan, job, squares * panels, nt)
+    _launch("turn_sums", _shares(job, c), nt)
+    return not bad[0]
+
+
+def _values(job: Job, tiles: int, step2: int, chunks: int) -> Job:
+    """How the values of so many tiles lie in memory: an odd number of lines from one to the next,
+    so that they fall into different sets of the cache."""
+    chunk = (tiles * native.VECTOR_BYTES // LINE | 1) * LINE
+    return job._replace(rows=native.VECTOR_BYTES, chunk=chunk, phase=chunks * chunk,
+                        values=(step2 * chunks * chunk // LINE | 1) * LINE,
+                        grads=(tiles * native.PANEL_BYTES // LINE | 1) * LINE)
+
+
+def _gradient_together(plan: Plan, job: Job, products: int, nt: int) -> None:
+    """All threads turn some tiles, then they share the sums over them."""
+    squares, total = KINDS[plan.kind].tile ** 2, job.total
+    seen, given = (_floats(squares * job.values // 4),
+                   _floats(job.panels * squares * job.grads // 4))
+    job = job._replace(seen=address_of(seen), given=address_of(given))
+    parts = -(-total // job.band)
     for part in range(parts):
         start = total * part // parts
         rows = total * (part + 1) // parts - start
@@ -148,6 +179,4 @@ def gradient(plan: Plan, image: np.ndarray, g: np.ndarray, of_g: Layout,
         job = job._replace(start=start, total=rows, bands=bands, band=-(-rows // bands),
                            add=int(part > 0))
         _launch("turn_both", job._replace(tasks=bands), nt)
-        _launch("sum_products", job._replace(tasks=squares * panels), nt)
-    _launch("turn_sums", _shares(job, c), nt)
-    return not bad[0]
+        _launch("sum_products", job._replace(tasks=products), nt)

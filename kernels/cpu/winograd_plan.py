@@ -108,6 +108,7 @@ class Job(NamedTuple):
     seen: int        # where values of pixels, and of the gradient, are kept
     given: int
     add: int         # are there sums already?
+    apart: int       # bytes of the sums of a task
     grid: int        # addresses of two grids: of the images, and of the gradient
     grid_g: int
 

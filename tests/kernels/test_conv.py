@@ -126,20 +126,38 @@ def short(case, layout="planes", dtype=np.float32):
     return make((n, c, o, 1), [(*axis, 1) for axis in axes], dtype, layout)
 
 
+def check_short(name, arrays, how):
+    y = run(name, arrays, how)
+    expected = PRIMITIVES[name].fn(np, *(a.astype(np.float64) for a in arrays), **how)
+    assert np.abs(y - expected).max() <= 3e-6 * np.abs(expected).max()
+    return y
+
+
 @pytest.mark.parametrize("case", SHORT)
 def test_short_convolutions_agree_with_numpy(case, always_short, four_threads):
     """The error stays within a few 1e-6 of the largest output, as the module says."""
     for layout in ("planes", "last"):
         for name, (arrays, how) in calls(*short(case, layout)).items():
-            expected = PRIMITIVES[name].fn(np, *(a.astype(np.float64) for a in arrays), **how)
-            results = set()
-            for count in (1, 2, 4, 4):
+            for count in (1, 2, 4):
                 four_threads.value = count
-                y = run(name, arrays, how)
-                assert np.abs(y - expected).max() <= 3e-6 * np.abs(expected).max()
-                results.add(y.tobytes())
+                y = check_short(name, arrays, how)
+                assert run(name, arrays, how).tobytes() == y.tobytes()
+    assert always_short == [True] * 36
+
+
+def test_short_gradients_of_many_weights_share_their_sums(always_short, four_threads, monkeypatch):
+    """One set of sums: the same for any number of threads, and for any part of the images."""
+    from tinygen.kernels.cpu import winograd
+    monkeypatch.setattr(winograd, "APART", 0)
+    for staged in (8 << 20, 1 << 18):
+        monkeypatch.setattr(winograd, "STAGED", staged)
+        for case in ("3x3", "4x4 stride 2"):
+            x, _, _, g, _, how = short(case)
+            results = set()
+            for four_threads.value in (1, 2, 4):
+                results.add(run("conv2d_weight", (x, g), how).tobytes())
+            check_short("conv2d_weight", (x, g), how)
             assert len(results) == 1
-    assert always_short == [True] * 24
 
 
 def test_short_convolutions_leave_the_rest_to_direct_sums(always_short):

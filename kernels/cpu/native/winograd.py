@@ -21,14 +21,15 @@ from .base import inline, jit
 from .conv import PANEL_BYTES, band_bytes, fill_band, read_grid
 from .conv_tile import patch_tile
 from .panel import next_part
-from .tile import ROWS, VECTOR_BYTES, address, columns_tile, keep
-from .winograd_tile import of_gradient, of_pixels, of_taps, to_outputs, to_taps, word
+from .tile import ROWS, VECTOR_BYTES, address, keep
+from .winograd_tile import of_pixels, of_taps, to_outputs, to_taps, word
 
-__all__ = ["convolve", "read_job", "sum_products", "turn_both", "turn_sums", "turn_weights"]
+__all__ = ["KIND_OUTS", "KIND_TILES", "convolve", "grid_at", "read_job", "square", "steps",
+           "turn_pixels", "turn_sums", "turn_weights"]
 
-_TILES = np.array([known.tile for known in KINDS])
-_OUTS = np.array([known.outs for known in KINDS])
-_TAPS = np.array([known.taps for known in KINDS])
+KIND_TILES = np.array([known.tile for known in KINDS])
+KIND_OUTS = np.array([known.outs for known in KINDS])
+KIND_TAPS = np.array([known.taps for known in KINDS])
 LINE = 64
 
 
@@ -39,11 +40,11 @@ def read_job(p):
                word(p, 7), word(p, 8), word(p, 9), word(p, 10), word(p, 11), word(p, 12),
                word(p, 13), word(p, 14), word(p, 15), word(p, 16), word(p, 17), word(p, 18),
                word(p, 19), word(p, 20), word(p, 21), word(p, 22), word(p, 23), word(p, 24),
-               word(p, 25), word(p, 26), word(p, 27), word(p, 28), word(p, 29))
+               word(p, 25), word(p, 26), word(p, 27), word(p, 28), word(p, 29), word(p, 30))
 
 
 @inline
-def _grid(place):
+def grid_at(place):
     """The grid at an address."""
     numbers = np.empty(23, np.int64)
     for i in range(23):
@@ -57,14 +58,14 @@ def _aligned(place):
 
 
 @inline
-def _steps(table, count, step):
+def steps(table, count, step):
     """table[i] = i * step."""
     for i in range(count):
         table[i] = i * step
 
 
 @inline
-def _square(table, count, line, step):
+def square(table, count, line, step):
     """table[i, j] = i * line + j * step."""
     for i in range(count):
         for j in range(count):
@@ -96,18 +97,18 @@ def _place_of(job, grid, squares, panel, phase):
 def turn_weights(kind, place):
     """Packed weights -> T * T values."""
     job = read_job(place)
-    grid = _grid(job.grid)
-    taps, squares = _TAPS[job.kind] ** 2, _TILES[job.kind] ** 2
+    grid = grid_at(job.grid)
+    taps, squares = KIND_TAPS[job.kind] ** 2, KIND_TILES[job.kind] ** 2
     table = np.empty(taps + squares, np.int64)
     sources, targets = address(table), address(table) + taps * 8
-    _steps(table, taps, grid.c * PANEL_BYTES)
+    steps(table, taps, grid.c * PANEL_BYTES)
     while True:
         task = next_part(place)
         if task >= job.tasks:
             break
         panel, phase, first, last = _share(job, grid, task)
         target, depth = _place_of(job, grid, squares, panel, phase)
-        _steps(table[taps:], squares, (depth | 1) * PANEL_BYTES)
+        steps(table[taps:], squares, (depth | 1) * PANEL_BYTES)
         source = job.packed + (task // job.splits) * taps * grid.c * PANEL_BYTES
         for at in range(first * PANEL_BYTES, last * PANEL_BYTES, VECTOR_BYTES):
             of_taps(kind, job.kind, VECTOR_BYTES // 4, source + at, sources, target + at, targets)
@@ -118,20 +119,20 @@ def turn_weights(kind, place):
 def turn_sums(kind, place):
     """Sums of values -> sums for packed weights."""
     job = read_job(place)
-    grid = _grid(job.grid)
-    taps, squares = _TAPS[job.kind] ** 2, _TILES[job.kind] ** 2
+    grid = grid_at(job.grid)
+    taps, squares = KIND_TAPS[job.kind] ** 2, KIND_TILES[job.kind] ** 2
     table = np.empty(taps + squares, np.int64)
     targets, sources = address(table), address(table) + taps * 8
     numbers = np.zeros(2 * VECTOR_BYTES // 4, kind)
     none, check = address(numbers), address(numbers) + VECTOR_BYTES
-    _steps(table, taps, grid.c * PANEL_BYTES)
+    steps(table, taps, grid.c * PANEL_BYTES)
     while True:
         task = next_part(place)
         if task >= job.tasks:
             break
         panel, phase, first, last = _share(job, grid, task)
         source, depth = _place_of(job, grid, squares, panel, phase)
-        _steps(table[taps:], squares, (depth | 1) * PANEL_BYTES)
+        steps(table[taps:], squares, (depth | 1) * PANEL_BYTES)
         target = job.packed + (task // job.splits) * taps * grid.c * PANEL_BYTES
         for at in range(first * PANEL_BYTES, last * PANEL_BYTES, VECTOR_BYTES):
             to_taps(kind, job.kind, VECTOR_BYTES // 4, source + at, sources, target + at, targets,
@@ -152,7 +153,7 @@ def _tell(numbers, bad):
 
 
 @inline
-def _turn_pixels(kind, job, grid, base, row_of, rows, into, sources, targets):
+def turn_pixels(kind, job, grid, base, row_of, rows, into, sources, targets):
     """Values of the pixels of all tiles of a band."""
     lanes = VECTOR_BYTES // 4
     within = 1 if job.phases > 1 else job.step
@@ -192,9 +193,9 @@ def _find_outputs(job, grid, m, g0, g1, beyond, places):
 def convolve(kind, place):
     """Forward, and the gradient to the input."""
     job = read_job(place)
-    grid = _grid(job.grid)
+    grid = grid_at(job.grid)
     like = np.empty(1, kind)
-    tile, m = _TILES[job.kind], _OUTS[job.kind]
+    tile, m = KIND_TILES[job.kind], KIND_OUTS[job.kind]
     within = 1 if job.phases > 1 else job.step
     depth, squares = within * within * grid.c, tile * tile
     count = job.band * grid.wide
@@ -213,11 +214,11 @@ def convolve(kind, place):
     sources, targets, of_tile = table, table[squares:], table[2 * squares:]
     rows, places = table[3 * squares:], table[3 * squares + count:]
     outputs = np.empty(job.phases * count * m * m, np.int64)
-    _square(sources, tile, within * grid.row * 4, within * grid.c * 4)
-    _steps(targets, squares, job.values)
-    _steps(of_tile, squares, of_sums)
-    _steps(rows, count, job.rows)
-    _steps(places, count, PANEL_BYTES)
+    square(sources, tile, within * grid.row * 4, within * grid.c * 4)
+    steps(targets, squares, job.values)
+    steps(of_tile, squares, of_sums)
+    steps(rows, count, job.rows)
+    steps(places, count, PANEL_BYTES)
     while True:
         task = next_part(place)
         if task >= job.tasks:
@@ -226,7 +227,7 @@ def convolve(kind, place):
         g0 = job.total * part // job.bands
         g1 = job.total * (part + 1) // job.bands
         fill_band(like, job.x, grid, band, g0, g1, row_of)
-        _turn_pixels(kind, job, grid, band, row_of, g1 - g0, values, sources, targets)
+        turn_pixels(kind, job, grid, band, row_of, g1 - g0, values, sources, targets)
         _find_outputs(job, grid, m, g0, g1, beyond - job.out, outputs)
         here = (g1 - g0) * grid.wide
         heights = (here + ROWS - 1) // ROWS
@@ -255,72 +256,3 @@ def convolve(kind, place):
     keep(outputs)
 
 
-@jit
-def turn_both(kind, place):
-    """Pixels and the gradient of outputs -> T * T matrices of values, for some rows of tiles."""
-    job = read_job(place)
-    grid, of_g = _grid(job.grid), _grid(job.grid_g)
-    like = np.empty(1, kind)
-    tile, m, c = _TILES[job.kind], _OUTS[job.kind], of_g.c
-    squares, lanes, width = tile * tile, VECTOR_BYTES // 4, PANEL_BYTES // 4
-    room = band_bytes(grid, job.band, 4) + LINE
-    buffer = np.empty(room + band_bytes(of_g, job.band, 4), np.uint8)
-    band, band_g = address(buffer), address(buffer) + room
-    row_of, row_of_g = np.empty(job.band, np.int64), np.empty(job.band, np.int64)
-    table = np.empty(3 * squares + m * m, np.int64)
-    sources, targets, given = table, table[squares:], table[2 * squares:]
-    of_outputs = table[3 * squares:]
-    _square(sources, tile, job.step * grid.row * 4, job.step * grid.c * 4)
-    _square(of_outputs, m, of_g.row * 4, c * 4)
-    _steps(targets, squares, job.values)
-    _steps(given, squares, job.grads)
-    while True:
-        task = next_part(place)
-        if task >= job.tasks:
-            break
-        first, last = job.total * task // job.bands, job.total * (task + 1) // job.bands
-        g0, g1, at = job.start + first, job.start + last, first * grid.wide
-        fill_band(like, job.x, grid, band, g0, g1, row_of)
-        _turn_pixels(kind, job, grid, band, row_of, g1 - g0, job.seen + at * job.rows, sources,
-                     targets)
-        fill_band(like, job.g, of_g, band_g, g0, g1, row_of_g)
-        for r in range(g1 - g0):
-            for j in range(grid.wide):
-                source = band_g + row_of_g[r] + j * m * c * 4
-                target = job.given + (at + r * grid.wide + j) * PANEL_BYTES
-                for v in range(0, job.panels * width, lanes):       # zeros beyond the last channel
-                    of_gradient(kind, job.kind, max(0, min(lanes, c - v)), source + v * 4,
-                                address(of_outputs),
-                                target + v // width * squares * job.grads + v % width * 4,
-                                address(given))
-    keep(buffer)
-    keep(row_of)
-    keep(row_of_g)
-    keep(table)
-
-
-@jit
-def sum_products(kind, place):
-    """T * T products that make the gradient to the weights: (channels, tiles) by (tiles, 32)."""
-    job = read_job(place)
-    grid = _grid(job.grid)
-    squares = _TILES[job.kind] ** 2
-    depth, width, lanes = job.step * job.step * grid.c, PANEL_BYTES // 4, VECTOR_BYTES // 4
-    chunks = (grid.c + lanes - 1) // lanes
-    while True:
-        task = next_part(place)
-        if task >= job.tasks:
-            break
-        panel, t = task % job.panels, task // job.panels
-        b = job.given + (panel * squares + t) * job.grads
-        into = job.turned + (panel * squares + t) * (depth | 1) * PANEL_BYTES
-        for chunk in range(job.step * job.step * chunks):
-            a = job.seen + t * job.values + chunk * job.chunk
-            c = chunk // chunks * grid.c + chunk % chunks * lanes
-            rows = min(lanes, grid.c - chunk % chunks * lanes)
-            heights = (rows + ROWS - 1) // ROWS
-            for h in range(heights):
-                i = rows * h // heights
-                columns_tile(kind, rows * (h + 1) // heights - i, a + i * 4, VECTOR_BYTES,
-                             job.total * grid.wide, b, PANEL_BYTES, into + (c + i) * PANEL_BYTES,
-                             PANEL_BYTES, width, job.add)
