@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import random
+from . import backend
 from .backend import Generator
 from .grad_mode import no_grad
+from .random.draws import _stream
 from .tensor import Tensor
 
 __all__ = ["Beams", "beam_search", "filter_logits", "greedy", "penalize_repetition", "sample"]
@@ -105,10 +106,10 @@ def _log_softmax(x: np.ndarray) -> np.ndarray:
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
-def _draw(logits: np.ndarray, generator: Generator | None) -> np.ndarray:
+def _draw(logits: np.ndarray, generator: Generator) -> np.ndarray:
     """One token of each row: where a uniform number falls in the cumulated weights."""
     total = np.exp(logits - logits.max(axis=-1, keepdims=True)).cumsum(axis=-1)
-    u = random.uniform((len(logits), 1), dtype=np.float64, generator=generator).numpy()
+    u = backend.to_device(generator.stream.random((len(logits), 1)), "cpu")
     whole = total[:, -1:]
     at = np.minimum(u * whole, np.nextafter(whole, 0))
     return np.count_nonzero(total <= at, axis=-1)
@@ -146,6 +147,7 @@ def sample(model: Callable[..., Any], prompt: Any, max_new_tokens: int, *,
     _empty(cache, "sample")
     if temperature:
         _check_filters(temperature, top_k, top_p, min_p)
+    draws = _stream(generator, None)
     open_ = np.full(len(tokens), max_new_tokens > 0)
     t, fed = int(lengths.min()), 0
     with no_grad(), _evaluating(model):
@@ -155,11 +157,11 @@ def sample(model: Callable[..., Any], prompt: Any, max_new_tokens: int, *,
             if repetition_penalty != 1:
                 logits = penalize_repetition(logits, tokens[:, :t], repetition_penalty)
             if temperature:
-                new = _draw(filter_logits(logits, temperature, top_k, top_p, min_p), generator)
+                new = _draw(filter_logits(logits, temperature, top_k, top_p, min_p), draws)
             else:
                 new = logits.argmax(axis=-1)
             writing = open_ & (t >= lengths)          # the others: still in the prompt, or done
-            tokens[writing, t] = new[writing]
+            np.copyto(tokens[:, t], new, where=writing)
             if ends:
                 open_[writing & np.isin(new, ends)] = False
             t += 1

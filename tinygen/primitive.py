@@ -188,7 +188,12 @@ class Primitive:
         if tracked:
             node = Tensor.wrap(ys)
             node.requires_grad, node.op, node.inputs, node.attrs = True, self, inputs, attrs
-        made = tuple([None if y is None else pick_output(node, y, i) for i, y in enumerate(ys)])
+        if node is None:
+            arrays = [np.asarray(y) if isinstance(y, np.generic) else y for y in ys]
+            made = tuple([None if y is None else Tensor.wrap(y) for y in arrays])
+        else:
+            made = tuple([None if y is None else pick_output(node, y, i)
+                          for i, y in enumerate(ys)])
         if local.mode & TAPE:
             local.tape.record(self, inputs, attrs, made)
         return made
@@ -406,12 +411,12 @@ def pick(xp, y, *, index):
     return y[index]
 
 
-def pick_output(node: Tensor | None, array: Any, index: int) -> Tensor:
+def pick_output(node: Tensor, array: Any, index: int) -> Tensor:
     """The tensor that stands for output `index` of a node with several outputs."""
     if type(array) is not _ndarray and isinstance(array, np.generic):
         array = np.asarray(array)
     out = Tensor.wrap(array)
-    if node is not None and node.requires_grad and index < node.op.differentiable:
+    if node.requires_grad and index < node.op.differentiable:
         out.requires_grad, out.op, out.inputs, out.attrs = True, pick, (node,), {"index": index}
     return out
 

@@ -25,12 +25,14 @@ SCATTERED = "not contiguous"
 
 @kernel("getitem", np.ndarray, smallest=1 << 11)
 def _(x: Any, *arrays: Any, template: Any) -> Any:
-    if len(template) != 1 or template[0] is not SLOT or arrays[0].dtype.kind not in "iu":
+    if len(template) != 1 or template[0] is not SLOT:
         return OTHER
     (numbers,) = arrays
-    width = math.prod(x.shape[1:])
-    if numbers.size * width < GRAIN or x.ndim < 2:
+    if numbers.size * (x.size // len(x)) < GRAIN or x.ndim < 2:
         return FEW
+    if numbers.dtype.kind not in "iu":
+        return OTHER
+    width = math.prod(x.shape[1:])
     if x.dtype != F32 and x.dtype != F64:
         return NOT_FLOAT
     if not x.flags.c_contiguous:

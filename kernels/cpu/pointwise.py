@@ -130,14 +130,14 @@ def total(name: str, lead: Any, inputs: tuple[Any, ...], grain: int = 1 << 15) -
     return sums.sum(dtype=F64).astype(dtype)
 
 
-# From which size a kernel is asked, and how many elements pay for a thread. A call costs 7 us, and
-# 2 us more on two threads. Where NumPy has a vector loop of its own (exp, tanh), only the threads
-# win: 90 us against 73 for 262144 tanh, 23 against 37 for a quarter of that. Where it takes
-# several passes (gelu, and every gradient) one pass wins from a few thousand elements on. What is
-# as quick as memory (add, relu) needs arrays that leave the second-level cache.
+# From which size a kernel is asked, and how many elements pay for a thread (1 us).
+# A call costs 4 us for one array, 6 for two. Where NumPy has a vector loop of its own (exp, log,
+# tanh), 32768 elements take 18 us there and 9 here, 15 and 12, 12 and 10; 8192 take 5 and 7. Where
+# it takes several passes (gelu, and every gradient) one pass wins from a few thousand elements on.
+# What is as quick as memory: 65536 take 16 us and 12 (add), 18 and 8 (relu).
 # NumPy has no erf at all: 512 of them take 100 us there.
-_VECTOR, _PASSES, _MEMORY = (1 << 17, 1 << 15), (1 << 13, 1 << 15), (1 << 18, 1 << 17)
-_ERF = (1 << 6, 1 << 15)
+_VECTOR, _PASSES, _MEMORY = (3 << 13, 1 << 13), (1 << 13, 1 << 13), (1 << 16, 1 << 15)
+_ERF = (1 << 6, 1 << 13)
 
 
 def _register(name: str, sizes: tuple[int, int], attrs: tuple[str, ...] = (), lead: int = 0,
@@ -163,8 +163,9 @@ for _name in ("sigmoid", "log_sigmoid", "silu", "mish", "gelu_tanh"):
 _register("leaky_relu", _PASSES, ("slope",))
 _register("elu", _PASSES, ("alpha",))
 _register("softplus", _PASSES, ("beta", "threshold"))
-for _name in ("sqrt", "rsqrt", "relu"):
+for _name in ("sqrt", "rsqrt"):
     _register(_name, _MEMORY)
+_register("relu", _VECTOR)
 for _name in ("add", "subtract", "multiply", "divide"):
     _register(_name, _MEMORY, copies=False)
 
@@ -193,20 +194,21 @@ _register_loss("bce_with_logits")
 _register_loss("mse_loss")
 
 
-# NumPy adds 4 M numbers in 1.2 ms; two threads halve it.
+# NumPy adds 4 M numbers in 1.2 ms; two threads halve it. A sum of sums costs 3 us more.
+_SUM = (1 << 18, 1 << 16)
 def _register_sum(name: str) -> None:
     def call(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
         if axis is not None and axis != tuple(range(x.ndim)):
             return "not over all axes"
         if not x.size:
             return "empty"
-        y = total("sum", x, (x,), grain=1 << 17)
+        y = total("sum", x, (x,), grain=_SUM[1])
         if type(y) is str:
             return y
         y = y / x.dtype.type(x.size) if name == "mean" else y
         return y.reshape((1,) * x.ndim) if keepdims else y
     call.__doc__ = f"{name} of all elements: a sum for each block of them, and the sum of those."
-    kernel(name, np.ndarray, smallest=_MEMORY[0])(call)
+    kernel(name, np.ndarray, smallest=_SUM[0])(call)
 
 
 _register_sum("sum")

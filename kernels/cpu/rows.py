@@ -143,24 +143,26 @@ def _norm(x: Any, weight: Any, bias: Any, axes: Any, eps: float, centred: bool) 
     if not x.size:
         return EMPTY
     x = plain(x)
-    kept = shape[:axes[0]]
-    y, rstd = np.empty(shape, dtype), np.empty(kept + (1,) * len(axes), dtype)
-    mean = np.empty_like(rstd) if centred else rstd
-    n = x.size // rstd.size
+    kept = shape[:axes[0]] + (1,) * len(axes)
+    n = shape[-1] if len(axes) == 1 else math.prod(shape[axes[0]:])
+    m = x.size // n
+    y, rstd = np.empty(shape, dtype), np.empty(m, dtype)
+    mean = np.empty(m, dtype) if centred else rstd
     affine = 0
     if weight is not None or bias is not None:
         affine = 1 if bias is None else 2
         weight = np.ones(n, dtype) if weight is None else _vector(weight, dtype)
         bias = weight if bias is None else _vector(bias, dtype)
     else:
-        weight = bias = rstd.reshape(-1)
-    rows = (rstd.size, n)
-    native.norm(x.reshape(rows), weight, bias, affine, centred, eps, y.reshape(rows),
-                mean.reshape(-1), rstd.reshape(-1), threads_for(x.size, NORM_GRAIN))
-    return y, mean, rstd
+        weight = bias = rstd
+    native.norm(x.reshape(m, n), weight, bias, affine, centred, eps, y.reshape(m, n), mean, rstd,
+                threads_for(x.size, NORM_GRAIN))
+    return y, mean.reshape(kept), rstd.reshape(kept)
 
 
 def _vector(v: Any, dtype: Any) -> Any:
+    if v.ndim == 1 and v.dtype is dtype and v.flags.carray:
+        return v
     return plain(v if v.dtype == dtype else v.astype(dtype)).reshape(-1)
 
 

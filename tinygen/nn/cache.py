@@ -57,7 +57,8 @@ class KVCache:
         for store, x in zip(self._stores, new):
             store[:, :, start:end] = x
         self.length = end
-        return self.keys, self.values
+        of_keys, of_values = self._stores
+        return Tensor.wrap(of_keys[:, :, :end]), Tensor.wrap(of_values[:, :, :end])
 
     def _reserve(self, new: list[Any], needed: int) -> None:
         """Room for the new keys and values, `needed` tokens in all."""

@@ -247,7 +247,10 @@ def _(q, k, v, mask=None, keep=None, **_):
 
 def misfit(q: Any, k: Any, v: Any, mask: Any = None) -> str | None:
     """What does not fit in a call of attention, in words; None if all fits."""
-    sq, sk, sv = (x.shape if hasattr(x, "shape") else np.shape(x) for x in (q, k, v))
+    sq, sk, sv = [x.shape if hasattr(x, "shape") else np.shape(x) for x in (q, k, v)]
+    if mask is None and (len(sq) > 1 and sq[:-2] == sk[:-2] == sv[:-2] and sq[-1:] == sk[-1:]
+                         and sk[-2:-1] == sv[-2:-1]):
+        return None                     # nearly always
     for name, shape in (("q", sq), ("k", sk), ("v", sv)):
         if len(shape) < 2:
             return f"{name} must be (..., length, width), got {shape}"

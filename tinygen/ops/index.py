@@ -65,6 +65,8 @@ def _index_array(item: Any) -> Any:
 @primitive(name="getitem")
 def getitem_p(xp, x, *arrays, template):
     """x[index], by NumPy's rules for basic and advanced indexing."""
+    if len(template) == 1 and template[0] is SLOT and arrays[0].dtype.kind == "i":
+        return x.take(arrays[0], axis=0)        # rows of a table: 1 us where x[index] takes 3
     return x[_rebuild(template, arrays)]
 getitem_p.vjp(lambda g, out, x, *arrays, template:
               scatter_index_p(g, *arrays, template=template, shape=tuple(x.shape)))

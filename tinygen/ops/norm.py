@@ -160,13 +160,16 @@ def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None
 
     Source: J. Ba, J. Kiros and G. Hinton, "Layer Normalization", 2016.
     """
-    last = _last_axes("layer_norm", x, normalized_shape, weight=weight, bias=bias)
+    last = _last_axes("layer_norm", x, normalized_shape, weight, bias)
     if not x.size:
         return _of_nothing(x, weight, bias)
-    if x.dtype.itemsize == 2:  # half precision: too few digits for sums
-        return layer_norm(x.astype("float32"), last, weight, bias, eps).astype(x.dtype)
-    axes = tuple(range(x.ndim - len(last), x.ndim))
-    return layer_norm_p(_floating(x, "layer_norm"), weight, bias, axes=axes, eps=eps)[0]
+    dtype, ndim = x.dtype, x.ndim
+    if dtype.itemsize == 2:  # half precision: too few digits for sums
+        return layer_norm(x.astype("float32"), last, weight, bias, eps).astype(dtype)
+    if dtype.kind != "f":
+        _floating(x, "layer_norm")
+    axes = (ndim - 1,) if len(last) == 1 else tuple(range(ndim - len(last), ndim))
+    return layer_norm_p(x, weight, bias, axes=axes, eps=eps)[0]
 
 
 # -- root-mean-square normalisation -------------------------------------------------------------
@@ -226,7 +229,7 @@ def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None,
 
     Source: B. Zhang and R. Sennrich, "Root Mean Square Layer Normalization", NeurIPS 2019.
     """
-    last = _last_axes("rms_norm", x, normalized_shape, weight=weight)
+    last = _last_axes("rms_norm", x, normalized_shape, weight)
     if not x.size:
         return _of_nothing(x, weight)
     if x.dtype.itemsize == 2:  # half precision: too few digits for sums
@@ -242,14 +245,15 @@ def _of_nothing(x: Any, weight: Any, bias: Any = None) -> Tensor:
     return y if bias is None else y + bias
 
 
-def _last_axes(op: str, x: Any, normalized_shape: Any, **params: Any) -> tuple[int, ...]:
+def _last_axes(op: str, x: Any, normalized_shape: Any, weight: Any,
+               bias: Any = None) -> tuple[int, ...]:
     """`normalized_shape` as a tuple, checked against the end of x and the parameters."""
     last = normalized_shape if type(normalized_shape) is tuple else as_shape(normalized_shape)
     shape = tuple(x.shape)
     if not last or shape[-len(last):] != last:
         raise ValueError(f"[{op}] x has shape {shape}, which does not end in "
                          f"normalized_shape {last}")
-    for name, p in params.items():
+    for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and tuple(p.shape) != last:
             raise ValueError(f"[{op}] {name} has shape {tuple(p.shape)}, normalized_shape "
                              f"is {last}")

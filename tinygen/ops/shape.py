@@ -152,9 +152,11 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged."""
-    order = list(range(x.ndim))
-    a, b = normalize_axis(axis1, x.ndim, "swapaxes"), normalize_axis(axis2, x.ndim, "swapaxes")
-    order[a], order[b] = order[b], order[a]
+    ndim = x.ndim
+    order = list(range(ndim))
+    if not (-ndim <= axis1 < ndim and -ndim <= axis2 < ndim):
+        axis1, axis2 = (normalize_axis(a, ndim, "swapaxes") for a in (axis1, axis2))
+    order[axis1], order[axis2] = order[axis2], order[axis1]
     return permute_p(x, axes=tuple(order))
 
 
