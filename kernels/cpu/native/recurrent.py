@@ -24,6 +24,8 @@ import functools
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
 
 from .base import inline, jit
 from .gemm import LINE, PANEL_BYTES, aligned, pack_panel, tiles_of
@@ -42,9 +44,24 @@ from .tile import VECTOR_BYTES, address, keep, rows_tile, stays_apart
 
 __all__ = ["backward", "forward", "product_code"]
 
+
+
+@intrinsic
+def _borrowed(typingctx, array):
+    """The array without its owner: its views count no references, over which threads would fight.
+
+    Two threads were no faster than one at what follows a product.
+    """
+    def codegen(context, builder, signature, args):
+        made = context.make_array(signature.args[0])(context, builder, args[0])
+        made.meminfo = ir.Constant(made.meminfo.type, None)
+        return made._getvalue()
+    return array(array), codegen
+
+
 # -- products with packed weights -----------------------------------------------------------------
 
-DEEP = 512      # rows of a panel: with more, the rows of A that a tile needs would not stay in L1
+DEEP = 1024     # rows of a panel: the rows of A that a tile needs then about fit into L1
 
 
 @inline
@@ -158,6 +175,8 @@ def _forward_step(product, gates, relu, reverse, a, inner_bias, states, cells, k
                   batch, packed, projection, out, s, lo, hi, left, right):
     """Step s of rows lo to hi and units left to right; all units where there is a projection."""
     stays_apart()
+    a, states, cells, kept, out = (_borrowed(a), _borrowed(states), _borrowed(cells),
+                                   _borrowed(kept), _borrowed(out))
     steps, m, k, h = a.shape[0] // batch, hi - lo, states.shape[1], a.shape[1] // gates
     size, one = np.int64(a.itemsize), np.int64(1)
     table, n, projects = np.empty(m, np.int64), right - left, out.size > 0
@@ -302,6 +321,10 @@ def _backward_step(product, gates, relu, reverse, a, kept, states, cells, gy, dh
     a range of them waits for the others once per step.
     """
     stays_apart()
+    a, kept, states, cells, gy = (_borrowed(a), _borrowed(kept), _borrowed(states),
+                                  _borrowed(cells), _borrowed(gy))
+    dh, dc, d, dx, inside, held = (_borrowed(dh), _borrowed(dc), _borrowed(d), _borrowed(dx),
+                                   _borrowed(inside), _borrowed(held))
     size, zero = np.int64(gy.itemsize), np.int64(0)
     steps, m, k, h = gy.shape[0] // batch, hi - lo, states.shape[1], d.shape[1] // gates
     table, end = np.empty(m, np.int64), k if projects else right
