@@ -32,7 +32,15 @@ subtract.vjp(lambda g, out, x, y: g, lambda g, out, x, y: -g)
 def multiply(xp, x, y):
     """x * y."""
     return xp.multiply(x, y)
-multiply.vjp(lambda g, out, x, y: g * y, lambda g, out, x, y: g * x)
+multiply.vjp(lambda g, out, x, y: times(g, y), lambda g, out, x, y: times(g, x))
+
+
+LARGE = 1 << 16     # elements for which a product is worth asking a kernel
+
+
+def times(g: Any, x: Any) -> Any:
+    """g * x in a rule: by the primitive where it is large, as bare arrays know no kernels."""
+    return multiply(g, x) if g.size >= LARGE else g * x
 
 
 @primitive(elementwise=True, direct="divide")
@@ -141,7 +149,7 @@ def round_(xp, x, *, decimals=0):
 def exp(xp, x):
     """e ** x."""
     return xp.exp(x)
-exp.vjp(lambda g, out, x: g * out)
+exp.vjp(lambda g, out, x: times(g, out))
 
 
 @primitive(elementwise=True, direct="expm1")
@@ -162,7 +170,7 @@ exp2.vjp(lambda g, out, x: g * out * math.log(2))
 def log(xp, x):
     """The natural logarithm."""
     return xp.log(x)
-log.vjp(lambda g, out, x: g / x)
+log.vjp(lambda g, out, x: divide(g, x) if g.size >= LARGE else g / x)
 
 
 @primitive(elementwise=True, direct="log1p")
