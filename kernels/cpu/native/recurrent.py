@@ -20,16 +20,10 @@ primitives define it. The number of `gates` names the cell: 4 LSTM, 3 GRU, 1 sim
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic
 
-from .base import inline, jit
-from .gemm import LINE, PANEL_BYTES, aligned, pack_panel, tiles_of
-from .launch import call, entry, size_of
+from .base import jit
+from .gemm import LINE, aligned
 from .pool import fork
 from .recurrent_cells import (
     gru_back,
@@ -40,115 +34,10 @@ from .recurrent_cells import (
     rnn_back,
     rnn_cell,
 )
-from .tile import VECTOR_BYTES, address, keep, rows_tile, stays_apart
+from .recurrent_product import borrowed, bytes_of, pack, product_code, row_at, times, units
+from .tile import keep, stays_apart
 
 __all__ = ["backward", "forward", "product_code"]
-
-
-
-@intrinsic
-def _borrowed(typingctx, array):
-    """The array without its owner: its views count no references, over which threads would fight.
-
-    Two threads were no faster than one at what follows a product.
-    """
-    def codegen(context, builder, signature, args):
-        made = context.make_array(signature.args[0])(context, builder, args[0])
-        made.meminfo = ir.Constant(made.meminfo.type, None)
-        return made._getvalue()
-    return array(array), codegen
-
-
-# -- products with packed weights -----------------------------------------------------------------
-
-DEEP = 1024     # rows of a panel: the rows of A that a tile needs then about fit into L1
-
-
-@inline
-def _blocks(k):
-    """In how many blocks k is cut."""
-    return max(1, (k + DEEP - 1) // DEEP)
-
-
-@inline
-def _room(k, size):
-    """Bytes from one packed panel to the next: the rows of a block, rounded up to whole vectors."""
-    width, blocks = VECTOR_BYTES // size, _blocks(k)
-    return ((k + blocks - 1) // blocks + width - 1) // width * width * PANEL_BYTES
-
-
-@inline
-def _bytes(k, n, size):
-    """Bytes of n packed columns of k numbers."""
-    return (n * size + PANEL_BYTES - 1) // PANEL_BYTES * _blocks(k) * _room(k, size)
-
-
-@jit
-def _pack(w, first, last, transposed, target):
-    """Pack w[:, first:last], or w[first:last].T where `transposed` is 1; the address behind it.
-
-    The panels of a block of k lie together.
-    """
-    size = np.int64(w.itemsize)
-    wide, stride = PANEL_BYTES // size, w.shape[1] * size
-    k = w.shape[1] if transposed else w.shape[0]
-    blocks, room = _blocks(k), _room(k, size)
-    for b in range(blocks):
-        top = k * b // blocks
-        for j in range(first, last, wide):
-            source = address(w) + (j * stride + top * size if transposed else
-                                   top * stride + j * size)
-            pack_panel(w, source, k * (b + 1) // blocks - top, stride, min(wide, last - j),
-                       transposed != 0, target)
-            target += room
-    return target
-
-
-@jit
-def _product(kind, table, m, k, panels, room, c, ldc, n, add):
-    """C[0:m, 0:n] (+)= A W: the rows of A are at the addresses in `table`, panels `room` apart."""
-    size = size_of(kind)
-    wide, count = PANEL_BYTES // size, tiles_of(m)
-    for j in range(0, n, wide):
-        for t in range(count):
-            i = m * t // count
-            rows_tile(kind, m * (t + 1) // count - i, table + 8 * i, k, panels, PANEL_BYTES,
-                      c + i * ldc + j * size, ldc, min(wide, n - j), add)
-        panels += room
-
-
-@functools.cache
-def product_code(dtype: Any) -> int:
-    """The address of `_product`, which is compiled once for all its callers."""
-    return entry(_product, dtype.type, 9)
-
-
-@jit
-def _times(product, table, x, first, panels, c, ldc, n, add):
-    """C (+)= A W for rows of x from `first` on, as many as the table has, and a packed W."""
-    size, k = np.int64(x.itemsize), x.shape[1]
-    blocks, room = _blocks(k), _room(k, size)
-    for b in range(blocks):
-        top = k * b // blocks
-        for i in range(table.size):
-            table[i] = address(x) + ((first + i) * k + top) * size
-        call(product, (address(table), table.size, k * (b + 1) // blocks - top, panels, room, c,
-                       ldc, n, np.int64(1) if b else add))
-        panels += (n * size + PANEL_BYTES - 1) // PANEL_BYTES * room
-
-
-@inline
-def _row(x, i):
-    return address(x) + i * x.shape[1] * np.int64(x.itemsize)
-
-
-@inline
-def _units(h, size, t, parts):
-    """The units of a part, in whole panels."""
-    wide = PANEL_BYTES // size
-    panels = (h + wide - 1) // wide
-    return panels * t // parts * wide, min(h, panels * (t + 1) // parts * wide)
-
 
 # -- forward --------------------------------------------------------------------------------------
 
@@ -162,11 +51,11 @@ def _pack_gates(w, gates, left, right, target):
     h = w.shape[0] // gates
     if right - left < h:
         for g in range(gates):
-            target = _pack(w, g * h + left, g * h + right, 1, target)
+            target = pack(w, g * h + left, g * h + right, 1, target)
     else:
-        target = _pack(w, 0, 2 * h if gates == 3 else gates * h, 1, target)
+        target = pack(w, 0, 2 * h if gates == 3 else gates * h, 1, target)
         if gates == 3:
-            target = _pack(w, 2 * h, 3 * h, 1, target)
+            target = pack(w, 2 * h, 3 * h, 1, target)
     return target
 
 
@@ -175,8 +64,8 @@ def _forward_step(product, gates, relu, reverse, a, inner_bias, states, cells, k
                   batch, packed, projection, out, s, lo, hi, left, right):
     """Step s of rows lo to hi and units left to right; all units where there is a projection."""
     stays_apart()
-    a, states, cells, kept, out = (_borrowed(a), _borrowed(states), _borrowed(cells),
-                                   _borrowed(kept), _borrowed(out))
+    a, states, cells, kept, out = (borrowed(a), borrowed(states), borrowed(cells),
+                                   borrowed(kept), borrowed(out))
     steps, m, k, h = a.shape[0] // batch, hi - lo, states.shape[1], a.shape[1] // gates
     size, one = np.int64(a.itemsize), np.int64(1)
     table, n, projects = np.empty(m, np.int64), right - left, out.size > 0
@@ -188,13 +77,13 @@ def _forward_step(product, gates, relu, reverse, a, inner_bias, states, cells, k
         count, wide = (1, gates * h) if whole and gates != 3 else (
             (1, 2 * h) if whole else (min(gates, 2) if gates == 3 else gates, n))
         for g in range(count):
-            _times(product, table, states, old + lo, packed,
-                   _row(a, now + lo) + (g * h + left) * size, a.shape[1] * size, wide, one)
-            packed += _bytes(k, wide, size)
+            times(product, table, states, old + lo, packed,
+                   row_at(a, now + lo) + (g * h + left) * size, a.shape[1] * size, wide, one)
+            packed += bytes_of(k, wide, size)
         if gates == 3:
             for r in range(now + lo, now + hi):
                 kept[r, left:right] = inner_bias[left:right]
-            _times(product, table, states, old + lo, packed, _row(kept, now + lo) + left * size,
+            times(product, table, states, old + lo, packed, row_at(kept, now + lo) + left * size,
                    h * size, n, one)
     for r in range(lo, hi):
         row, new_state = a[now + r], states[new + r]
@@ -211,7 +100,7 @@ def _forward_step(product, gates, relu, reverse, a, inner_bias, states, cells, k
         else:
             rnn_cell(row[left:right], relu, new_state[left:right])
     if projects:
-        _times(product, table, out, np.int64(0), projection, _row(states, new + lo), k * size, k,
+        times(product, table, out, np.int64(0), projection, row_at(states, new + lo), k * size, k,
                np.int64(0))
     if lengths.size:
         end = k if projects else right
@@ -230,12 +119,12 @@ def _forward_rows(product, gates, relu, reverse, a, inner_bias, states, cells, k
     steps, k, h = a.shape[0] // batch, w_hh.shape[1], a.shape[1] // gates
     lo, hi = batch * part // parts, batch * (part + 1) // parts
     size = np.int64(a.itemsize)
-    room = _bytes(k, gates * h, size) + _bytes(k, h, size) + _bytes(w_hr.shape[1], k, size)
+    room = bytes_of(k, gates * h, size) + bytes_of(k, h, size) + bytes_of(w_hr.shape[1], k, size)
     buffer = np.empty(room + LINE, np.uint8)
     out = np.empty((hi - lo if w_hr.size else 0, h), a.dtype)
     packed = aligned(buffer)
     projection = _pack_gates(w_hh, gates, 0, h, packed) if steps > 1 else packed
-    _pack(w_hr, 0, w_hr.shape[0], 1, projection)
+    pack(w_hr, 0, w_hr.shape[0], 1, projection)
     for s in range(steps):
         _forward_step(product, gates, relu, reverse, a, inner_bias, states, cells, kept, lengths,
                       batch, packed, projection, out, s, lo, hi, np.int64(0), h)
@@ -245,7 +134,7 @@ def _forward_rows(product, gates, relu, reverse, a, inner_bias, states, cells, k
 @jit
 def _forward_pack(w, gates, packed, room, part, parts):
     """Pack a part's weights."""
-    left, right = _units(w.shape[0] // gates, np.int64(w.itemsize), part, parts)
+    left, right = units(w.shape[0] // gates, np.int64(w.itemsize), part, parts)
     _pack_gates(w, gates, left, right, packed + part * room)
 
 
@@ -253,7 +142,7 @@ def _forward_pack(w, gates, packed, room, part, parts):
 def _forward_units(product, gates, relu, reverse, a, inner_bias, states, cells, kept, lengths,
                    batch, packed, room, out, s, part, parts):
     """Step s of a range of the units."""
-    left, right = _units(a.shape[1] // gates, np.int64(a.itemsize), part, parts)
+    left, right = units(a.shape[1] // gates, np.int64(a.itemsize), part, parts)
     _forward_step(product, gates, relu, reverse, a, inner_bias, states, cells, kept, lengths,
                   batch, packed + part * room, packed, out, s, np.int64(0), batch, left, right)
 
@@ -274,8 +163,8 @@ def forward(product, gates, relu, reverse, a, inner_bias, states, cells, kept, w
                              w_hh, w_hr, lengths, batch), nt)
         return
     size, h = np.int64(a.itemsize), a.shape[1] // gates
-    left, right = _units(h, size, nt - 1, nt)
-    room = gates * _bytes(h, right - left, size)        # the last part has as many as any
+    left, right = units(h, size, nt - 1, nt)
+    room = gates * bytes_of(h, right - left, size)        # the last part has as many as any
     buffer, out = np.empty(nt * room + LINE, np.uint8), np.empty((0, h), a.dtype)
     fork(_forward_pack, (w_hh, gates, aligned(buffer), room), nt)
     for s in range(a.shape[0] // batch):
@@ -321,17 +210,17 @@ def _backward_step(product, gates, relu, reverse, a, kept, states, cells, gy, dh
     a range of them waits for the others once per step.
     """
     stays_apart()
-    a, kept, states, cells, gy = (_borrowed(a), _borrowed(kept), _borrowed(states),
-                                  _borrowed(cells), _borrowed(gy))
-    dh, dc, d, dx, inside, held = (_borrowed(dh), _borrowed(dc), _borrowed(d), _borrowed(dx),
-                                   _borrowed(inside), _borrowed(held))
+    a, kept, states, cells, gy = (borrowed(a), borrowed(kept), borrowed(states),
+                                  borrowed(cells), borrowed(gy))
+    dh, dc, d, dx, inside, held = (borrowed(dh), borrowed(dc), borrowed(d), borrowed(dx),
+                                   borrowed(inside), borrowed(held))
     size, zero = np.int64(gy.itemsize), np.int64(0)
     steps, m, k, h = gy.shape[0] // batch, hi - lo, states.shape[1], d.shape[1] // gates
     table, end = np.empty(m, np.int64), k if projects else right
     holds = gates == 3 or lengths.size > 0
     if s:
         now = (s - 1 if reverse else steps - s) * batch
-        _times(product, table, d, now + lo, packed, _row(dh, lo) + left * size, k * size,
+        times(product, table, d, now + lo, packed, row_at(dh, lo) + left * size, k * size,
                end - left, zero)
         if holds:
             for r in range(lo, hi):
@@ -346,7 +235,7 @@ def _backward_step(product, gates, relu, reverse, a, kept, states, cells, gy, dh
             if projects:
                 projected[now + r, :] = dh[r]
         if projects:
-            _times(product, table, dh, lo, projection, _row(inside, lo), h * size, h, zero)
+            times(product, table, dh, lo, projection, row_at(inside, lo), h * size, h, zero)
         step_sum = np.zeros((2, d.shape[1]), d.dtype)
         for r in range(lo, hi):
             own = dh[r, left:end]
@@ -382,11 +271,11 @@ def _backward_rows(product, gates, relu, reverse, a, kept, states, cells, gy, dh
     """All steps of a range of the rows."""
     lo, hi = batch * part // parts, batch * (part + 1) // parts
     size, k, h = np.int64(gy.itemsize), states.shape[1], d.shape[1] // gates
-    room = _bytes(d.shape[1], k, size) + _bytes(w_hr.shape[0], w_hr.shape[1], size)
+    room = bytes_of(d.shape[1], k, size) + bytes_of(w_hr.shape[0], w_hr.shape[1], size)
     buffer = np.empty(room + LINE, np.uint8)
     packed = aligned(buffer)
-    projection = _pack(w_hh, 0, k, 0, packed)
-    _pack(w_hr, 0, w_hr.shape[1], 0, projection)
+    projection = pack(w_hh, 0, k, 0, packed)
+    pack(w_hr, 0, w_hr.shape[1], 0, projection)
     for s in range(gy.shape[0] // batch + 1):
         _backward_step(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx,
                        w_hr.size > 0, projected, lengths, sums[part], sums_x[part], batch, packed,
@@ -397,8 +286,8 @@ def _backward_rows(product, gates, relu, reverse, a, kept, states, cells, gy, dh
 @jit
 def _backward_pack(w, packed, room, part, parts):
     """Pack a part's weights."""
-    left, right = _units(w.shape[1], np.int64(w.itemsize), part, parts)
-    _pack(w, left, right, 0, packed + part * room)
+    left, right = units(w.shape[1], np.int64(w.itemsize), part, parts)
+    pack(w, left, right, 0, packed + part * room)
 
 
 @jit
@@ -406,7 +295,7 @@ def _backward_units(product, gates, relu, reverse, a, kept, states, cells, gy, d
                     projected, lengths, sums, sums_x, batch, packed, room, inside, held, s, part,
                     parts):
     """Step s of a range of the units."""
-    left, right = _units(states.shape[1], np.int64(gy.itemsize), part, parts)
+    left, right = units(states.shape[1], np.int64(gy.itemsize), part, parts)
     _backward_step(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, d, dx,
                    False, projected, lengths, sums[part], sums_x[part], batch,
                    packed + part * room, packed, inside, held, s, np.int64(0), batch, left, right)
@@ -431,8 +320,8 @@ def backward(product, gates, relu, reverse, a, kept, states, cells, gy, dh, dc, 
                               d, dx, w_hh, w_hr, projected, lengths, sums, sums_x, batch, inside,
                               held), nt)
         return
-    left, right = _units(k, size, nt - 1, nt)
-    room = _bytes(d.shape[1], right - left, size)
+    left, right = units(k, size, nt - 1, nt)
+    room = bytes_of(d.shape[1], right - left, size)
     buffer = np.empty(nt * room + LINE, np.uint8)
     fork(_backward_pack, (w_hh, aligned(buffer), room), nt)
     for s in range(gy.shape[0] // batch + 1):
