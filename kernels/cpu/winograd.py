@@ -55,7 +55,8 @@ def pays(plan: Plan, n: int, c: int, outs: int, direct: int, gradient: bool = Fa
     squares, step2 = kind.tile ** 2, plan.step ** 2
     tiles = n * plan.rows * plan.wide
     depth, into = (c, outs * step2) if plan.phases > 1 else (c * step2, outs)
-    of_tiles, of_weights = squares * tiles * (depth + into), squares * depth * into
+    values = depth * step2 if plan.aligned else depth
+    of_tiles, of_weights = squares * tiles * (values + into), squares * depth * into
     products = tiles * of_weights
     if gradient and of_weights * 4 <= APART:
         return 1.2 * products + 30 * of_tiles + 60 * of_weights < 1.25 * direct
@@ -73,7 +74,7 @@ def _job(plan: Plan, image: np.ndarray, panels: int) -> Job:
     unset = dict.fromkeys(Job._fields, 0)
     return Job(**{**unset, "kind": plan.kind, "x": address_of(image), "panels": panels,
                   "splits": 1, "step": plan.step, "phases": plan.phases,
-                  "first_h": plan.first[0], "first_w": plan.first[1],
+                  "aligned": plan.aligned, "first_h": plan.first[0], "first_w": plan.first[1],
                   "grid": address_of(plan.grid)})
 
 

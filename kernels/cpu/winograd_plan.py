@@ -9,10 +9,14 @@ so that T^2 products, summed over channels, do the work of m^2 r^2. A convolutio
 falls into s x s convolutions of every s-th pixel, with kernels of 1/s the size: s^2 times the
 channels. A transposed one makes its s x s phases so: s^2 times the output channels.
 
-The points decide how much rounding costs. 0, 1, -1, infinity (T = 4) only ever add; the error is
-that of the direct sum. For T = 6 we take 0, 3/4, -3/4, 3/2, -3/2, infinity: with 256 channels the
-largest error is 2.5e-6 of the largest output, the direct sum's 0.4e-6, and that of the usual points
-0, 1, -1, 2, -2 is 9e-6. The bound: |error| <= k eps sum over the tile of |pixels| |taps|.
+The points decide how much rounding costs. 0, 1, -1, infinity (T = 4; without -1, T = 3) only ever
+add; the error is that of the direct sum. For T = 6 we take 0, 3/4, -3/4, 3/2, -3/2, infinity: with
+256 channels the largest error is 2.5e-6 of the largest output, the direct sum's 0.4e-6, and that of
+the usual points 0, 1, -1, 2, -2 is 9e-6. The bound: |error| <= k eps sum over the tile of |pixels|
+|taps|.
+
+T = 4 and T = 3 serve the same kernels: tiles of 3 x 3 outputs take 16 products, those of 2 x 2 take
+9, which is less on maps of 4 x 4.
 
 Source: A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016;
 B. Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution", TOMS 2020.
@@ -72,9 +76,10 @@ def _kind(points: list[Fraction], taps: int) -> Kind:
     return Kind(tile, taps, outs, numbers(a), numbers(g), numbers(b))
 
 
+_THREE = [Fraction(0), Fraction(1)]
 _FOUR = [Fraction(0), Fraction(1), Fraction(-1)]
 _SIX = [Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2)]
-KINDS = (_kind(_FOUR, 2), _kind(_SIX, 3), _kind(_SIX, 5))
+KINDS = (_kind(_FOUR, 2), _kind(_SIX, 3), _kind(_SIX, 5), _kind(_THREE, 2))
 
 
 class Job(NamedTuple):
@@ -109,6 +114,7 @@ class Job(NamedTuple):
     given: int
     add: int         # are there sums already?
     apart: int       # bytes of the sums of a task
+    aligned: int     # do the tiles of each phase begin at its own first window?
     grid: int        # addresses of two grids: of the images, and of the gradient
     grid_g: int
 
@@ -123,6 +129,7 @@ class Plan(NamedTuple):
     rows: int               # rows of tiles in an image
     wide: int               # tiles in a row
     out: Pair
+    aligned: int
 
 
 @functools.lru_cache(maxsize=1024)
@@ -131,24 +138,34 @@ def plan(layout: Layout, kernel: Pair, outs: int, stride: Pair, before: Pair, ou
     """The plan of a convolution to images of size `out`, or None where there is none."""
     k, s = kernel[0], stride[0]
     taps = k // s
-    kind = next((i for i, known in enumerate(KINDS) if known.taps == taps), None)
-    if kind is None or kernel != (k, k) or stride != (s, s) or k % s:
+    if kernel != (k, k) or stride != (s, s) or k % s:
         return None
-    tile, m = KINDS[kind].tile, KINDS[kind].outs
+    found = [_plan(layout, k, s, i, outs, before, out, transposed)
+             for i, known in enumerate(KINDS) if known.taps == taps]
+    return min(found, key=lambda p: p.rows * p.wide * KINDS[p.kind].tile ** 2, default=None)
+
+
+def _plan(layout: Layout, k: int, s: int, kind: int, outs: int, before: Pair, out: Pair,
+          transposed: bool) -> Plan:
+    taps, tile, m = k // s, KINDS[kind].tile, KINDS[kind].outs
     within = 1 if transposed else s               # from window to window of the images
     lows = [p // s if transposed else 0 for p in before]
     counts = [(n - 1 + p) // s - low + 1 if transposed else n
               for n, p, low in zip(out, before, lows)]
     top, left = ((taps - 1 - low) if transposed else p for p, low in zip(before, lows))
+    aligned = int(transposed and tile == 3)
+    if aligned:
+        counts = [-(-n // s) for n in out]
     high, wide = (-(-n // m) for n in counts)
     c, h, w, planes = layout
-    seen = ((wide - 1) * m + tile) * within
+    seen = ((wide - 1) * m + tile) * within + aligned
     jump = m * within
     grid = Grid(c, h, w, planes, c * h * w, w if planes else w * c, h * w if planes else 1, high,
-                wide, jump, jump, top, left, tile * within, seen * c, 0, 1, outs, 0, *out, 1, 1)
+                wide, jump, jump, top, left,
+                tile * within + aligned, seen * c, 0, 1, outs, 0, *out, 1, 1)
     first = tuple(s * low - p if transposed else 0 for p, low in zip(before, lows))
     return Plan(kind, np.array(grid, np.int64), _order(k, s, taps, transposed), s,
-                s * s if transposed else 1, (first[0], first[1]), high, wide, out)
+                s * s if transposed else 1, (first[0], first[1]), high, wide, out, aligned)
 
 
 def _order(k: int, s: int, taps: int, transposed: bool) -> np.ndarray:

@@ -40,7 +40,8 @@ def read_job(p):
                word(p, 7), word(p, 8), word(p, 9), word(p, 10), word(p, 11), word(p, 12),
                word(p, 13), word(p, 14), word(p, 15), word(p, 16), word(p, 17), word(p, 18),
                word(p, 19), word(p, 20), word(p, 21), word(p, 22), word(p, 23), word(p, 24),
-               word(p, 25), word(p, 26), word(p, 27), word(p, 28), word(p, 29), word(p, 30))
+               word(p, 25), word(p, 26), word(p, 27), word(p, 28), word(p, 29), word(p, 30),
+               word(p, 31))
 
 
 @inline
@@ -154,7 +155,7 @@ def _tell(numbers, bad):
 
 @inline
 def turn_pixels(kind, job, grid, base, row_of, rows, into, sources, targets):
-    """Values of the pixels of all tiles of a band."""
+    """Values of the pixels of all tiles of a band, which is at address `base`."""
     lanes = VECTOR_BYTES // 4
     within = 1 if job.phases > 1 else job.step
     for r in range(rows):
@@ -170,20 +171,31 @@ def turn_pixels(kind, job, grid, base, row_of, rows, into, sources, targets):
                     place += job.chunk
 
 
+@inline
+def shift(job, phase):
+    """By how many pixels the tiles of a phase of the output begin later."""
+    if not job.aligned:
+        return 0, 0
+    return (int(job.first_h + phase // job.step < 0), int(job.first_w + phase % job.step < 0))
+
+
 @jit
 def _find_outputs(job, grid, m, g0, g1, beyond, places):
     """Where the outputs of each tile of a band go, phase by phase; `beyond` is for nothing."""
     steps = job.step if job.phases > 1 else 1
     count = (g1 - g0) * grid.wide
     for phase in range(job.phases):
+        down, right = shift(job, phase)
+        first_h = job.first_h + phase // steps + down * steps
+        first_w = job.first_w + phase % steps + right * steps
         for r in range(g1 - g0):
             n, i = (g0 + r) // grid.high, (g0 + r) % grid.high
             for j in range(grid.wide):
                 at = ((phase * count) + r * grid.wide + j) * m * m
                 for a in range(m):
-                    y = job.first_h + (i * m + a) * steps + phase // steps
+                    y = first_h + (i * m + a) * steps
                     for b in range(m):
-                        x = job.first_w + (j * m + b) * steps + phase % steps
+                        x = first_w + (j * m + b) * steps
                         inside = 0 <= y < grid.out_h and 0 <= x < grid.out_w
                         pixel = (n * grid.out_h + y) * grid.out_w + x
                         places[at + a * m + b] = pixel * grid.outs * 4 if inside else beyond
@@ -227,12 +239,15 @@ def convolve(kind, place):
         g0 = job.total * part // job.bands
         g1 = job.total * (part + 1) // job.bands
         fill_band(like, job.x, grid, band, g0, g1, row_of)
-        turn_pixels(kind, job, grid, band, row_of, g1 - g0, values, sources, targets)
         _find_outputs(job, grid, m, g0, g1, beyond - job.out, outputs)
         here = (g1 - g0) * grid.wide
         heights = (here + ROWS - 1) // ROWS
-        for panel in range(job.panels * split // job.splits,
-                           job.panels * (split + 1) // job.splits):
+        first = job.panels * split // job.splits
+        for panel in range(first, job.panels * (split + 1) // job.splits):
+            if panel == first or (job.aligned and panel % panels == 0):
+                down, right = shift(job, panel // panels)
+                turn_pixels(kind, job, grid, band + (down * grid.row + right * grid.c) * 4, row_of,
+                            g1 - g0, values, sources, targets)
             for t in range(squares):
                 b = job.turned + (panel * squares + t) * (depth | 1) * PANEL_BYTES
                 for h in range(heights):
