@@ -32,7 +32,7 @@ def _number(v: Any, lead: Any) -> float | None:
     return float(v) if type(v) is float or (type(v) is int and abs(v) < 1 << 53) else None
 
 
-def _pieces(parts: int) -> int:
+def pieces(parts: int) -> int:
     """How many pieces to cut the work of so many threads into: the pool gives them to all it has.
 
     Of several pieces, a thread that starts late, or whose core others use too, takes fewer.
@@ -108,7 +108,7 @@ def run(name: str, lead: Any, inputs: tuple[Any, ...], a: float = 0.0, b: float 
         serial(address_of(out), *call.places, out.size, *call.constants)
     else:
         native.launch(address, address_of(out), *call.places, dtype.itemsize, out.size,
-                      *call.constants, _pieces(parts))
+                      *call.constants, pieces(parts))
     return out
 
 
@@ -126,7 +126,7 @@ def total(name: str, lead: Any, inputs: tuple[Any, ...], grain: int = 1 << 15) -
     address, _ = native.loop(name, dtype, call.numbers, total=True)
     sums = np.empty(-(-lead.size // native.BLOCK), dtype)
     native.launch_blocks(address, address_of(sums), *call.places, dtype.itemsize, lead.size,
-                         *call.constants, _pieces(threads_for(lead.size, grain)))
+                         *call.constants, pieces(threads_for(lead.size, grain)))
     return sums.sum(dtype=F64).astype(dtype)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tinygen.primitive import kernel
 
 from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
+from .pointwise import pieces
 
 native, soft = Native("rows"), Native("softmax")
 
@@ -18,7 +19,12 @@ MIXED = "inputs of several types"
 I64 = np.dtype(np.int64)
 OUT_OF_RANGE = "a class number is out of range"
 
-NORM_GRAIN = EXP_GRAIN = 16384      # elements that pay for one more thread
+NORM_GRAIN, EXP_GRAIN = 16384, 4096      # elements that pay for one more thread, awake in 1 us
+
+
+def _parts(x: Any, grain: int) -> int:
+    """Into how many ranges of rows to cut `x`: of more than threads, a slow one takes fewer."""
+    return pieces(threads_for(x.size, grain)) if x.size >= 2 * grain else 1
 
 
 def plain(x: Any) -> Any:
@@ -43,7 +49,7 @@ def _softmax(x: Any, axis: int, log: bool) -> Any:
         return EMPTY
     x, sides = plain(x), _sides(x.shape, axis)
     y = np.empty(x.shape, dtype)
-    soft.softmax(x.reshape(sides), log, y.reshape(sides), threads_for(x.size, EXP_GRAIN))
+    soft.softmax(x.reshape(sides), log, y.reshape(sides), _parts(x, EXP_GRAIN))
     return y
 
 
@@ -58,7 +64,7 @@ def _softmax_grad(g: Any, y: Any, axis: int, log: bool) -> Any:
     g, y, sides = plain(g), plain(y), _sides(y.shape, axis)
     gx = np.empty(y.shape, dtype)
     soft.softmax_grad(g.reshape(sides), y.reshape(sides), log, gx.reshape(sides),
-                      threads_for(y.size, EXP_GRAIN))
+                      _parts(y, EXP_GRAIN))
     return gx
 
 
@@ -110,7 +116,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, *, ignore_index:
     loss, kept = np.empty(len(x), x.dtype), np.empty((len(x), 2), x.dtype)
     total, valid = soft.cross_entropy(x, target, w, weight is not None, ignore_index,
                                       float(label_smoothing), reduction == "mean", loss, kept,
-                                      threads_for(x.size, EXP_GRAIN))
+                                      _parts(x, EXP_GRAIN))
     if not valid:
         return OUT_OF_RANGE
     return loss if reduction == "none" else x.dtype.type(total), kept
@@ -129,7 +135,7 @@ def cross_entropy_vjp(g: Any, loss: Any, kept: Any, logits: Any, target: Any, we
     gx = np.empty(x.shape, x.dtype)
     valid = soft.cross_entropy_vjp(g, x, plain(kept), target, w, weight is not None, ignore_index,
                                    float(label_smoothing), reduction == "mean", gx,
-                                   threads_for(x.size, EXP_GRAIN))
+                                   _parts(x, EXP_GRAIN))
     return (gx, None, None) if valid else OUT_OF_RANGE
 
 
@@ -156,7 +162,7 @@ def _norm(x: Any, weight: Any, bias: Any, axes: Any, eps: float, centred: bool) 
     else:
         weight = bias = rstd
     native.norm(x.reshape(m, n), weight, bias, affine, centred, eps, y.reshape(m, n), mean, rstd,
-                threads_for(x.size, NORM_GRAIN))
+                _parts(x, NORM_GRAIN))
     return y, mean.reshape(kept), rstd.reshape(kept)
 
 
@@ -191,7 +197,7 @@ def _norm_vjp(needs: Any, g: Any, mean: Any, rstd: Any, x: Any, weight: Any, bia
     gx = np.empty(x.shape, dtype)
     native.norm_vjp(g.reshape(m, n), x.reshape(m, n), weight, affine, mean is not rstd, mean, rstd,
                     gx.reshape(m, n), g_params, sums, size,
-                    min(blocks, threads_for(x.size, NORM_GRAIN)))
+                    min(blocks, _parts(x, NORM_GRAIN)))
     return gx, g_params
 
 

@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from .base import jit
+from .borrow import borrowed
 from .columns import TILE, column_gradient, column_means, column_scale, column_sums
 from .pool import ranges
 from .rows import add_rows, row_squares, row_sum
@@ -98,6 +99,8 @@ def _parts(x, rows):
 @jit
 def _work(stage, g, x, a, b, c, out, rows, lo, hi):
     """Parts lo to hi of a stage; a, b and c are what it reads or finds for each column or plane."""
+    g, x, out = borrowed(g), borrowed(x), borrowed(out)
+    a, b, c = borrowed(a), borrowed(b), borrowed(c)
     if rows == 0:
         if stage == MEANS:
             _plane_means(x, a, b, lo, hi)

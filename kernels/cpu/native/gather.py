@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import EXACT, jit
+from .borrow import borrowed
 from .pool import ranges
 
 __all__ = ["rows", "scatter"]
@@ -20,7 +21,7 @@ def _in_range(numbers, count):
 
 @jit(fastmath=EXACT)
 def _copy_rows(table, numbers, out, start, stop):
-    n = len(table)
+    n, table, out = len(table), borrowed(table), borrowed(out)
     for i in range(start, stop):
         k = numbers[i]
         row, to = table[k + n if k < 0 else k], out[i]
@@ -40,7 +41,7 @@ def rows(table, numbers, out, parts):
 @jit(fastmath=EXACT)
 def _add_columns(g, numbers, out, first, last):
     start, stop = first * LINE, min(last * LINE, g.shape[1])
-    n = len(out)
+    n, g, out = len(out), borrowed(g), borrowed(out)
     for i in range(len(numbers)):
         k = numbers[i]
         to, row = out[k + n if k < 0 else k][start:stop], g[i][start:stop]

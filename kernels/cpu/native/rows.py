@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from .base import FAST, inline, jit
+from .borrow import borrowed
 from .pool import ranges
 
 __all__ = ["norm", "norm_vjp"]
@@ -53,6 +54,7 @@ def _norm_rows(x, weight, bias, affine, centred, eps, y, mean, rstd, lo, hi):
     `affine`: 0 leaves the rows as they are, 1 multiplies them by the weight, 2 adds the bias too.
     """
     share = 1.0 / max(1, x.shape[1])
+    x, y = borrowed(x), borrowed(y)
     for i in range(lo, hi):
         row, out, m = x[i], y[i], x.dtype.type(0)
         if centred:
@@ -119,6 +121,7 @@ def _norm_vjp_rows(g, x, weight, affine, centred, mean, rstd, gx, sums, size, lo
     gx = r (wg - mean(wg) - hat mean(wg hat)): a pass for the two means, and one for the result.
     """
     share = 1.0 / max(1, x.shape[1])
+    g, x, gx, sums = borrowed(g), borrowed(x), borrowed(gx), borrowed(sums)
     for b in range(lo, hi):
         weight_total, bias_total = sums[0, b], sums[1, b]
         weight_total[:] = 0

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from .base import FAST, inline, jit
+from .borrow import borrowed
 from .pool import ranges
 from .rows import SPAN, row_sum
 from .vecmath import exp
@@ -124,6 +125,7 @@ def _columns(x, log, y, o, start, stop):
 @jit
 def _softmax_part(x, log, y, lo, hi):
     """Rows lo to hi of (rows, n, 1), or tiles of columns lo to hi of (outer, n, inner)."""
+    x, y = borrowed(x), borrowed(y)
     inner = x.shape[2]
     if inner == 1:
         rows, out = x.reshape(x.shape[0], x.shape[1]), y.reshape(x.shape[0], x.shape[1])
@@ -194,6 +196,7 @@ def _columns_grad(g, y, log, gx, o, start, stop):
 
 @jit
 def _grad_part(g, y, log, gx, lo, hi):
+    g, y, gx = borrowed(g), borrowed(y), borrowed(gx)
     n, inner = g.shape[1], g.shape[2]
     if inner == 1:
         gs, ys, out = g.reshape(-1, n), y.reshape(-1, n), gx.reshape(-1, n)
@@ -229,7 +232,7 @@ def _smoothed(row, top, weight, weighted):
 @jit
 def _loss_rows(x, target, weight, weighted, total_weight, ignored, smoothing, loss, kept, lo, hi):
     """Rows lo to hi: the loss of each, and what the gradient needs: (maximum, log of the sum)."""
-    kind = x.dtype.type
+    kind, x = x.dtype.type, borrowed(x)
     for i in range(lo, hi):
         row, t = x[i], target[i]
         top = row_max(row)
@@ -290,7 +293,7 @@ def cross_entropy(x, target, weight, weighted, ignored, smoothing, mean, loss, k
 def _loss_rows_vjp(g, x, kept, target, weight, weighted, total_weight, ignored, smoothing, factor,
                    gx, lo, hi):
     """Rows lo to hi: softmax * sum(q) - q, where q is what the loss weighs log softmax with."""
-    kind = x.dtype.type
+    kind, x, gx = x.dtype.type, borrowed(x), borrowed(gx)
     for i in range(lo, hi):
         row, out, t = x[i], gx[i], target[i]
         if t == ignored:
