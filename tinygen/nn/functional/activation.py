@@ -58,6 +58,8 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """
     if alpha == 0:
         raise ValueError("[celu] alpha must not be 0")
+    if alpha == 1:
+        return ops.elu(input, 1.0)      # the same, with a kernel: 4.4 ms -> 0.1 for 768x512
     above = ops.greater(input, 0)
     return ops.where(above, input, alpha * ops.expm1(ops.where(above, 0, input) / alpha))
 
