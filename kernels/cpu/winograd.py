@@ -47,7 +47,8 @@ def pays(plan: Plan, n: int, c: int, outs: int, direct: int, gradient: bool = Fa
     Counted in products, of which a core does 32 a cycle with AVX-512. Measured: a value of a pixel
     or of a sum costs as much as 21, one of a weight 40 (it is packed, turned, and read again from
     L3); for the gradient to many weights values go through memory, and cost 60. Direct sums reach
-    80% of the peak, these products 87%, and 77% where both sides come from memory.
+    80% of the peak, these products 87%, and 77% where both sides come from memory. Where threads
+    have sums of their own, values cost 30, and weights 90, as they are added up.
     """
     kind = KINDS[plan.kind]
     if c < 16 or outs < 16:
@@ -59,7 +60,7 @@ def pays(plan: Plan, n: int, c: int, outs: int, direct: int, gradient: bool = Fa
     of_tiles, of_weights = squares * tiles * (values + into), squares * depth * into
     products = tiles * of_weights
     if gradient and of_weights * 4 <= APART:
-        return 1.2 * products + 30 * of_tiles + 60 * of_weights < 1.25 * direct
+        return 1.2 * products + 30 * of_tiles + 90 * of_weights < 1.1 * direct
     if gradient:
         return 1.3 * products + 60 * of_tiles + 45 * of_weights < 1.25 * direct
     return 1.15 * products + 21 * of_tiles + 40 * of_weights < 1.25 * direct

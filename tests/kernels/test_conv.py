@@ -186,6 +186,16 @@ def test_short_convolutions_keep_special_values_where_they_are(value, always_sho
     assert always_short == [False, False]
 
 
+def test_warmup_compiles_every_function_of_short_convolutions(monkeypatch):
+    from tinygen.kernels.cpu import winograd
+
+    from tinygen.warmup import WORK
+    monkeypatch.setattr(winograd, "_codes", {})
+    WORK["convolutions"]("float32")
+    assert sorted(winograd._codes) == ["convolve", "sum_apart", "sum_products", "turn_both",
+                                       "turn_sums", "turn_weights"]
+
+
 def test_short_convolutions_are_taken_where_they_pay():
     from tinygen.kernels.cpu import winograd
     from tinygen.kernels.cpu.conv_plan import Layout
