@@ -54,11 +54,6 @@ def grid_at(place):
 
 
 @inline
-def _aligned(place):
-    return (place + LINE - 1) // LINE * LINE
-
-
-@inline
 def steps(table, count, step):
     """table[i] = i * step."""
     for i in range(count):
