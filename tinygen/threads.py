@@ -1,27 +1,18 @@
-"""Threads: how many the kernels use, and the threading layer that Numba runs them on.
+"""Threads: how many the kernels and NumPy's BLAS use.
 
 Thread pools fight: idle OpenMP threads spin, and a Numba loop beside BLAS made `relu(a @ w)` ten
-times slower (0.7 to 8 ms). Intel's tbb does not spin; OpenMP does not either when GOMP_SPINCOUNT
-is 0 before its library loads; Numba's own `workqueue` aborts the process when two Python threads
-call kernels at once, so it is never used: kernels then run on one thread.
-
-Nothing here imports Numba: `prepare` sets the stage just before `kernels/cpu/native` does.
+times slower (0.7 to 8 ms). The kernels' own pool (`kernels/cpu/native/pool.py`) lets others run
+while it looks out for work, and sleeps after a tenth of a millisecond.
 """
 
 from __future__ import annotations
 
-import ctypes
-import importlib
 import importlib.util
 import os
-import sys
-from pathlib import Path
-from typing import Any
 
-__all__ = ["count", "get_num_threads", "layer", "prepare", "set_num_threads"]
+__all__ = ["count", "get_num_threads", "set_num_threads"]
 
 _VARIABLES = ("TINYGEN_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
-_layer = "not started"
 
 
 def available() -> int:
@@ -71,62 +62,3 @@ def set_num_threads(n: int) -> None:
     if importlib.util.find_spec("threadpoolctl") is not None:
         from threadpoolctl import threadpool_limits
         threadpool_limits(n, user_api="blas")
-
-
-def layer() -> str:
-    """What `prepare` chose, in words."""
-    return _layer
-
-
-def prepare() -> str:
-    """Choose Numba's threading layer and vector width; call it before Numba is imported.
-
-    Returns:
-        "tbb", "omp", or "serial": then kernels must run on one thread.
-    """
-    global _layer
-    if "numba" not in sys.modules:
-        os.environ.setdefault("NUMBA_NUM_THREADS", str(max(count.largest, available())))
-    elif count.largest > _numba_limit():
-        count.largest = _numba_limit()
-        count.value = min(count.value, count.largest)
-    asked = os.environ.get("NUMBA_THREADING_LAYER", "default")
-    if asked in ("default", "tbb", "safe", "threadsafe", "forksafe") and _load_tbb():
-        _choose("tbb")
-        _layer = "tbb"
-        return "tbb"
-    if importlib.util.find_spec("numba.np.ufunc.omppool") is not None and asked != "tbb":
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
-        _choose("omp")
-        _layer = f"omp, GOMP_SPINCOUNT={os.environ['GOMP_SPINCOUNT']}"
-        return "omp"
-    count.value = count.largest = 1
-    _layer = "one thread (neither tbb nor OpenMP; Numba's workqueue is not safe)"
-    return "serial"
-
-
-def _numba_limit() -> int:
-    config: Any = importlib.import_module("numba.core.config")
-    return int(config.NUMBA_NUM_THREADS)
-
-
-def _choose(name: str) -> None:
-    os.environ["NUMBA_THREADING_LAYER"] = name
-    if "numba" in sys.modules:
-        config: Any = importlib.import_module("numba.core.config")
-        config.THREADING_LAYER = name
-
-
-def _load_tbb() -> bool:
-    """Load the library of the wheel `tbb`, which lies where Numba does not look for it."""
-    if importlib.util.find_spec("numba.np.ufunc.tbbpool") is None:
-        return False
-    places = [Path(sys.prefix) / "lib" / "libtbb.so.12", Path(sys.prefix) / "lib/libtbb.12.dylib",
-              Path(sys.prefix) / "Library" / "bin" / "tbb12.dll", Path("libtbb.so.12")]
-    for path in places:
-        try:
-            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-        except OSError:
-            continue
-        return True
-    return False

@@ -137,6 +137,7 @@ def _updates(dtype: str) -> None:
             p.grad = Tensor.wrap(np.ones_like(p.data))
         nn.utils.clip_grad_norm_(params, 1.0)
         make(params).step()
+        make(params[1:]).step()             # a single one has a kernel of its own
     optim.EMA(params).update()
     optim.swa_utils.get_swa_multi_avg_fn()([p.detach() for p in params], params, 1)
 

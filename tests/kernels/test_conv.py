@@ -135,18 +135,18 @@ def check_short(name, arrays, how):
 
 
 @pytest.mark.parametrize("case", SHORT)
-def test_short_convolutions_agree_with_numpy(case, always_short, four_threads):
+def test_short_convolutions_agree_with_numpy(case, always_short, monkeypatch):
     """The error stays within a few 1e-6 of the largest output, as the module says."""
     for layout in ("planes", "last"):
         for name, (arrays, how) in calls(*short(case, layout)).items():
             for count in (1, 2, 4):
-                four_threads.value = count
+                monkeypatch.setattr(threads.count, "value", count)
                 y = check_short(name, arrays, how)
                 assert run(name, arrays, how).tobytes() == y.tobytes()
     assert always_short == [True] * 36
 
 
-def test_short_gradients_of_many_weights_share_their_sums(always_short, four_threads, monkeypatch):
+def test_short_gradients_of_many_weights_share_their_sums(always_short, monkeypatch):
     """One set of sums: the same for any number of threads, and for any part of the images."""
     from tinygen.kernels.cpu import winograd
     monkeypatch.setattr(winograd, "APART", 0)
@@ -155,7 +155,8 @@ def test_short_gradients_of_many_weights_share_their_sums(always_short, four_thr
         for case in ("3x3", "4x4 stride 2"):
             x, _, _, g, _, how = short(case)
             results = set()
-            for four_threads.value in (1, 2, 4):
+            for count in (1, 2, 4):
+                monkeypatch.setattr(threads.count, "value", count)
                 results.add(run("conv2d_weight", (x, g), how).tobytes())
             check_short("conv2d_weight", (x, g), how)
             assert len(results) == 1
@@ -215,31 +216,17 @@ def test_without_bias_and_with_a_weight_that_is_a_view():
     check("conv_transpose2d", (g, turned), how)
 
 
-def test_large_enough_for_several_bands_and_threads(four_threads):
+def test_large_enough_for_several_bands_and_threads(monkeypatch):
     windows = [(40, 3, 1, (1, 1), 1), (33, 3, 1, (1, 1), 1)]
     for channels in ((3, 64, 33, 1), (2, 64, 3, 1), (2, 96, 96, 96), (1, 3, 130, 1)):
         for name, (arrays, how) in calls(*make(channels, windows, np.float32, "last")).items():
             expected = PRIMITIVES[name].fn(np, *(a.astype(np.float64) for a in arrays), **how)
             for count in (1, 2, 4):
-                four_threads.value = count
+                monkeypatch.setattr(threads.count, "value", count)
                 y = run(name, arrays, how)
                 assert np.abs(y - expected).max() <= 5e-6 * np.abs(expected).max()
                 for _ in range(3):
                     assert run(name, arrays, how).tobytes() == y.tobytes()
-
-
-@pytest.fixture
-def four_threads():
-    """The number of threads to set, as far as the process was started with so many."""
-    before = threads.count.value, threads.count.largest
-    numba = pytest.importorskip("numba")
-    most = numba.config.NUMBA_NUM_THREADS
-
-    class Limited:
-        value = property(lambda self: threads.count.value,
-                         lambda self, n: setattr(threads.count, "value", min(n, most)))
-    yield Limited()
-    threads.count.value, threads.count.largest = before
 
 
 def test_results_lie_channels_last_and_own_their_memory():

@@ -171,18 +171,6 @@ def test_the_environment_says_how_many_threads(name, n):
     python(f"import tinygen; assert tinygen.get_num_threads() == {n}", **{**clean, name: str(n)})
 
 
-def test_without_tbb_openmp_runs_and_does_not_spin():
-    python("from tinygen import threads; threads._load_tbb = lambda: False\n" + PRODUCT + """
-import os, numba
-tg.set_num_threads(tg.get_num_threads())
-big = tg.ones((512, 512))
-(big @ big).numpy()
-assert threads.layer().startswith(("omp", "one thread")), threads.layer()
-if threads.layer().startswith("omp") and tg.get_num_threads() > 1:
-    assert numba.threading_layer() == "omp" and os.environ["GOMP_SPINCOUNT"] == "0"
-""")
-
-
 def test_kernels_can_be_deleted_or_switched_off():
     code = "import tinygen as tg; print((tg.ones((300, 300)) @ tg.ones((300, 300))).sum().item())"
     python(code, TINYGEN_KERNELS="numpy")

@@ -72,7 +72,7 @@ def test_steps_have_the_bits_of_numpy(make, dtype, plainly):
 @every
 def test_bits_depend_neither_on_threads_nor_on_what_is_updated_together(make, monkeypatch):
     ends = []
-    for n in {1, 2, 4} & {*range(threads.count.largest + 1)}:
+    for n in (1, 2, 4):
         monkeypatch.setattr(threads.count, "value", n)
         ends.append(run(make, np.float32, clip=2.0)[0])
     for other in ends[1:]:
@@ -130,7 +130,7 @@ def test_special_values_stay_where_they_are(dtype, plainly):
 def test_norms(dtype, monkeypatch):
     values = arrays(3, dtype)
     found = []
-    for n in {1, 2, 4} & {*range(threads.count.largest + 1)}:
+    for n in (1, 2, 4):
         monkeypatch.setattr(threads.count, "value", n)
         found.append(get_total_norm([tg.Tensor(v) for v in values]))
     exact = np.sqrt(sum((v.astype(np.float64) ** 2).sum() for v in values))

@@ -107,7 +107,7 @@ def test_threads_change_no_bit(last, monkeypatch):
     mean = {**{k: v for k, v in how.items() if k != "dilation"}, "include_pad": False,
             "divisor": None}
     found = []
-    for n in {1, 2, 4} & {*range(threads.count.largest + 1)}:
+    for n in (1, 2, 4):
         monkeypatch.setattr(threads.count, "value", n)
         run = {name: KERNELS[name, np.ndarray].function for name in (
             "max_pool", "max_unpool", "avg_pool", "avg_unpool")}

@@ -20,7 +20,7 @@ from .._version import __version__
 
 __all__ = ["kernels", "report"]
 
-OPTIONAL = ("numba", "scipy", "tbb", "threadpoolctl", "cupy", "typer", "rich", "matplotlib",
+OPTIONAL = ("numba", "scipy", "threadpoolctl", "cupy", "typer", "rich", "matplotlib",
             "pillow", "safetensors", "torch")
 
 
@@ -55,7 +55,8 @@ def kernels(model: str | None = None) -> str:
                      ", ".join(k.dtypes), str(k.smallest or "any"), last))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[-1]]) for row in rows]
-    return "\n".join([f"threads: {threads.get_num_threads()}, layer: {threads.layer()}", *lines])
+    used = f"threads: {threads.get_num_threads()}, processors: {threads.available()}"
+    return "\n".join([used, *lines])
 
 
 def _one_step(name: str) -> None:
@@ -101,8 +102,7 @@ def _machine() -> Iterator[tuple[str, str]]:
     for kind in ("cpu", "gpu"):
         yield f"{kind} kernels", _kernels(kind)
     if importlib.util.find_spec("numba") is not None:
-        threads.prepare()
-        yield "kernel threads", f"{threads.get_num_threads()}, {threads.layer()}"
+        yield "kernel threads", str(threads.get_num_threads())
 
 
 def _cpu_name() -> str:

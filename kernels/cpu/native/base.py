@@ -1,7 +1,7 @@
-"""How every compiled function is made: `@jit`, or `@parallel` around a loop over parts.
+"""How every compiled function is made: `@jit`, or `@inline` for what is part of its callers.
 
-A kernel is written as a serial function of a range of rows and a thin parallel loop around it that
-gives each thread its range: the loop nest is compiled once, and small work calls it directly.
+A kernel is a serial function of a range of rows, and a thin one that lets the threads of `pool.py`
+run it, each on ranges of its own.
 """
 
 from __future__ import annotations
@@ -10,10 +10,6 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any
-
-from tinygen import threads
-
-layer = threads.prepare()
 
 
 def _wide_vectors() -> None:
@@ -35,21 +31,16 @@ def _wide_vectors() -> None:
 _wide_vectors()
 
 import numba  # noqa: E402
-from numba import prange  # noqa: E402
 
 from .cache import KernelCache  # noqa: E402
 
-__all__ = ["EXACT", "FAST", "inline", "jit", "layer", "parallel", "prange"]
+__all__ = ["EXACT", "FAST", "inline", "jit"]
 
 # What the compiler may do with floating point numbers. NaN and infinity always keep their meaning.
 # FAST may also change the order of sums, so that they run on vectors; the order is fixed when the
 # function is compiled, so results are the same from run to run. EXACT only fuses a * b + c.
 FAST = {"contract", "nsz", "reassoc", "arcp"}
 EXACT = {"contract", "nsz"}
-
-# Only loops that say `prange` run in parallel, each on its own: two of one length would be fused,
-# though the second may read through an address what the first has written.
-_LOOPS = {"prange": True, "fusion": False}
 
 _common: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 
@@ -72,12 +63,3 @@ def inline(fn: Callable[..., Any] | None = None, *, fastmath: Any = EXACT) -> An
     if fn is None:
         return lambda fn: inline(fn, fastmath=fastmath)
     return numba.njit(forceinline=True, fastmath=fastmath, **_common)(fn)
-
-
-def parallel(fn: Callable[..., Any] | None = None, *, fastmath: Any = FAST) -> Any:
-    """A function with a `prange`; call it with one part per thread."""
-    if fn is None:
-        return lambda fn: parallel(fn, fastmath=fastmath)
-    if layer == "serial":
-        return jit(fn, fastmath=fastmath)
-    return _compiled(fn, fastmath=fastmath, parallel=_LOOPS)

@@ -23,9 +23,6 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
-from numba.parfors import parfor
-
-from tinygen import threads
 
 __all__ = ["KernelCache", "folder"]
 
@@ -61,9 +58,8 @@ def fingerprint(path: Path) -> str:
 def folder() -> Path:
     """The folder for these versions of Python and of the compiler."""
     root = Path(os.environ.get("TINYGEN_CACHE") or "~/.cache/tinygen").expanduser()
-    loops = "serial" if threads.layer().startswith("one") else "parallel"
     versions = (f"py{sys.version_info[0]}.{sys.version_info[1]}-numba{numba.__version__}"
-                f"-llvmlite{llvmlite.__version__}-numpy{np.__version__}-{loops}")
+                f"-llvmlite{llvmlite.__version__}-numpy{np.__version__}")
     return root / "kernels" / versions
 
 
@@ -144,8 +140,6 @@ class KernelCache(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        if parfor.sequential_parfor_lowering:
-            return       # compiled inside a parallel loop, its own loop is serial: not for others
         try:
             super().save_overload(sig, data)
         except Exception as error:       # nothing depends on the cache

@@ -23,6 +23,7 @@ from __future__ import annotations
 import numpy as np
 
 from .base import jit
+from .borrow import borrowed
 from .gemm import LINE, aligned
 from .pool import fork
 from .recurrent_cells import (
@@ -34,7 +35,7 @@ from .recurrent_cells import (
     rnn_back,
     rnn_cell,
 )
-from .recurrent_product import borrowed, bytes_of, pack, product_code, row_at, times, units
+from .recurrent_product import bytes_of, pack, product_code, row_at, times, units
 from .tile import keep, stays_apart
 
 __all__ = ["backward", "forward", "product_code"]

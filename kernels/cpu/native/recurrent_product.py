@@ -6,28 +6,13 @@ import functools
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic
 
 from .base import inline, jit
 from .gemm import PANEL_BYTES, pack_panel, tiles_of
 from .launch import call, entry, size_of
 from .tile import VECTOR_BYTES, address, rows_tile
 
-__all__ = ["borrowed", "bytes_of", "pack", "product_code", "row_at", "times", "units"]
-
-
-@intrinsic
-def borrowed(typingctx, array):
-    """The array without its owner: its views count no references, over which threads would fight.
-
-    Two threads were no faster than one at what follows a product.
-    """
-    def codegen(context, builder, signature, args):
-        made = context.make_array(signature.args[0])(context, builder, args[0])
-        made.meminfo = ir.Constant(made.meminfo.type, None)
-        return made._getvalue()
-    return array(array), codegen
+__all__ = ["bytes_of", "pack", "product_code", "row_at", "times", "units"]
 
 
 DEEP = 1024     # rows of a panel: the rows of A that a tile needs then about fit into L1
