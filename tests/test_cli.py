@@ -20,7 +20,7 @@ from tinygen import cli  # noqa: E402
 SMALL = {
     "gan": "--hidden 16,24 --latent 4", "dcgan": "--width 4 --latent 4",
     "wgan-gp": "--hidden 16,24 --latent 4", "vae": "--hidden 16 --latent 2",
-    "conv-vae": "--width 4 --latent 2",
+    "conv-vae": "--width 4 --latent 2", "vae-gan": "--width 4 --latent 2 --gamma 0.1",
 }
 
 

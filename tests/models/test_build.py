@@ -9,7 +9,7 @@ import tinygen as tg
 from tinygen.models import MODELS, GenerativeModel, build
 
 SMALL = {"gan": {"hidden": [8, 12]}, "dcgan": {"width": 2}, "wgan-gp": {}, "vae": {"hidden": 8},
-         "conv-vae": {"width": 2}, "classifier": {"width": 2}}
+         "conv-vae": {"width": 2}, "vae-gan": {"width": 2}, "classifier": {"width": 2}}
 
 
 @pytest.mark.parametrize("num_classes", [None, 10])

@@ -20,6 +20,7 @@ OPTIONS = {
     "wgan-gp": {"hidden": (16, 24), "latent": 4, "n_critic": 3},
     "vae": {"hidden": 16, "latent": 2},
     "conv-vae": {"width": 4, "latent": 2},
+    "vae-gan": {"width": 4, "latent": 2},
 }
 STEPS_PER_EPOCH = 7
 

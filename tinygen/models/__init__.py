@@ -20,18 +20,19 @@ from .gan import GAN
 from .losses import GAN_LOSSES, gan_loss, gradient_penalty
 from .sentence import SentenceEncoder
 from .vae import VAE, ConvVAE, gaussian_nll, kl_standard_normal
+from .vae_gan import VAEGAN
 
 __all__ = [
     "GAN_LOSSES", "MODELS",
     "AdversarialModel", "Classifier", "ConvVAE", "DCGAN", "GAN", "GenerativeModel", "Model",
-    "SentenceEncoder", "VAE",
+    "SentenceEncoder", "VAE", "VAEGAN",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
     "wgan_gp",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., Model]] = {
     "gan": GAN, "dcgan": DCGAN, "wgan-gp": wgan_gp, "vae": VAE, "conv-vae": ConvVAE,
-    "classifier": Classifier,
+    "vae-gan": VAEGAN, "classifier": Classifier,
 }  # fmt: skip
 
 

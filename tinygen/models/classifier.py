@@ -55,6 +55,17 @@ class Classifier(Model):
         """Logits (N, num_classes)."""
         return self.layers(images)
 
+    def features(self, images: Any) -> Tensor:
+        """What the last layer decides by, (N, hidden), for loader images in [0, 1], in eval mode.
+
+        Measures of generated images compare these: see `tinygen.metrics.frechet_distance`.
+        """
+        with inference(self):
+            x = self.prepare(images)
+            for layer in list(self.layers)[:-1]:
+                x = layer(x)
+            return x
+
     def configure_optimizers(self, lr: float | None = None) -> dict[str, optim.Optimizer]:
         """Adam with learning rate 1e-3."""
         return {"model": optim.Adam(learnt(self), lr=1e-3 if lr is None else lr)}

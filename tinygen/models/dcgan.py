@@ -112,6 +112,17 @@ class ConvDiscriminator(nn.Module):
     def forward(self, images: Tensor, labels: Any = None) -> Tensor:
         return self.layers(images if self.labels is None else self.labels(images, labels))
 
+    def features(self, images: Tensor, labels: Any = None) -> Tensor:
+        """What the last layer decides by: (N, F)."""
+        x = images if self.labels is None else self.labels(images, labels)
+        for layer in list(self.layers)[:-1]:
+            x = layer(x)
+        return x
+
+    def verdict(self, features: Tensor) -> Tensor:
+        """Logits (N, 1) from features (N, F)."""
+        return self.layers[-1](features)
+
 
 def channel_plan(width: int, steps: int) -> list[int]:
     """Channels after each halving of the image.

@@ -46,7 +46,7 @@ Float = float | None
 @app.command()
 def train(
     model: Annotated[Text, typer.Argument(
-        metavar="MODEL", help="gan, dcgan, wgan-gp, vae or conv-vae.")] = None,
+        metavar="MODEL", help="gan, dcgan, wgan-gp, vae, conv-vae or vae-gan.")] = None,
     run: Annotated[Text, typer.Argument(
         metavar="RUN", help="With --resume: the run's folder, or a checkpoint.")] = None,
     data: Annotated[Text, _option(
@@ -79,6 +79,8 @@ def train(
     n_critic: Annotated[Int, _count(
         "GANs: batches of the discriminator for each of the generator.", MODEL)] = None,
     beta: Annotated[Float, _number("VAEs: weight of the KL divergence.", MODEL)] = None,
+    gamma: Annotated[Float, _number(
+        "vae-gan: weight of the reconstruction in the decoder's loss.", MODEL)] = None,
     likelihood: Annotated[Text, _option(
         "VAEs: bernoulli or gaussian.", MODEL, metavar="NAME")] = None,
     out: Annotated[Text, _option(

@@ -18,7 +18,7 @@ EPOCHS = 10
 SMALL_EPOCHS = 100     # the 1500 digits make an epoch of half a second
 BATCH_SIZE = 64
 MODEL_OPTIONS = ("width", "hidden", "latent", "loss", "label_smoothing", "gradient_penalty",
-                 "n_critic", "beta", "likelihood")
+                 "n_critic", "beta", "gamma", "likelihood")
 # Options that make a run what it is: a resumed run keeps its own.
 FIXED = ("data", "size", "batch_size", "lr", "seed", "clip_norm", "accumulate", "ema_decay",
          "conditional", *MODEL_OPTIONS)
@@ -267,7 +267,7 @@ def reconstruct(run: str, n: int, out: str | None, data: str | None, checkpoint:
     path = _picture(out, found, "reconstruction.png")
     if not hasattr(model, "encoder"):
         raise UsageError(f"{run} is a {model.name}, which has no encoder and cannot reconstruct "
-                         "images; vae and conv-vae can")
+                         "images; vae, conv-vae and vae-gan can")
     options = found.config.get("options", {})
     name = data or options.get("data", "digits")
     shape = model.image_shape

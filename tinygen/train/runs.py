@@ -13,7 +13,7 @@ from .errors import CheckpointError, TrainingError, UsageError
 
 __all__ = ["MODELS", "Run", "choose", "device_named", "is_folder", "load_data", "open_run"]
 
-MODELS = ("gan", "dcgan", "wgan-gp", "vae", "conv-vae")
+MODELS = ("gan", "dcgan", "wgan-gp", "vae", "conv-vae", "vae-gan")
 
 
 @dataclass
