@@ -13,6 +13,7 @@ from .idx import read_idx
 from .images import ImageDataset
 from .loader import DataLoader
 from .sources import DataError, MissingDataError, cache_dir, data_root, fetch
+from .text import TEXTS, LabelledTexts, TextBlocks, load_text, movie_reviews
 from .transforms import (
     CenterCrop,
     Compose,
@@ -27,10 +28,11 @@ from .transforms import (
 from .vision import DATASETS, MNIST, Digits, FashionMNIST, load
 
 __all__ = [
-    "DATASETS", "KNOWN_FILES", "MNIST",
+    "DATASETS", "KNOWN_FILES", "MNIST", "TEXTS",
     "ArrayDataset", "CelebA", "CenterCrop", "Compose", "DataError", "DataFile", "DataLoader",
-    "Dataset", "Digits", "FashionMNIST", "ImageDataset", "ImageFolder", "MissingDataError",
-    "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomShift", "Rescale", "Resize", "Subset",
-    "TensorDataset", "ToFloat",
-    "cache_dir", "data_root", "fetch", "load", "random_split", "read_idx",
+    "Dataset", "Digits", "FashionMNIST", "ImageDataset", "ImageFolder", "LabelledTexts",
+    "MissingDataError", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomShift", "Rescale",
+    "Resize", "Subset", "TensorDataset", "TextBlocks", "ToFloat",
+    "cache_dir", "data_root", "fetch", "load", "load_text", "movie_reviews", "random_split",
+    "read_idx",
 ]  # fmt: skip

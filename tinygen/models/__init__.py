@@ -17,14 +17,15 @@ from .base import GenerativeModel, Model, interpolate
 from .classifier import Classifier
 from .dcgan import DCGAN, wgan_gp
 from .gan import GAN
+from .gpt import GPT
 from .losses import GAN_LOSSES, gan_loss, gradient_penalty
 from .sentence import SentenceEncoder
 from .vae import VAE, ConvVAE, gaussian_nll, kl_standard_normal
 from .vae_gan import VAEGAN
 
 __all__ = [
-    "GAN_LOSSES", "MODELS",
-    "AdversarialModel", "Classifier", "ConvVAE", "DCGAN", "GAN", "GenerativeModel", "Model",
+    "GAN_LOSSES", "MODELS", "TEXT_MODELS",
+    "AdversarialModel", "Classifier", "ConvVAE", "DCGAN", "GAN", "GPT", "GenerativeModel", "Model",
     "SentenceEncoder", "VAE", "VAEGAN",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
     "wgan_gp",
@@ -34,23 +35,32 @@ MODELS: dict[str, Callable[..., Model]] = {
     "gan": GAN, "dcgan": DCGAN, "wgan-gp": wgan_gp, "vae": VAE, "conv-vae": ConvVAE,
     "vae-gan": VAEGAN, "classifier": Classifier,
 }  # fmt: skip
+TEXT_MODELS: dict[str, Callable[..., Any]] = {"gpt": GPT}
 
 
-def build(name: str, image_shape: Sequence[int], num_classes: int | None = None,
+def build(name: str, image_shape: Sequence[int] | None = None, num_classes: int | None = None,
           **options: Any) -> Any:
     """A new model by name, for images (C, H, W) and, if given, conditional on classes.
 
-    Options are the model's own arguments: `build("dcgan", (3, 64, 64), width=32)`.
+    Options are the model's own arguments: `build("dcgan", (3, 64, 64), width=32)`. A model of text
+    has a vocabulary in place of images: `build("gpt", vocab_size=65, layers=2)`.
 
     Raises:
         ValueError: there is no model of that name, or an argument does not fit it.
         TypeError: the model has no such option; the message lists those it has.
     """
+    if name in TEXT_MODELS and image_shape is None and num_classes is None:
+        return TEXT_MODELS[name](**options)
+    if name in TEXT_MODELS:
+        raise TypeError(f"[build] {name!r} is a model of text: it takes vocab_size and its "
+                        "options, no image_shape and no num_classes")
     if name not in MODELS:
-        close = difflib.get_close_matches(str(name), MODELS, n=1)
+        close = difflib.get_close_matches(str(name), [*MODELS, *TEXT_MODELS], n=1)
         raise ValueError(f"[build] there is no model {name!r}"
                          + (f"; did you mean {close[0]!r}?" if close else "")
-                         + f" Models: {', '.join(MODELS)}")
+                         + f" Models: {', '.join([*MODELS, *TEXT_MODELS])}")
+    if image_shape is None:
+        raise TypeError(f"[build] the model {name!r} needs image_shape: (channels, height, width)")
     known = option_names(name, image_shape)
     for option in options:
         if option not in known:

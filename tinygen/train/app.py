@@ -9,13 +9,14 @@ import typer
 from .errors import TrainingInterrupted
 
 app = typer.Typer(
-    help="Train GANs and VAEs on your own machine, and look at what they make.",
+    help="Train GANs, VAEs and a GPT on your own machine, and look at what they make.",
     add_completion=False, pretty_exceptions_enable=False,
     epilog="A first run: tinygen train vae --data digits --out runs/first",
 )
 
 MODEL = "Model"
 FILES = "Files"
+TEXT = "Models of text"
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run (its --out).")]
@@ -46,15 +47,17 @@ Float = float | None
 @app.command()
 def train(
     model: Annotated[Text, typer.Argument(
-        metavar="MODEL", help="gan, dcgan, wgan-gp, vae, conv-vae or vae-gan.")] = None,
+        metavar="MODEL", help="gan, dcgan, wgan-gp, vae, conv-vae, vae-gan or gpt.")] = None,
     run: Annotated[Text, typer.Argument(
         metavar="RUN", help="With --resume: the run's folder, or a checkpoint.")] = None,
     data: Annotated[Text, _option(
         "digits (comes with tinygen; the default), mnist, fashion-mnist, celeba, or a folder of "
-        "pictures.", metavar="NAME|FOLDER")] = None,
+        "pictures; for gpt: tinyshakespeare (the default), names, or a text file.",
+        metavar="NAME|PATH")] = None,
     epochs: Annotated[Int, _count("How often to go through the data.")] = None,
     steps: Annotated[Int, _count("How many batches, instead of --epochs.")] = None,
-    batch_size: Annotated[Int, _count("Images in a batch (default 64).")] = None,
+    batch_size: Annotated[Int, _count(
+        "Images in a batch (default 64), or pieces of text (default 12).")] = None,
     lr: Annotated[Float, _number("Learning rate (default: that of the model's paper).")] = None,
     seed: Annotated[Int, _count("Same seed, same result (default 0).", least=0)] = None,
     clip_norm: Annotated[Float, _number("Clip gradients to this norm.")] = None,
@@ -66,7 +69,8 @@ def train(
     size: Annotated[Int, _count("Scale pictures to N x N.")] = None,
     conditional: Annotated[bool | None, _option(
         "Tell the model each image's class.", MODEL, "--conditional")] = None,
-    width: Annotated[Int, _count("Channels of convolutional models.", MODEL)] = None,
+    width: Annotated[Int, _count(
+        "Channels of convolutional models; numbers for each token of gpt.", MODEL)] = None,
     hidden: Annotated[Text, _option(
         "Widths of hidden layers: 400, or 256,512 for gan.", MODEL, metavar="N,N")] = None,
     latent: Annotated[Int, _count("Length of the noise vector.", MODEL)] = None,
@@ -83,6 +87,10 @@ def train(
         "vae-gan: weight of the reconstruction in the decoder's loss.", MODEL)] = None,
     likelihood: Annotated[Text, _option(
         "VAEs: bernoulli or gaussian.", MODEL, metavar="NAME")] = None,
+    block: Annotated[Int, _count("gpt: characters that it sees at once.", MODEL)] = None,
+    layers: Annotated[Int, _count("gpt: layers.", MODEL)] = None,
+    heads: Annotated[Int, _count("gpt: attention heads in a layer.", MODEL)] = None,
+    dropout: Annotated[Float, _number("gpt: rate of dropout.", MODEL)] = None,
     out: Annotated[Text, _option(
         "Folder of the run (default: runs/MODEL-DATA).", FILES, metavar="FOLDER")] = None,
     resume: Annotated[bool, _option(
@@ -114,15 +122,27 @@ def train(
 
 @app.command()
 def sample(run: Run,
-           n: Annotated[int, typer.Option("--n", help="How many images.", min=1)] = 64,
-           out: Out = None, seed: Seed = 0,
+           n: Annotated[Int, _option("How many images (default 64) or texts (default 1).", None,
+                                     "--n", metavar="N", min=1)] = None,
+           out: Annotated[Text, _option("The picture to write, or the text (default: print it).",
+                                        metavar="FILE")] = None,
+           seed: Seed = 0,
            label: Annotated[int | None, typer.Option(
                help="The class to draw, for a conditional model (default: all in turn).")] = None,
+           prompt: Annotated[Text, _option("What a text begins with.", TEXT,
+                                           metavar="TEXT")] = None,
+           length: Annotated[Int, _count("Characters of a text (default 500).", TEXT)] = None,
+           temperature: Annotated[Float, _number(
+               "Below 1: likelier characters; 0: always the likeliest.", TEXT)] = None,
+           top_k: Annotated[Int, _count("Draw from the N likeliest characters.", TEXT)] = None,
+           top_p: Annotated[Float, _number(
+               "Draw from the likeliest that have this probability together.", TEXT)] = None,
            checkpoint: Which = None, device: str = "cpu", debug: Debug = False) -> None:
-    """Draw images from a trained model."""
+    """Draw images from a trained model, or let a language model write."""
     from .commands import sample
 
-    _interruptible(sample, run, n, out, seed, label, checkpoint, device)
+    _interruptible(sample, run, n, out, seed, label, checkpoint, device, prompt=prompt,
+                   length=length, temperature=temperature, top_k=top_k, top_p=top_p)
 
 
 @app.command()
@@ -179,10 +199,10 @@ def warmup(float64: Annotated[bool, typer.Option(
     _interruptible(warmup, dtypes, processes, lambda done: print(f"compiled: {done}", flush=True))
 
 
-def _interruptible(work: Any, *arguments: Any) -> None:
+def _interruptible(work: Any, *arguments: Any, **options: Any) -> None:
     """Run a command; typer turns a KeyboardInterrupt into its own, so ours is carried past it."""
     try:
-        work(*arguments)
+        work(*arguments, **options)
     except TrainingInterrupted as stop:
         raise Stopped(stop) from None
 

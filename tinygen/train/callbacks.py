@@ -162,13 +162,15 @@ class SampleGrid(Callback):
         seed: of the noise.
     """
 
+    suffix = ".png"
+
     def __init__(self, folder: Path, every: int | None = None, n: int = 64, seed: int = 0):
         self.folder, self.every, self.n, self.seed = folder, every, n, seed
         self._inputs: tuple[Tensor, Tensor | None] | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Draw what the model makes before it has learnt anything."""
-        if trainer.step == 0 or not (self.folder / "samples.png").exists():
+        if trainer.step == 0 or not (self.folder / f"samples{self.suffix}").exists():
             self.draw(trainer)
 
     def on_step_end(self, trainer: Trainer) -> None:
@@ -183,7 +185,7 @@ class SampleGrid(Callback):
             self.draw(trainer)
 
     def _path(self, trainer: Trainer) -> Path:
-        return self.folder / "samples" / f"step-{trainer.step:08d}.png"
+        return self.folder / "samples" / f"step-{trainer.step:08d}{self.suffix}"
 
     def draw(self, trainer: Trainer) -> None:
         """Write both pictures."""

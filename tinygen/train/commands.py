@@ -10,7 +10,16 @@ from typing import Any
 
 from .errors import TrainingError, TrainingWarning, UsageError
 from .progress import describe_seconds
-from .runs import MODELS, Run, choose, device_named, is_folder, load_data, open_run
+from .runs import (
+    MODELS,
+    TEXT_MODELS,
+    Run,
+    choose,
+    device_named,
+    is_folder,
+    load_data,
+    open_run,
+)
 
 __all__ = ["interpolate", "reconstruct", "sample", "train"]
 
@@ -18,7 +27,7 @@ EPOCHS = 10
 SMALL_EPOCHS = 100     # the 1500 digits make an epoch of half a second
 BATCH_SIZE = 64
 MODEL_OPTIONS = ("width", "hidden", "latent", "loss", "label_smoothing", "gradient_penalty",
-                 "n_critic", "beta", "gamma", "likelihood")
+                 "n_critic", "beta", "gamma", "likelihood", "block", "layers", "heads", "dropout")
 # Options that make a run what it is: a resumed run keeps its own.
 FIXED = ("data", "size", "batch_size", "lr", "seed", "clip_norm", "accumulate", "ema_decay",
          "conditional", *MODEL_OPTIONS)
@@ -99,10 +108,10 @@ def _flag(option: str) -> str:
 
 def _new_folder(model: str, options: Options) -> Path:
     """The folder for a new run; it must not hold anything yet."""
-    data = options.setdefault("data", "digits")
+    data = options.setdefault("data", "tinyshakespeare" if model in TEXT_MODELS else "digits")
     if is_folder(data) and Path(data).expanduser().exists():
         options["data"] = str(Path(data).expanduser().resolve())  # for a resume from elsewhere
-    folder = Path(options.get("out") or Path("runs", f"{model}-{Path(data).name}"))
+    folder = Path(options.get("out") or Path("runs", f"{model}-{Path(data).stem}"))
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; give a folder")
     if not _is_new(folder):
@@ -132,8 +141,16 @@ def _trainer(name: str, options: Options, folder: Path, quiet: bool) -> Any:
     if "epochs" in options and "steps" in options:
         raise UsageError("give --epochs or --steps, not both")
     device = device_named(options.get("device", "cpu"))
-    dataset = load_data(options["data"], options.get("size"))
+    if not 0 <= options.get("ema_decay", 0) <= 1:
+        raise UsageError(f"--ema-decay {options['ema_decay']}: it lies between 0 and 1, "
+                         "such as 0.999")
     seed = options.setdefault("seed", 0)
+    if name in TEXT_MODELS:
+        from .text import text_trainer
+
+        return text_trainer(name, options, folder, quiet, device, MODEL_OPTIONS, TRAINER_OPTIONS,
+                            _resume_command(folder))
+    dataset = load_data(options["data"], options.get("size"))
     random.manual_seed(seed)
     model = _model(name, dataset, options).to(device=device)
     batch = options.setdefault("batch_size", min(BATCH_SIZE, len(dataset)))
@@ -146,9 +163,6 @@ def _trainer(name: str, options: Options, folder: Path, quiet: bool) -> Any:
     if options.get("accumulate", 1) > 1 and getattr(model, "n_critic", 1) > 1:
         raise UsageError(f"--accumulate does not go with {name}, which counts the batches of each "
                          "side (--n-critic)")
-    if not 0 <= options.get("ema_decay", 0) <= 1:
-        raise UsageError(f"--ema-decay {options['ema_decay']}: it lies between 0 and 1, "
-                         "such as 0.999")
     return Trainer(
         model, loader, folder, epochs=epochs, steps=options.get("steps"),
         eval_loader=_eval_loader(model, options), progress=not quiet,
@@ -208,23 +222,38 @@ def _farewell(trainer: Any, seconds: float, first_step: int) -> None:
         print(f"The run is complete: {trainer.step} steps. --epochs N or --steps N trains longer.")
     else:
         print(f"Done: step {trainer.step}, {describe_seconds(seconds)}.")
-    for what, name in (("samples", "samples.png"), ("curves", "curves.png"),
-                       ("metrics", "metrics.csv")):
+    written = (out / "samples.txt").exists()
+    for what, name in (("samples", "samples.txt" if written else "samples.png"),
+                       ("curves", "curves.png"), ("metrics", "metrics.csv")):
         if (out / name).exists():
             print(f"  {what:9}{out / name}")
-    print(f"More samples: tinygen sample {shlex.quote(str(out))} --n 64 --out grid.png")
+    more = "--length 500 --temperature 0.8" if written else "--n 64 --out grid.png"
+    print(f"More samples: tinygen sample {shlex.quote(str(out))} {more}")
 
 
 # -- what a trained model makes -------------------------------------------------------------------
 
 
-def sample(run: str, n: int, out: str | None, seed: int, label: int | None,
-           checkpoint: str | None, device: str) -> None:
-    """`tinygen sample`: a grid of images from noise."""
+def sample(run: str, n: int | None, out: str | None, seed: int, label: int | None,
+           checkpoint: str | None, device: str, **writing: Any) -> None:
+    """`tinygen sample`: a grid of images from noise, or texts from a language model."""
     from ..ops import concat
     from .callbacks import grid_layout, sample_inputs
 
     found, model = _load(run, checkpoint, device)
+    given = {k: v for k, v in writing.items() if v is not None}
+    if model.name in TEXT_MODELS:
+        from .text import write_text
+
+        if label is not None:
+            raise UsageError(f"--label {label}: {run} is a {model.name}, whose texts have no "
+                             "classes; --prompt says what one begins with")
+        prompt, length = given.pop("prompt", None), given.pop("length", 500)
+        return write_text(found, model, n or 1, out, seed, prompt, length, **given)
+    if given:
+        raise UsageError(f"{_flag(next(iter(given)))} is for models of text; {run} is a "
+                         f"{model.name}")
+    n = n or 64
     path = _picture(out, found, "grid.png")
     if label is not None:
         if model.num_classes is None:
@@ -247,6 +276,9 @@ def interpolate(run: str, rows: int, steps: int, out: str | None, seed: int,
     from .callbacks import sample_inputs
 
     found, model = _load(run, checkpoint, device)
+    if model.name in TEXT_MODELS:
+        raise UsageError(f"{run} is a {model.name}, which has no latents to walk between; "
+                         "tinygen sample lets it write")
     path = _picture(out, found, "interpolation.png")
     z, _ = sample_inputs(model, 2 * rows, seed)
     walk = between(z[:rows], z[rows:], steps, spherical=True)          # (steps, rows, latent)

@@ -11,9 +11,11 @@ from typing import Any
 from .checkpoint import Checkpoints, read_checkpoint
 from .errors import CheckpointError, TrainingError, UsageError
 
-__all__ = ["MODELS", "Run", "choose", "device_named", "is_folder", "load_data", "open_run"]
+__all__ = ["MODELS", "TEXT_MODELS", "Run", "choose", "device_named", "is_folder", "load_data",
+           "open_run"]
 
-MODELS = ("gan", "dcgan", "wgan-gp", "vae", "conv-vae", "vae-gan")
+TEXT_MODELS = ("gpt",)
+MODELS = ("gan", "dcgan", "wgan-gp", "vae", "conv-vae", "vae-gan", *TEXT_MODELS)
 
 
 @dataclass
@@ -118,10 +120,10 @@ def load_data(name: str, size: int | None, train: bool = True) -> Any:
 
 
 def is_folder(name: str) -> bool:
-    """Whether `--data` names a folder of pictures, which has no test part."""
-    from ..data import DATASETS
+    """Whether `--data` names a folder of pictures, which has no test part, or a text file."""
+    from ..data import DATASETS, TEXTS
 
-    return name.lower().replace("_", "-") not in DATASETS
+    return name.lower().replace("_", "-") not in (*DATASETS, *TEXTS)
 
 
 def device_named(name: str) -> str:
