@@ -236,7 +236,7 @@ def gemm(a, b, c, bias, ta, tb, batch, nt):
         # little: parts of less than 8 panels would read A more often.
         most = batch if batch > 1 else panels // 8 if not by_rows else (
             tiles_of(m) // 2 if shared else nt)
-        parts = max(nt, min(most, 4 * nt, batch * m * n * k // PART))
+        parts = max(1, min(most, 4 * nt, batch * m * n * k // PART) // nt) * nt
     fork(_share, (a, b, c, bias, ta, tb, batch, by_rows, block), parts)
     keep(buffer)
 
