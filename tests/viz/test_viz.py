@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinygen.viz import image_grid, plot_curves, save_grid, save_image
+from tinygen.viz import image_grid, plot_curves, save_grid, save_image, save_panels
 from tinygen.viz.curves import _curves, _running_mean, _spans_decades, read_jsonl
 from tinygen.viz.grid import GAP_GRAY, NAN_COLOR
 from tinygen.viz.png import encode_png, encode_png_stdlib, write_atomic
@@ -341,3 +341,50 @@ def test_missing_matplotlib_is_explained(tmp_path, monkeypatch):
     without(monkeypatch, "matplotlib")
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'tinygen\[app\]'"):
         plot_curves([{"step": 1, "loss": 2.0}], tmp_path / "c.png")
+
+
+# -- panels ---------------------------------------------------------------------------------------
+
+
+def test_panels_are_drawn_in_order_with_their_titles(tmp_path):
+    pytest.importorskip("matplotlib")
+    titles = []
+
+    def first(axes):
+        """One line
+        and more."""
+        axes.plot([0, 1])
+        titles.append(axes)
+
+    def second(axes):
+        axes.set_title("its own")
+        titles.append(axes)
+
+    path = save_panels([first, second], tmp_path / "new" / "panels.png", columns=1)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [axes.get_title() for axes in titles] == ["One line", "its own"]
+    upper, lower = (axes.get_position() for axes in titles)
+    assert upper.y0 > lower.y1 and upper.x0 == pytest.approx(lower.x0, abs=0.05)
+
+
+def test_panels_keep_the_old_file_when_a_drawer_fails(tmp_path):
+    pytest.importorskip("matplotlib")
+    old = tmp_path / "a.png"
+    old.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError):
+        save_panels([lambda axes: 1 / 0], old)
+    assert old.read_bytes() == b"old" and list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize(("drawers", "path", "columns", "words"), [
+    ([], "a.png", 3, "no drawers"), ([print], "a.jpg", 3, "ends in .png"),
+    ([print], "a.png", 0, "columns must be 1 or more, got 0")])
+def test_panels_refuse(drawers, path, columns, words):
+    with pytest.raises(ValueError, match=words):
+        save_panels(drawers, path, columns=columns)
+
+
+def test_panels_without_matplotlib_say_what_to_install(monkeypatch, tmp_path):
+    without(monkeypatch, "matplotlib")
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'tinygen\[app\]'"):
+        save_panels([print], tmp_path / "a.png")
