@@ -12,6 +12,7 @@ from .folder import ImageFolder
 from .idx import read_idx
 from .images import ImageDataset
 from .loader import DataLoader
+from .ratings import MovieLens, Ratings, draw_ratings, fold_in, user_folds
 from .sources import DataError, MissingDataError, cache_dir, data_root, fetch
 from .text import TEXTS, LabelledTexts, TextBlocks, load_text, movie_reviews
 from .transforms import (
@@ -33,6 +34,7 @@ __all__ = [
     "Dataset", "Digits", "FashionMNIST", "ImageDataset", "ImageFolder", "LabelledTexts",
     "MissingDataError", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomShift", "Rescale",
     "Resize", "Subset", "TensorDataset", "TextBlocks", "ToFloat",
+    "MovieLens", "Ratings", "draw_ratings", "fold_in", "user_folds",
     "cache_dir", "data_root", "fetch", "load", "load_text", "movie_reviews", "random_split",
     "read_idx",
 ]  # fmt: skip

@@ -6,9 +6,11 @@
 
 from .frechet import frechet_distance, gaussian_frechet_distance
 from .images import psnr, ssim
+from .ranking import ndcg_at_k, recall_at_k
 from .manifold import PrecisionRecall, SampleQuality, precision_recall
 
 __all__ = [
+    "ndcg_at_k", "recall_at_k",
     "PrecisionRecall", "SampleQuality",
     "frechet_distance", "gaussian_frechet_distance", "precision_recall", "psnr", "ssim",
 ]  # fmt: skip

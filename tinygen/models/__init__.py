@@ -19,6 +19,7 @@ from .dcgan import DCGAN, wgan_gp
 from .gan import GAN
 from .gpt import GPT
 from .losses import GAN_LOSSES, gan_loss, gradient_penalty
+from .recommend import MatrixFactorization, MultVAE
 from .sentence import SentenceEncoder
 from .vae import VAE, ConvVAE, gaussian_nll, kl_standard_normal
 from .vae_gan import VAEGAN
@@ -27,6 +28,7 @@ __all__ = [
     "GAN_LOSSES", "MODELS", "TEXT_MODELS",
     "AdversarialModel", "Classifier", "ConvVAE", "DCGAN", "GAN", "GPT", "GenerativeModel", "Model",
     "SentenceEncoder", "VAE", "VAEGAN",
+    "MatrixFactorization", "MultVAE",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
     "wgan_gp",
 ]  # fmt: skip
