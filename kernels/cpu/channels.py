@@ -15,7 +15,7 @@ from .rows import EMPTY, MIXED, plain
 
 native = Native("channels")
 
-GRAIN = 32768       # elements that pay for one more thread
+GRAIN = 16384       # elements that pay for one more thread
 SHORT = 512         # planes below are columns: a sum of its own costs a plane as much as 300 adds
 PART = 65536        # elements of a part of columns: 256 KB of float32 stay in the second cache
 WIDE = 1024         # columns that pay for the start of a loop: with 64, it takes half of the time

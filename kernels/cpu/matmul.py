@@ -112,7 +112,7 @@ def _(g, y, x, weight, bias=None, *, needs):
     g_bias = None
     if len(needs) > 2 and needs[2]:
         g_bias = np.empty(n, kind)
-        native.column_sums(g, g_bias, threads_for(g.size, 1 << 17) if n >= 64 else 1)
+        native.column_sums(g, g_bias, threads_for(g.size, 1 << 15) if n >= 64 else 1)
     return (_product(g, weight, None, m, k, n, False, False, 1, x.shape) if needs[0] else None,
             _product(g, rows, None, n, k, m, True, False, 1, weight.shape) if needs[1] else None,
             g_bias)

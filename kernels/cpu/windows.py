@@ -17,7 +17,7 @@ native = Native("windows")
 banded = Native("resample")
 
 SMALL = 1 << 11     # below this a call is cheap either way, and not worth importing Numba
-GRAIN = 1 << 14     # elements for which one more thread pays, at 0.5 to 1 ns each
+GRAIN = 1 << 13     # elements for which one more thread pays, at 0.5 to 1 ns each
 NOT_IMAGES = "not images (N, C, H, W)"
 EMPTY = "empty"
 MANY_TAPS = "more than 256 taps"
