@@ -19,7 +19,7 @@ MIXED = "inputs of several types"
 I64 = np.dtype(np.int64)
 OUT_OF_RANGE = "a class number is out of range"
 
-NORM_GRAIN, EXP_GRAIN = 16384, 4096      # elements that pay for one more thread, awake in 1 us
+NORM_GRAIN, EXP_GRAIN = 8192, 4096      # elements that pay for one more thread, awake in 1 us
 
 
 def _parts(x: Any, grain: int) -> int:
