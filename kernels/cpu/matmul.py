@@ -17,15 +17,18 @@ from tinygen.primitive import kernel
 
 from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
 
-native = Native("gemm")
+native, single = Native("gemm"), Native("dots")
 
 SMALLEST = 1 << 20     # products m * n * k: 100^3
 TURNED = 1 << 18       # the same where an operand lies transposed: 64^3, 97 and 67 GFLOP/s
 # Products that pay for one more thread: 7 us of one core; at 128^3 two take 20 us and one 32, hot.
 THREAD = 1 << 19
-NARROW = 12            # fewer rows or columns would leave most of a tile empty
+# Fewer leave most of a tile empty. 4x512x512 with the matrix transposed: 36 us and 107 with BLAS,
+# 128x784x10: 24 and 36, 3 rows or 4 columns are as fast with BLAS.
+ROWS, COLUMNS = 4, 8
+DOTS = 1 << 15         # weights of which a single row is worth a second thread: 4.6 us and 6.7
 
-SMALL = "small, or fewer than 12 rows or columns"
+SMALL = "small, or fewer than 4 rows or 8 columns"
 LAYOUT = "matrices that do not lie row behind row, or stacks that broadcast"
 _NO_BIAS = {F32: np.empty(0, np.float32), F64: np.empty(0, np.float64)}
 
@@ -59,7 +62,7 @@ def _(a, b):
         return SMALL
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     size = a.size * n
-    if size < TURNED or n < NARROW or b.shape[-2] != k:
+    if size < TURNED or n < COLUMNS or b.shape[-2] != k:
         return SMALL
     if a.dtype is not b.dtype or (a.dtype is not F32 and a.dtype is not F64):
         return NOT_FLOAT
@@ -70,7 +73,7 @@ def _(a, b):
         a, m = a.reshape(-1, k), a.size // k
     elif a.shape[:-2] != b.shape[:-2]:
         return LAYOUT
-    if m < NARROW:
+    if m < ROWS:
         return SMALL
     left, right = _lies(a), _lies(b)
     if left is None or right is None:
@@ -81,10 +84,12 @@ def _(a, b):
     return _product(left[0], right[0], None, m, n, k, left[1], right[1], batch, shape)
 
 
-@kernel("linear", np.ndarray, smallest=512)
+@kernel("linear", np.ndarray, smallest=128)
 def _(x, weight, bias=None):
     n, k = weight.shape if weight.ndim == 2 else (0, 0)
-    if x.size * n < TURNED or n < NARROW or x.size < NARROW * k or x.shape[-1] != k:
+    one = x.size == k          # a single row, which is what a model samples from
+    if (weight.size < DOTS if one else
+            x.size * n < TURNED or n < COLUMNS or x.size < ROWS * k) or x.shape[-1] != k:
         return SMALL
     kind = x.dtype
     if kind is not weight.dtype or (kind is not F32 and kind is not F64):
@@ -94,13 +99,18 @@ def _(x, weight, bias=None):
     if bias is not None and (bias.dtype is not kind or bias.shape != (n,)):
         return NOT_FLOAT
     rows = x if x.ndim == 2 else x.reshape(-1, k)
+    if one:
+        out = np.empty((*x.shape[:-1], n), kind)
+        single.dots(rows, weight, _NO_BIAS[kind] if bias is None else bias, out.reshape(1, n),
+                    threads_for(weight.size, DOTS // 2))
+        return out
     return _product(rows, weight, bias, len(rows), n, k, False, True, 1, (*x.shape[:-1], n))
 
 
 @kernel("linear_vjp", np.ndarray, smallest=512)
 def _(g, y, x, weight, bias=None, *, needs):
     n, k = weight.shape
-    if g.size * k < TURNED or min(n, k) < NARROW or g.size < NARROW * n:
+    if g.size * k < TURNED or n < ROWS or k < COLUMNS or g.size < ROWS * n:
         return SMALL
     kind = g.dtype
     if kind is not weight.dtype or kind is not x.dtype or (kind is not F32 and kind is not F64):

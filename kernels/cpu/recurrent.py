@@ -14,7 +14,8 @@ from tinygen.primitive import kernel
 from tinygen.threads import count
 
 from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
-from .matmul import NARROW, SMALLEST, THREAD, _product
+from .matmul import COLUMNS, SMALLEST, THREAD, _product
+from .matmul import ROWS as FEWEST
 
 native, products = Native("recurrent"), Native("recurrent_weight")
 
@@ -65,7 +66,7 @@ def _times(a: Any, b: Any, ta: bool = False, tb: bool = False, bias: Any = None,
     """a @ b + bias of matrices, in a given shape; `ta` and `tb` say which of them to transpose."""
     k, m = a.shape if ta else a.shape[::-1]
     n = len(b) if tb else b.shape[1]
-    if m * n * k >= SMALLEST and min(m, n) >= NARROW:
+    if m * n * k >= SMALLEST and m >= FEWEST and n >= COLUMNS:
         return _product(a, b, bias, m, n, k, ta, tb, 1, shape or (m, n))
     y = (a.T if ta else a) @ (b.T if tb else b)
     if bias is not None:
@@ -76,7 +77,7 @@ def _times(a: Any, b: Any, ta: bool = False, tb: bool = False, bias: Any = None,
 def _weight_gradients(d: Any, x: Any, h: Any) -> list[Any]:
     """d.T @ x and d.T @ h; None for a side that is None."""
     (k, m), sizes = d.shape, [0 if a is None else a.shape[1] for a in (x, h)]
-    if min((n for n in sizes if n), default=0) < NARROW or k * m * sum(sizes) < SMALLEST:
+    if min((n for n in sizes if n), default=0) < COLUMNS or k * m * sum(sizes) < SMALLEST:
         return [None if a is None else _times(d, a, ta=True) for a in (x, h)]
     sides = [np.empty((k, 0), d.dtype) if a is None else a for a in (x, h)]
     found = [np.empty((m, n), d.dtype) for n in sizes]

@@ -21,7 +21,9 @@ def every_size(monkeypatch):
     """Even the smallest products are taken, and every thread is used."""
     monkeypatch.setattr(light, "SMALLEST", 0)
     monkeypatch.setattr(light, "TURNED", 0)
-    monkeypatch.setattr(light, "NARROW", 0)
+    monkeypatch.setattr(light, "ROWS", 0)
+    monkeypatch.setattr(light, "COLUMNS", 0)
+    monkeypatch.setattr(light, "DOTS", 2)
     monkeypatch.setattr(light, "THREAD", 1)
 
 
@@ -82,7 +84,7 @@ def test_stacks_of_matrices(every_size, some_threads, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("lead", [(7,), (3, 5)])
+@pytest.mark.parametrize("lead", [(7,), (3, 5), (1,), (1, 1)])
 def test_linear_and_its_gradients(every_size, some_threads, dtype, lead):
     x, w, b = draw((*lead, 37), dtype, 0), draw((45, 37), dtype, 1), draw((45,), dtype, 2)
     g = draw((*lead, 45), dtype, 3)
