@@ -84,6 +84,8 @@ class SampleQuality:
     {'frechet': 0.0, 'precision': 1.0, 'recall': 1.0}
     """
 
+    accuracy: float | None = None      # of the classifier that gives the features, where known
+
     def __init__(self, features: Callable[[Any], Any], real: Any, k: int = 3,
                  batch_size: int = 500):
         self.features, self.k, self.batch_size = features, k, batch_size

@@ -15,10 +15,11 @@ from .errors import (
     TrainingWarning,
 )
 from .progress import Progress
+from .quality import sample_quality
 from .trainer import Trainer
 
 __all__ = [
     "Callback", "CheckpointError", "Checkpoints", "Curves", "EarlyStop", "Metrics",
     "NonFiniteError", "Progress", "SampleGrid", "Trainer", "TrainingError", "TrainingInterrupted",
-    "TrainingWarning", "read_checkpoint",
+    "TrainingWarning", "read_checkpoint", "sample_quality",
 ]  # fmt: skip
