@@ -38,3 +38,21 @@ __all__ = [
     "cache_dir", "data_root", "fetch", "load", "load_text", "movie_reviews", "random_split",
     "read_idx",
 ]  # fmt: skip
+
+_TRANSFORMS = ("RandomHorizontalFlip, RandomShift, Rescale, RandomCrop, Resize, Normalize in a "
+               "Compose, as the transform of a data set: MNIST(transform=...)")
+_ELSEWHERE = {
+    "ImageDataGenerator": f"use {_TRANSFORMS} (rescale=1/255 is what data sets do without any)",
+    "RandomFlip": "use RandomHorizontalFlip", "RandomTranslation": "use RandomShift",
+    "RandomAffine": "use RandomShift", "Rescaling": "use Rescale", "ToTensor": "use ToFloat",
+    "image_dataset_from_directory": "use ImageFolder(path, size=...)",
+    "flow_from_directory": "use ImageFolder(path, size=...) and DataLoader",
+    "Sequence": "use Dataset (__len__ and __getitem__) and DataLoader",
+    "pad_sequences": "use tinygen.text.pad_sequences",
+    "to_categorical": "use tinygen.text.to_categorical",
+}
+
+
+def __getattr__(name: str) -> object:
+    hint = f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+    raise AttributeError(f"module 'tinygen.data' has no attribute {name!r}{hint}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..tensor import Tensor
+from .errors import explain_tuple
 from .module import Module, Parameter
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -44,8 +45,12 @@ class _Numbered(Module):
     def _checked(self, value: Any) -> Any:
         if not isinstance(value, Module):
             raise TypeError(f"[{type(self).__name__}] entries must be nn.Modules, got "
-                            f"{type(value).__name__}")
+                            f"{type(value).__name__}{self._hint(value)}")
         return value
+
+    def _hint(self, value: Any) -> str:
+        many = isinstance(value, (list, tuple)) and isinstance(self, Sequential)
+        return "; write nn.Sequential(*layers)" if many else ""
 
     def __len__(self) -> int:
         return len(self.__dict__[self._kind])
@@ -122,9 +127,15 @@ class Sequential(_Numbered):
             self.extend(modules)
 
     def forward(self, input: Any) -> Any:
-        fields = self.__dict__
-        for name in self._module_names:
-            input = fields[name](input)
+        fields, before = self.__dict__, None
+        try:
+            for name in self._module_names:
+                input = fields[name](input)
+                before = name
+        except Exception as error:
+            if isinstance(input, tuple) and before is not None:
+                explain_tuple(fields[before], error)
+            raise
         return input
 
     def __getitem__(self, index: Any) -> Any:

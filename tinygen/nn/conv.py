@@ -69,9 +69,11 @@ class _Conv(Module):
             raise ValueError(f"[{type(self).__name__}] expected {KINDS[n]}s (N, C, {LETTERS[n]}) "
                              f"or one {KINDS[n]} (C, {LETTERS[n]}), got x of shape {shape}")
         if shape[-n - 1] != self.in_channels:
+            last = shape[-1] == self.in_channels
             raise ValueError(
                 f"[{type(self).__name__}] expected {self.in_channels} input channels, got "
-                f"{shape[-n - 1]}: x has shape {shape}, weight {self.weight.shape}")
+                f"{shape[-n - 1]}: x has shape {shape}, weight {self.weight.shape}"
+                + (f"; channels come first here: (N, C, {LETTERS[n]})" if last else ""))
 
     def extra_repr(self) -> str:
         none, ones = (0,) * self.axes, (1,) * self.axes

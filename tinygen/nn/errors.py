@@ -44,6 +44,12 @@ def name_layer(module: Module, error: Exception) -> None:
         error.__notes__[note[0]] = f"  {where}"
 
 
+def explain_tuple(layer: Module, error: Exception) -> None:
+    """Note on `error` that the layer before gave several results, as recurrent layers do."""
+    error.add_note(f"  the layer before it, {_short(layer)}, gives a tuple: take its output out "
+                   "with output, state = layer(x), which nn.Sequential does not do")
+
+
 def _short(module: Module) -> str:
     extra = module.extra_repr()
     return f"{type(module).__name__}({extra})" if extra else type(module).__name__
@@ -73,7 +79,15 @@ def forgot_init(module: Module, action: str) -> str:
             f"{kind}.__init__")
 
 
-# Methods of torch.nn.Module that have no counterpart -> what to do.
+# Keras's loop is not a method here: what is learnt, in which order, is the training step.
+_FIT = ("write the loop (loss.backward(), optimizer.step()), or give a model with a training_step, "
+        "such as tinygen.models.build('dcgan', (3, 64, 64)), to tinygen.train.Trainer; a GAN "
+        "alternates between its two networks, and its generator is given noise")
+_PREDICT = ("call it: model(x), after model.eval() and under tinygen.no_grad(); a GAN's pictures "
+            "are generator(noise), its discriminator gives scores")
+_WEIGHTS = "use state_dict() and load_state_dict(state)"
+
+# Methods of torch.nn.Module and of Keras that have no counterpart -> what to do.
 ELSEWHERE = {
     "get_extra_state": "register_buffer(name, tensor) puts state into the state dict",
     "set_extra_state": "register_buffer(name, tensor) puts state into the state dict",
@@ -81,7 +95,18 @@ ELSEWHERE = {
     "register_backward_hook": "use register_full_backward_hook",
     "to_empty": "layers are made with their values; use to(device)",
     "type": "use to(dtype)", "bfloat16": "NumPy has no bfloat16; use half()",
-    "compile": "record a step with tinygen.jit.tape.capture",
+    "compile": "record a step with tinygen.jit.tape.capture; what Keras's compile() is given goes "
+               "elsewhere: optim.Adam(model.parameters()), nn.BCEWithLogitsLoss()",
+    "fit": _FIT, "fit_generator": _FIT, "train_on_batch": _FIT,
+    "predict": _PREDICT, "predict_on_batch": _PREDICT,
+    "evaluate": "compute the loss of held-out data under tinygen.no_grad(), after model.eval()",
+    "add": "use append(layer)", "layers": "use children() or list(model)",
+    "trainable": "use requires_grad_(False) and requires_grad_(True)",
+    "trainable_weights": "use parameters()", "weights": "use parameters()",
+    "get_weights": _WEIGHTS, "set_weights": _WEIGHTS,
+    "save": "use tinygen.save(model.state_dict(), path)",
+    "save_weights": "use tinygen.save(model.state_dict(), path)",
+    "load_weights": "use tinygen.nn.load_weights(model, path)",
     "share_memory": "arrays are this process's own", "xpu": "use to(device)",
     "ipu": "use to(device)", "mtia": "use to(device)",
     **{f"register_{kind}": "change the dict that state_dict() gives, or that you load, with "
@@ -92,5 +117,5 @@ ELSEWHERE = {
 
 
 def elsewhere(name: str) -> str:
-    """What to use in place of a method of PyTorch's that a module does not have."""
+    """What to use in place of a method of another library's that a module does not have."""
     return f"; {ELSEWHERE[name]}" if name in ELSEWHERE else ""

@@ -15,6 +15,7 @@ from .. import backend
 from ..tensor import Tensor
 from .errors import check_kind, elsewhere, forgot_init, name_layer
 from .hooks import Hook, HookHandle, call_hooked
+from .refused import KERAS_ARGUMENTS, refuse_arguments
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -65,6 +66,11 @@ class Module:
     """
 
     training: bool
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if kwargs and not KERAS_ARGUMENTS.keys().isdisjoint(kwargs):
+            refuse_arguments(cls, kwargs)
+        return super().__new__(cls)
 
     def __init__(self) -> None:
         fields = self.__dict__

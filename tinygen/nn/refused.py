@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["KERAS", "REFUSED"]
+import inspect
+from typing import Any
+
+__all__ = ["KERAS", "KERAS_ARGUMENTS", "REFUSED", "refuse_arguments"]
 
 REFUSED = {
     "SyncBatchNorm": "a process trains on one device here: use nn.BatchNorm1d, 2d or 3d",
@@ -24,7 +27,7 @@ REFUSED = {
 }
 
 KERAS = {
-    "Dense": "use nn.Linear(in_features, out_features)",
+    "Dense": "use nn.Linear(in_features, out_features), and a layer for the activation",
     "Activation": "use nn.ReLU, nn.Tanh, nn.Sigmoid, ...",
     "Conv1D": "use nn.Conv1d", "Conv2D": "use nn.Conv2d", "Conv3D": "use nn.Conv3d",
     "Conv2DTranspose": "use nn.ConvTranspose2d", "Conv1DTranspose": "use nn.ConvTranspose1d",
@@ -38,6 +41,44 @@ KERAS = {
     "MultiHeadAttention": "use nn.MultiheadAttention", "TimeDistributed": "layers act on the last "
     "axis, whatever comes before it", "Bidirectional": "use nn.LSTM(..., bidirectional=True)",
     "SimpleRNN": "use nn.RNN", "Lambda": "write a class derived "
-    "from nn.Module, or call the function", "Input": "shapes are found when data comes",
+    "from nn.Module, or call the function", "Input": "leave it out: shapes are checked when data "
+    "comes",
     "Model": "use nn.Module or nn.Sequential", "Layer": "use nn.Module",
 }
+
+# Keras's argument names, which no layer here has under another meaning.
+_SIZES = "sizes are those of the input and of the output: nn.Linear(in_features, out_features), " \
+         "nn.LSTM(input_size, hidden_size)"
+_CONV = "write nn.Conv2d(in_channels, out_channels, kernel_size)"
+_EMBEDDING = "write nn.Embedding(num_embeddings, embedding_dim)"
+_NO_SHAPE = "leave it out: the first layer's own sizes say what fits"
+_STEPS = "leave it out: output, state = layer(x) gives all steps and the last state"
+_START = "weights start as in PyTorch; nn.init has other ways"
+KERAS_ARGUMENTS = {
+    "units": _SIZES, "filters": _CONV, "strides": "use stride", "pool_size": "use kernel_size",
+    "dilation_rate": "use dilation", "use_bias": "use bias", "rate": "use p", "epsilon": "use eps",
+    "activation": "add a layer behind it: nn.ReLU(), nn.Tanh(), ...; softmax and sigmoid before a "
+                  "loss are part of nn.CrossEntropyLoss and nn.BCEWithLogitsLoss",
+    "input_dim": _EMBEDDING, "output_dim": _EMBEDDING, "input_length": _NO_SHAPE,
+    "mask_zero": "use padding_idx, and nn.utils.rnn or lengths= for the layers behind it",
+    "input_shape": _NO_SHAPE, "batch_input_shape": _NO_SHAPE,
+    "target_shape": "write nn.Reshape(*shape), without the batch axis",
+    "data_format": "channels come first here: (N, C, H, W)",
+    "return_sequences": _STEPS, "return_state": _STEPS,
+    "key_dim": "write nn.MultiheadAttention(embed_dim, num_heads)",
+    "kernel_initializer": _START, "bias_initializer": _START,
+    "kernel_regularizer": "use the weight_decay of the optimizer",
+}
+
+
+def refuse_arguments(kind: type, names: Any) -> None:
+    """Raise TypeError where a layer of tinygen.nn is given an argument that only Keras has."""
+    foreign = [name for name in names if name in KERAS_ARGUMENTS]
+    if not foreign or not kind.__init__.__module__.startswith("tinygen.nn"):  # type: ignore[misc]
+        return
+    known = {name for base in kind.__mro__ if "__init__" in vars(base)
+             for name in inspect.signature(vars(base)["__init__"]).parameters}
+    for name in foreign:
+        if name not in known and kind.__name__ != "Identity":       # which takes and ignores all
+            raise TypeError(f"[{kind.__name__}] there is no argument {name!r}; "
+                            f"{KERAS_ARGUMENTS[name]}")
