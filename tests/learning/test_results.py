@@ -39,6 +39,19 @@ def test_vae_reaches_106_nats_on_mnist(tmp_path):
     assert losses[-1] <= 106
 
 
+needs_shakespeare = pytest.mark.skipif(
+    not Path(os.environ.get("TINYGEN_DATA", ""), "tinyshakespeare", "input.txt").is_file(),
+    reason="Tiny Shakespeare is not in the folder that TINYGEN_DATA names")
+
+
+@pytest.mark.learning
+@needs_shakespeare
+def test_gpt_reaches_what_nanogpt_states_on_shakespeare(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["char_gpt.py"])
+    script = runpy.run_path(str(ROOT / "examples" / "char_gpt.py"))
+    assert script["main"]()[-1] <= 1.88
+
+
 def test_classifier_example_learns_the_bundled_digits(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["classify_mnist.py", "--quick", "--epochs", "15"])
     script = runpy.run_path(str(ROOT / "examples" / "classify_mnist.py"))

@@ -126,11 +126,11 @@ def test_matrices_decay_and_norms_do_not():
     assert [(g["weight_decay"], {p.ndim for p in g["params"]}) for g in groups] == [
         (0.1, {2}), (0.0, {1})]
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
-    assert groups[0]["betas"] == (0.9, 0.99) and groups[0]["lr"] == 1e-3
+    assert groups[0]["betas"] == (0.9, 0.99) and groups[0]["lr"] == 3e-3
 
 
 def test_the_rate_rises_and_falls_to_its_tenth():
-    optimizers = small().configure_optimizers()
+    optimizers = small().configure_optimizers(lr=1e-3)
     schedule = small().configure_schedulers(optimizers, 2000)["model"]
     rates = []
     for _ in range(2001):
