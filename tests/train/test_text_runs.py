@@ -8,6 +8,7 @@ pytest.importorskip("typer")
 
 from tests.train.helpers import assert_same_state
 from tinygen import cli
+from tinygen.provenance import strip
 from tinygen.train import read_checkpoint
 
 TEXT = "the cat sat on the mat.\nthe dog lay by the cat.\n" * 20
@@ -45,7 +46,9 @@ def run(tinygen, tmp_path, text):
 
 def test_a_run_leaves_texts_metrics_and_a_falling_loss(run):
     assert (run / "samples.txt").read_bytes() == (run / "samples/step-00000040.txt").read_bytes()
-    assert (run / "samples/step-00000000.txt").read_bytes() != (run / "samples.txt").read_bytes()
+    first, last = ((run / name).read_bytes() for name in ("samples/step-00000000.txt",
+                                                          "samples.txt"))
+    assert strip(first, "txt") != strip(last, "txt")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows]
     assert losses[-1] < 0.9 * losses[0] and "eval_loss" in rows[-1]
@@ -85,7 +88,8 @@ def test_samples_are_printed_or_written(tinygen, run, tmp_path):
     code, said, _ = tinygen("sample", run, "--out", tmp_path / "new.txt", "--checkpoint",
                             run / "checkpoints" / "step-00000040.safetensors")
     assert code == 0 and said == f"{tmp_path / 'new.txt'}\n"
-    assert len((tmp_path / "new.txt").read_text()) == 501
+    text, record = (tmp_path / "new.txt").read_text().split("\n[provenance] ")
+    assert len(text) == 501 and json.loads(record)["model"] == "gpt"
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -210,3 +210,11 @@ def _known_files() -> dict[str, DataFile]:
 
 
 KNOWN_FILES = _known_files()
+
+
+def licence_of(name: str) -> str | None:
+    """The licence of a data set by its name, such as "mnist"; None where it is not known."""
+    name = name.lower().replace("_", "-")
+    if name == "digits":        # in the package: see DIGITS.md
+        return "CC BY 4.0 (E. Alpaydin and C. Kaynak, UCI)"
+    return _SOURCES[name].licence if name in _SOURCES else None

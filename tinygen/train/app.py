@@ -171,6 +171,17 @@ def reconstruct(run: Run,
 
 
 @app.command()
+def inspect(file: Annotated[str, typer.Argument(
+                metavar="FILE", help="A PNG, WAV, text, JSON or safetensors file.")],
+            as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+            debug: Debug = False) -> None:
+    """Where a generated file comes from: its model, seed and licence, as the file itself says."""
+    from .origin import inspect
+
+    inspect(file, as_json)
+
+
+@app.command()
 def info(kernels: Annotated[bool, typer.Option(
              "--kernels", help="The dispatch table of the CPU kernels instead.")] = False,
          model: Annotated[str | None, typer.Option(

@@ -189,7 +189,9 @@ class SampleGrid(Callback):
 
     def draw(self, trainer: Trainer) -> None:
         """Write both pictures."""
+        from ..provenance import embed
         from ..viz.png import encode_png, write_atomic
+        from .origin import origin
 
         model = trainer.model
         cols, n = grid_layout(model, self.n)
@@ -197,7 +199,8 @@ class SampleGrid(Callback):
             if self._inputs is None:
                 self._inputs = sample_inputs(model, n, self.seed)
             images = model.generate(*self._inputs)
-        picture = encode_png(grid_of(images, model.value_range, cols))
+        picture = embed(encode_png(grid_of(images, model.value_range, cols)), "png",
+                        origin(trainer.config, self.seed, trainer.step))
         write_atomic(self._path(trainer), picture)
         write_atomic(self.folder / "samples.png", picture)
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import serialization
+from ..provenance import metadata
 from .errors import CheckpointError
+from .origin import origin
 
 __all__ = ["BEST", "Checkpoints", "clean_temporaries", "read_checkpoint"]
 
@@ -74,7 +76,9 @@ class Checkpoints:
         Raises OSError where it cannot be written; the checkpoints that were there stay.
         """
         path = self.path(step)
-        serialization.save({"format": FORMAT, **state}, path)
+        notes = metadata(origin(state["config"], state["config"].get("seed"), step)) if (
+            "config" in state) else None
+        serialization.save({"format": FORMAT, **state}, path, notes)
         if best:
             self.make_best(step)
         for old in self.steps()[:-self.keep]:

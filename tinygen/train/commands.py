@@ -8,7 +8,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ..provenance import Provenance, embed
 from .errors import TrainingError, TrainingWarning, UsageError
+from .origin import data_name, origin
 from .progress import describe_seconds
 from .runs import (
     MODELS,
@@ -264,7 +266,7 @@ def sample(run: str, n: int | None, out: str | None, seed: int, label: int | Non
     parts = [model.generate(z[i:i + 256], None if labels is None else labels[i:i + 256])
              for i in range(0, n, 256)]
     cols = grid_layout(model, n)[0] if label is None else None
-    _save(concat(parts, axis=0), path, model, cols)
+    _save(concat(parts, axis=0), path, model, origin(found.config, seed, label=label), cols)
 
 
 def interpolate(run: str, rows: int, steps: int, out: str | None, seed: int,
@@ -286,7 +288,7 @@ def interpolate(run: str, rows: int, steps: int, out: str | None, seed: int,
     labels = None
     if model.num_classes is not None:
         labels = np.repeat(np.arange(rows) % model.num_classes, steps)
-    _save(model.generate(walk, labels), path, model, cols=steps)
+    _save(model.generate(walk, labels), path, model, origin(found.config, seed), cols=steps)
 
 
 def reconstruct(run: str, n: int, out: str | None, data: str | None, checkpoint: str | None,
@@ -319,7 +321,8 @@ def reconstruct(run: str, n: int, out: str | None, data: str | None, checkpoint:
     for i in range(0, len(images), cols):
         for part in (images[i:i + cols] * (high - low) + low, copies[i:i + cols]):
             rows += [part] + [blank + low] * (cols - len(part))
-    _save(concat(rows, axis=0), path, model, cols=cols)
+    _save(concat(rows, axis=0), path, model,
+          origin(found.config, None, reconstructed=data_name(name)), cols)
 
 
 def _load(run: str, checkpoint: str | None, device: str) -> tuple[Run, Any]:
@@ -335,12 +338,13 @@ def _picture(out: str | None, run: Run, name: str) -> Path:
     return path
 
 
-def _save(images: Any, path: Path, model: Any, cols: int | None = None) -> None:
-    from ..viz import save_image
+def _save(images: Any, path: Path, model: Any, record: Provenance, cols: int | None = None) -> None:
+    from ..viz.png import encode_png, write_atomic
     from .callbacks import grid_of
 
     try:
-        save_image(grid_of(images, model.value_range, cols, side=1024), path)
+        picture = encode_png(grid_of(images, model.value_range, cols, side=1024))
+        write_atomic(path, embed(picture, "png", record))
     except OSError as error:
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from None
     print(path)

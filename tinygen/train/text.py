@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import Generator
+from ..provenance import embed
 from ..serialization import write_atomically
 from .callbacks import SampleGrid
 from .errors import TrainingError, UsageError
+from .origin import origin
 from .state import derive_seed
 
 if TYPE_CHECKING:
@@ -105,7 +107,8 @@ class SampleText(SampleGrid):
         generator = Generator(derive_seed(self.seed, "samples"))
         with trainer.undisturbed():
             out = trainer.model.write([_start(self.characters)], self.n, generator=generator)
-        text = _read(out.numpy()[0], self.characters).lstrip("\n").encode("utf-8") + b"\n"
+        text = embed(_read(out.numpy()[0], self.characters).lstrip("\n") + "\n", "txt",
+                     origin(trainer.config, self.seed, trainer.step))
         write_atomically(self._path(trainer), text)
         write_atomically(self.folder / f"samples{self.suffix}", text)
 
@@ -134,7 +137,7 @@ def write_text(run: Run, model: Any, n: int, out: str | None, seed: int, prompt:
         sys.stdout.write(text)
         return
     try:
-        write_atomically(Path(out), text.encode("utf-8"))
+        write_atomically(Path(out), embed(text, "txt", origin(run.config, seed, prompt=prompt)))
     except OSError as error:
         raise TrainingError(f"cannot write {out}: {error.strerror or error}") from None
     print(out)
