@@ -4,7 +4,7 @@ VENV ?= .venv
 # Options of the demo's training run, beside --data and --out.
 DEMO_OPTIONS ?= --conditional --likelihood gaussian --size 16 --hidden 400 --latent 12 --epochs 120
 # make test TEST_EXTRAS=app,test runs everything without Numba.
-TEST_EXTRAS ?= app,test,numba
+TEST_EXTRAS ?= app,test,numba,examples
 TEST_JOBS ?= 2
 # What `make test` runs with NumPy alone, beside everything with kernels.
 NUMPY_TESTS ?= tests/engine tests/ops tests/models

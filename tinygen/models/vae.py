@@ -111,6 +111,23 @@ class VariationalModel(GenerativeModel):
         kl = kl_standard_normal(mu, logvar)
         return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl}
 
+    def image_losses(self, images: Any, labels: Any = None,
+                     generator: Generator | None = None) -> Tensor:
+        """The loss of each image, (N,), recorded; `losses` has their mean."""
+        x = self.prepare(images)
+        labels = self.check_labels(labels, x.shape[0])
+        mu, logvar = self._posterior(x, labels)
+        logits = self._logits(self._sample(mu, logvar, generator), labels)
+        if self.likelihood == "gaussian":
+            weight = ops.exp(-2 * self.log_sigma) if isinstance(
+                self.log_sigma, Tensor) else math.exp(-2 * self.log_sigma)
+            terms = (ops.square(x - ops.sigmoid(logits)) * (0.5 * weight)
+                     + (self.log_sigma + 0.5 * math.log(2 * math.pi)))
+        else:
+            terms = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+        kl = 0.5 * (ops.square(mu) + ops.exp(logvar) - 1 - logvar).sum(axis=1)       # (N,)
+        return terms.reshape(x.shape[0], -1).sum(axis=1) + self.beta * kl
+
     def _negative_log_likelihood(self, x: Tensor, logits: Tensor) -> Tensor:
         if self.likelihood == "gaussian":
             return gaussian_nll(x, ops.sigmoid(logits), self.log_sigma)

@@ -1,0 +1,24 @@
+"""examples/private_vae.py --quick: the loss falls under noise, and privacy blunts the attack."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinygen.provenance import read
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "private_vae.py"
+
+
+def test_privacy_costs_some_loss_and_blunts_the_attack(monkeypatch, tmp_path):
+    for library in ("dp_accounting", "sklearn", "matplotlib"):
+        pytest.importorskip(library)
+    monkeypatch.setattr(sys, "argv", ["private_vae.py", "--quick", "--out", str(tmp_path)])
+    found = runpy.run_path(str(EXAMPLE))["main"]()
+    start, *_, (spent, private) = found["curves"][1.0]
+    assert private < start[1] - 10, "it learns in spite of the noise"
+    assert found["curves"][0.0][-1][1] < private and 1 < spent < 20
+    assert all(a < b for (a, _), (b, _) in zip(found["curves"][1.0], found["curves"][1.0][1:]))
+    assert found["areas"]["ordinary"] > found["areas"]["private"] + 0.05
+    assert read(tmp_path / "private-vae.png").record["model"] == "vae"
