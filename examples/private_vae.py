@@ -22,6 +22,7 @@ import numpy as np
 import tinygen as tg
 from tinygen import optim
 from tinygen.data import load
+from tinygen.data.catalog import licence_of
 from tinygen.models import VAE
 from tinygen.optim.private import epsilon, poisson_batch, private_gradients
 from tinygen.provenance import Provenance, stamp
@@ -42,7 +43,8 @@ def main() -> dict[str, Any]:
     curves = trade_off(train, test[:2000], args.quick, args.seed)
     areas = attack(train, test, args.quick, args.seed)
     path = draw(curves, Path(args.out) / "private-vae.png")
-    stamp(path, Provenance("vae", args.seed, "the figures are free; MNIST: CC BY-SA 3.0"))
+    name = "digits" if args.quick else "mnist"
+    stamp(path, Provenance("vae", args.seed, f"as its data: {licence_of(name)}", data=name))
     print(path)
     return {"curves": curves, "areas": areas}
 

@@ -13,6 +13,7 @@ from tinygen import provenance
 from tinygen.data.catalog import licence_of
 from tinygen.provenance import Provenance, ProvenanceError, embed, extract, read, stamp, strip
 from tinygen.train.origin import origin
+from tinygen.viz import save_grid
 from tinygen.viz.png import encode_png
 
 RECORD = Provenance("vae", 7, "CC BY 4.0, « as is »", data="digits", step=3, more={"beta": 2.5})
@@ -65,6 +66,14 @@ def test_pillow_sees_the_same_pixels_and_the_record():
     marked = Image.open(io.BytesIO(embed(picture(), "png", RECORD)))
     assert np.array_equal(np.asarray(marked), np.asarray(Image.open(io.BytesIO(picture()))))
     assert json.loads(marked.text["tinygen"])["licence"] == RECORD.licence
+
+
+def test_a_grid_is_saved_with_its_record(tmp_path):
+    images = np.random.default_rng(1).random((4, 1, 5, 5))
+    plain, marked = (save_grid(images, tmp_path / f"{name}.png", record)
+                     for name, record in (("plain", None), ("marked", RECORD)))
+    assert read(plain) is None and read(marked).record["seed"] == 7
+    assert strip(marked.read_bytes(), "png") == plain.read_bytes()
 
 
 def test_wave_and_scipy_hear_the_same_sound():

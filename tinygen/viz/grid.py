@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygen.provenance import Provenance, embed
 from tinygen.viz.png import encode_png, write_atomic
 
 LONGEST_SIDE = 1024  # pixels; small images are enlarged as far as fits
@@ -58,20 +59,26 @@ def image_grid(
     return picture
 
 
-def save_image(array: np.ndarray, path: str | os.PathLike[str]) -> Path:
+def save_image(
+    array: np.ndarray, path: str | os.PathLike[str], record: Provenance | None = None
+) -> Path:
     """Write a uint8 picture (H, W) or (H, W, 3) as a PNG file, atomically; returns the path.
 
-    Missing folders are made. Raises ValueError for another suffix than .png or another shape,
-    TypeError for another dtype, OSError where the file cannot be written (the old one then stays).
+    `record` says in the file where it comes from: see `tinygen.provenance`. Missing folders are
+    made. Raises ValueError for another suffix than .png or another shape, TypeError for another
+    dtype, OSError where the file cannot be written (the old one then stays).
     """
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"pictures are written as PNG: give a path that ends in .png, not {path}")
-    return write_atomic(path, encode_png(array))
+    data = encode_png(array)
+    return write_atomic(path, data if record is None else embed(data, "png", record))
 
 
-def save_grid(images: Any, path: str | os.PathLike[str], **options: Any) -> Path:
-    """`save_image(image_grid(images, **options), path)`: a batch as one PNG file."""
-    return save_image(image_grid(images, **options), path)
+def save_grid(
+    images: Any, path: str | os.PathLike[str], record: Provenance | None = None, **options: Any
+) -> Path:
+    """`save_image(image_grid(images, **options), path, record)`: a batch as one PNG file."""
+    return save_image(image_grid(images, **options), path, record)
 
 
 def _as_images(images: Any) -> np.ndarray:
