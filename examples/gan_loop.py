@@ -42,13 +42,20 @@ def networks(side, width):
     up = [nn.Linear(LATENT, sizes[-1] * 16),             # as many numbers as the next line needs
           nn.Reshape(sizes[-1], 4, 4), nn.BatchNorm2d(sizes[-1]), nn.ReLU()]
     down = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]                 # half the side
-    for small, large in zip(sizes[::-1][1:], sizes[::-1]):
-        up += [nn.ConvTranspose2d(large, small, 4, 2, 1), nn.BatchNorm2d(small), nn.ReLU()]
-    for small, large in zip(sizes, sizes[1:]):
-        down += [nn.Conv2d(small, large, 4, 2, 1), nn.BatchNorm2d(large), nn.LeakyReLU(0.2)]
+    for few, many in zip(sizes[::-1][1:], sizes[::-1]):
+        up += [nn.ConvTranspose2d(many, few, 4, 2, 1), nn.BatchNorm2d(few), nn.ReLU()]
+    for few, many in zip(sizes, sizes[1:]):
+        down += [nn.Conv2d(few, many, 4, 2, 1), nn.BatchNorm2d(many), nn.LeakyReLU(0.2)]
     up += [nn.ConvTranspose2d(width, 3, 4, 2, 1), nn.Tanh()]
     down += [nn.Flatten(), nn.Linear(sizes[-1] * 16, 1)]
-    return nn.Sequential(*up), nn.Sequential(*down)
+    return nn.Sequential(*up).apply(small), nn.Sequential(*down).apply(small)
+
+
+def small(layer):
+    """The start that keeps G and D in balance: weights from N(0, 0.02) (Radford et al. 2016)."""
+    if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(layer.weight, 0.0, 0.02)
+        nn.init.zeros_(layer.bias)
 
 
 def discriminator_step(g, d, optimizer, real):
