@@ -26,6 +26,12 @@ def test_the_example_learns_and_draws(monkeypatch, tmp_path, capsys):
     assert "by tinygen the same" in capsys.readouterr().out
 
 
+@pytest.mark.learning
+def test_the_network_parts_the_moons(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["neuron.py", "--out", str(tmp_path)])
+    assert runpy.run_path(EXAMPLE)["main"]() >= 0.995
+
+
 def test_the_neurons_gradient_is_that_of_differences(script):
     rng = np.random.default_rng(0)
     x, y, w, b = rng.normal(size=(7, 2)), rng.integers(0, 2, 7) * 1.0, rng.normal(size=2), 0.3
