@@ -1,10 +1,11 @@
-"""A GPT that reads and writes characters: 1.77 nats each on unseen Shakespeare, in 2,000 steps.
+"""A GPT that learns Shakespeare character by character, and writes.
 
     python examples/char_gpt.py           # Tiny Shakespeare (TINYGEN_DATA or the download cache)
     python examples/char_gpt.py --quick   # tinygen's own source code, a few seconds
 
 The sizes and the training, but for the learning rate, are those of nanoGPT's example for a CPU.
-The command line has the same recipe: tinygen train gpt --data tinyshakespeare
+The command line has the same recipe, tinygen train gpt --data tinyshakespeare, which reached 1.77
+nats per character of unseen text after 2,000 steps.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from .images import ImageDataset
 from .loader import DataLoader
 from .ratings import MovieLens, Ratings, draw_ratings, fold_in, user_folds
 from .sources import DataError, MissingDataError, cache_dir, data_root, fetch
-from .text import TEXTS, LabelledTexts, TextBlocks, load_text, movie_reviews
+from .text import TEXTS, LabelledTexts, TextBlocks, film_texts, load_text, movie_reviews
 from .transforms import (
     CenterCrop,
     Compose,
@@ -35,8 +35,8 @@ __all__ = [
     "MissingDataError", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomShift", "Rescale",
     "Resize", "Subset", "TensorDataset", "TextBlocks", "ToFloat",
     "MovieLens", "Ratings", "draw_ratings", "fold_in", "user_folds",
-    "cache_dir", "data_root", "fetch", "load", "load_text", "movie_reviews", "random_split",
-    "read_idx",
+    "cache_dir", "data_root", "fetch", "film_texts", "load", "load_text", "movie_reviews",
+    "random_split", "read_idx",
 ]  # fmt: skip
 
 _TRANSFORMS = ("RandomHorizontalFlip, RandomShift, Rescale, RandomCrop, Resize, Normalize in a "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 from .dataset import Dataset
 from .sources import DataError, MissingDataError, fetch
 
-__all__ = ["TEXTS", "LabelledTexts", "TextBlocks", "load_text", "movie_reviews"]
+__all__ = ["TEXTS", "LabelledTexts", "TextBlocks", "film_texts", "load_text", "movie_reviews"]
 
 TEXTS = {"tinyshakespeare": "tinyshakespeare/input.txt", "names": "names/names.txt"}
 
@@ -114,3 +115,19 @@ def movie_reviews(train: bool = True, seed: int = 0, download: bool = False) -> 
     held_out = np.arange(len(order)) % 10 == 0
     kept = order[~held_out if train else held_out]
     return LabelledTexts([texts[i] for i in kept], np.array(labels)[kept], ("negative", "positive"))
+
+
+def film_texts(download: bool = False) -> list[str]:
+    """7,000 longer film reviews without their labels, in lower case: words to learn from.
+
+    Source: A. Maas et al., "Learning Word Vectors for Sentiment Analysis", ACL 2011, a part of its
+    50,000 reviews; no licence is stated, research use is customary.
+    """
+    texts = []
+    with tarfile.open(fetch("imdb/aclImdb_subset.tar.gz", download)) as archive:
+        for member in archive:
+            stream = archive.extractfile(member) if member.name.endswith(".txt") else None
+            if stream is not None:
+                text = stream.read().decode("utf-8").lower()
+                texts.append(text.replace("<br />", " "))
+    return texts

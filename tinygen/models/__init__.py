@@ -21,13 +21,14 @@ from .gpt import GPT
 from .losses import GAN_LOSSES, gan_loss, gradient_penalty
 from .recommend import MatrixFactorization, MultVAE
 from .sentence import SentenceEncoder
+from .text_classifier import AttentionClassifier, WordWeights
 from .vae import VAE, ConvVAE, gaussian_nll, kl_standard_normal
 from .vae_gan import VAEGAN
 
 __all__ = [
     "GAN_LOSSES", "MODELS", "TEXT_MODELS",
-    "AdversarialModel", "Classifier", "ConvVAE", "DCGAN", "GAN", "GPT", "GenerativeModel", "Model",
-    "SentenceEncoder", "VAE", "VAEGAN",
+    "AdversarialModel", "AttentionClassifier", "Classifier", "ConvVAE", "DCGAN", "GAN", "GPT",
+    "GenerativeModel", "Model", "SentenceEncoder", "VAE", "VAEGAN", "WordWeights",
     "MatrixFactorization", "MultVAE",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
     "wgan_gp",
