@@ -121,14 +121,18 @@ def test_a_damaged_cache_costs_one_warning_and_is_repaired(tmp_path):
     assert python(PRODUCT, **env) == ""
 
 
-def test_an_entry_is_stale_when_what_its_file_imports_has_changed(tmp_path):
+@pytest.mark.parametrize(("line", "other"), [
+    ("from .b import f", "in/b.py"), ("from . import b", "in/b.py"), ("from ..b import f", "b.py"),
+])
+def test_an_entry_is_stale_when_what_its_file_imports_has_changed(tmp_path, line, other):
     from tinygen.kernels.cpu.native.cache import fingerprint
-    (tmp_path / "a.py").write_text("from .b import f\n")
-    (tmp_path / "b.py").write_text("f = 1\n")
-    before = fingerprint(tmp_path / "a.py")
-    (tmp_path / "b.py").write_text("f = 2\n")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.py").write_text(line + "\n")
+    (tmp_path / other).write_text("f = 1\n")
+    before = fingerprint(tmp_path / "in" / "a.py")
+    (tmp_path / other).write_text("f = 2\n")
     fingerprint.cache_clear()
-    assert fingerprint(tmp_path / "a.py") != before
+    assert fingerprint(tmp_path / "in" / "a.py") != before
 
 
 # -- threads ---------------------------------------------------------------------------------------

@@ -38,18 +38,21 @@ def _warn(what: str, error: object) -> None:
                       "again. TINYGEN_CACHE names another folder", RuntimeWarning, stacklevel=2)
 
 
-_IMPORT = re.compile(r"^\s*from \.(\w+) import", re.MULTILINE)
+# `from .name import` and `from ..name import`, of which the first may be `from . import name`.
+_IMPORT = re.compile(r"^\s*from (\.{1,2})(?:| import )(\w+)", re.MULTILINE)
 
 
 @functools.cache
 def fingerprint(path: Path) -> str:
-    """A digest of a source file and of the files beside it that it imports from."""
+    """A digest of a source file and of the files beside and above it that it imports from."""
     todo, seen = [path], {path}
     digest = hashlib.sha256()
     while todo:
-        source = todo.pop().read_text(encoding="utf-8")
+        file = todo.pop()
+        source = file.read_text(encoding="utf-8")
         digest.update(source.encode())
-        found = {path.with_name(f"{name}.py") for name in _IMPORT.findall(source)} - seen
+        found = {file.parents[len(dots) - 1] / f"{name}.py"
+                 for dots, name in _IMPORT.findall(source)} - seen
         todo += sorted(found)
         seen |= found
     return digest.hexdigest()
