@@ -52,6 +52,16 @@ def test_gpt_reaches_what_nanogpt_states_on_shakespeare(monkeypatch):
     assert script["main"]()[-1] <= 1.88
 
 
+@pytest.mark.learning
+@pytest.mark.skipif(
+    not Path(os.environ.get("TINYGEN_DATA", ""), "rt-polarity", "rt-polarity.pos").is_file(),
+    reason="the film reviews are not in the folder that TINYGEN_DATA names")
+def test_attention_judges_film_reviews_better_than_a_linear_machine(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["sentiment.py"])
+    found = runpy.run_path(str(ROOT / "examples" / "sentiment.py"))["main"]()
+    assert found["attention"] >= 0.76 and found["attention"] > found["linear"]
+
+
 def test_classifier_example_learns_the_bundled_digits(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["classify_mnist.py", "--quick", "--epochs", "15"])
     script = runpy.run_path(str(ROOT / "examples" / "classify_mnist.py"))
