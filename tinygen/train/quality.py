@@ -9,7 +9,6 @@ import numpy as np
 from .. import random
 from ..data import DataLoader
 from ..metrics import SampleQuality
-from ..models import Classifier
 from .trainer import Trainer
 
 __all__ = ["sample_quality"]
@@ -38,6 +37,8 @@ def sample_quality(train: Any, real: Any, *, epochs: int = 2, width: int = 8, se
     Raises:
         ValueError: the images have no labels.
     """
+    from ..models import Classifier  # `tinygen --help` needs no model
+
     if train.labels is None or real.labels is None:
         raise ValueError("[sample_quality] a classifier gives the features, so the images need "
                          "labels; these have none")
