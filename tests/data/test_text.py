@@ -8,6 +8,7 @@ from tinygen.data import (
     DataLoader,
     MissingDataError,
     TextBlocks,
+    film_texts,
     load_text,
     movie_reviews,
 )
@@ -80,3 +81,10 @@ def test_film_reviews_are_split_once_and_for_all(real_data):
     assert both == sorted(movie_reviews(seed=1).texts + movie_reviews(train=False, seed=1).texts)
     at = next(i for i, t in enumerate(train.texts + test.texts) if t.startswith("the rock is dest"))
     assert train.classes[labels[at]] == "positive"      # the first line of rt-polarity.pos
+
+
+def test_longer_film_reviews_have_no_labels_and_no_markup(real_data):
+    texts = film_texts()
+    assert len(texts) == 7000 and all(t == t.lower() and t.strip() for t in texts)
+    assert not any("<br" in t for t in texts)
+    assert 150 < np.mean([len(t.split()) for t in texts]) < 300

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,6 +122,8 @@ def film_texts(download: bool = False) -> list[str]:
     Source: A. Maas et al., "Learning Word Vectors for Sentiment Analysis", ACL 2011, a part of its
     50,000 reviews; no licence is stated, research use is customary.
     """
+    import tarfile  # 10 ms that only this function should pay
+
     texts = []
     with tarfile.open(fetch("imdb/aclImdb_subset.tar.gz", download)) as archive:
         for member in archive:
