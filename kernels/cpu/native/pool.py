@@ -93,6 +93,25 @@ def _sleep(pool):
 
 
 @jit
+def _ring(pool, times):
+    """Wake up to so many workers."""
+    foreign("tinygen_lock", (pool + LOCK,))
+    for _ in range(times):
+        foreign("tinygen_ring", (pool + BELL,))
+    foreign("tinygen_unlock", (pool + LOCK,))
+
+
+@jit
+def _wake(pool):
+    """Wake two workers where parts are left for them; they wake others, so that no one has to wake
+    all those of a large machine, at 2 us each."""
+    ticket = load(pool + TICKET)
+    left = (ticket >> 16 & _PARTS) - (ticket & _PARTS) - 1
+    if left > 0 and load(pool + SLEEPERS):
+        _ring(pool, min(left, 2))
+
+
+@jit
 def serve():
     """What a worker does from beginning to end."""
     pool = symbol("tinygen_pool")
@@ -106,16 +125,8 @@ def serve():
                 foreign("tinygen_yield", ())
         if looks == PATIENCE:
             _sleep(pool)
+            _wake(pool)
         _take(pool, False)
-
-
-@jit
-def _ring(pool, times):
-    """Wake up to so many workers."""
-    foreign("tinygen_lock", (pool + LOCK,))
-    for _ in range(times):
-        foreign("tinygen_ring", (pool + BELL,))
-    foreign("tinygen_unlock", (pool + LOCK,))
 
 
 @jit
@@ -139,9 +150,7 @@ def run(code, data, parts):
     store(pool + LEFT, parts)
     generation = (load(pool + TICKET) >> 32) + 1 & 0x7FFFFFFF
     store(pool + TICKET, generation << 32 | parts << 16)
-    sleepers = load(pool + SLEEPERS)
-    if sleepers:
-        _ring(pool, min(sleepers, parts - 1))
+    _wake(pool)
     _take(pool, True)
     looks = 0
     while load(pool + LEFT):
