@@ -141,6 +141,8 @@ def draw(curves: dict[float, list], path: Path) -> Path:
         axes.axhline(curves[0.0][-1][1], color="black", linestyle=":", label="clipped, no noise")
         axes.set(xlabel="epsilon spent", ylabel="test loss, nats per image", xscale="log",
                  title="A private VAE: loss against epsilon")
+        axes.set_xticks([0.2, 0.5, 1, 2, 5, 10], ["0.2", "0.5", "1", "2", "5", "10"])
+        axes.set_xticks([], minor=True)
         axes.legend(fontsize=8)
 
     return save_panels([panel], path, size=(6.0, 4.0))

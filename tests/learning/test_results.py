@@ -62,6 +62,29 @@ def test_attention_judges_film_reviews_better_than_a_linear_machine(monkeypatch)
     assert found["attention"] >= 0.76 and found["attention"] > found["linear"]
 
 
+@pytest.mark.learning
+@pytest.mark.skipif(not Path(os.environ.get("TINYGEN_DATA", ""), "ml-latest-small").is_dir(),
+                    reason="MovieLens is not in the folder that TINYGEN_DATA names")
+def test_recommendation_beats_popularity_on_movielens(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["recommend.py"])
+    found = runpy.run_path(str(ROOT / "examples" / "recommend.py"))["main"]()
+    assert found["factorisation RMSE"] <= 0.88
+    assert found["Mult-VAE NDCG@100"] > found["popularity NDCG@100"] + 0.1
+    assert found["Mult-VAE Recall@20"] > found["popularity Recall@20"] + 0.08
+
+
+@pytest.mark.learning
+@needs_mnist
+def test_a_private_vae_of_mnist_learns_and_hides_its_members(monkeypatch, tmp_path):
+    for library in ("dp_accounting", "sklearn", "matplotlib"):
+        pytest.importorskip(library)
+    monkeypatch.setattr(sys, "argv", ["private_vae.py", "--out", str(tmp_path)])
+    found = runpy.run_path(str(ROOT / "examples" / "private_vae.py"))["main"]()
+    spent, loss = found["curves"][1.0][-1]
+    assert spent < 2 and loss < 185          # 548 before training, 136 without noise
+    assert found["areas"]["ordinary"] > 0.75 and found["areas"]["private"] < 0.6
+
+
 def test_classifier_example_learns_the_bundled_digits(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["classify_mnist.py", "--quick", "--epochs", "15"])
     script = runpy.run_path(str(ROOT / "examples" / "classify_mnist.py"))
