@@ -52,7 +52,7 @@ def main() -> dict[str, list[float]]:
 def train(args, train_set, test_set, epochs, latent):
     """A trained model, and what it reached on the test images after each epoch."""
     tg.manual_seed(args.seed)
-    size = {"hidden": 400} if args.model == "vae" else {"width": 16}
+    size = {"hidden": 400} if args.model == "vae" else {"width": 8 if args.quick else 16}
     model = build(args.model, train_set.image_shape, latent=latent, beta=args.beta, **size)
     trainer = Trainer(model, DataLoader(train_set, 32 if args.quick else 128, shuffle=True,
                                         drop_last=True, seed=args.seed),
