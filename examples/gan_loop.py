@@ -1,7 +1,7 @@
 """A GAN for colour pictures with its training loop written out: data, two networks, two steps.
 
     python examples/gan_loop.py --quick      # tinted digits, 16x16: under 20 seconds
-    python examples/gan_loop.py              # faces, 64x64 (CelebA: non-commercial research only)
+    python examples/gan_loop.py              # faces, 64x64, minutes (CelebA: research only)
 
 Noise goes into the generator G, pictures come out; the discriminator D gives one number for each
 picture, high for real ones. Each batch, D learns to tell real from made, then G learns to be taken
@@ -102,7 +102,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small digits, under 20 seconds")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--width", type=int, help="channels of the largest maps")
+    parser.add_argument("--width", type=int, default=16, help="channels of the largest maps")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/gan_loop", help="folder for the pictures")
@@ -112,7 +112,7 @@ def main():
     dataset = pictures(args.quick)
     loader = data.DataLoader(dataset, args.batch_size, shuffle=True, drop_last=True, seed=args.seed)
     side = dataset.image_shape[-1]
-    g, d = networks(side, args.width or (16 if args.quick else 32))
+    g, d = networks(side, args.width)
     lr = 1e-3 if args.quick else 2e-4
     g_optimizer = optim.Adam(g.parameters(), lr=lr, betas=(0.5, 0.999))
     d_optimizer = optim.Adam(d.parameters(), lr=lr / 2, betas=(0.5, 0.999))
@@ -121,7 +121,7 @@ def main():
     z = tg.randn(400, LATENT)                      # the same noise all along: progress is visible
     sample = np.concatenate(list(loader))[:400]
     distances = [distance(generate(g, z), sample)]
-    for epoch in range(1, (args.epochs or (8 if args.quick else 1)) + 1):
+    for epoch in range(1, (args.epochs or (8 if args.quick else 5)) + 1):
         losses = []
         for images in loader:                                               # (N, 3, S, S)
             real = tg.Tensor(images * 2 - 1)                                # G's range, [-1, 1]
