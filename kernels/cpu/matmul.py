@@ -98,12 +98,12 @@ def _(x, weight, bias=None):
         return LAYOUT
     if bias is not None and (bias.dtype is not kind or bias.shape != (n,)):
         return NOT_FLOAT
-    rows = x if x.ndim == 2 else x.reshape(-1, k)
     if one:
         out = np.empty((*x.shape[:-1], n), kind)
-        single.dots(rows, weight, _NO_BIAS[kind] if bias is None else bias, out.reshape(1, n),
-                    threads_for(weight.size, DOTS // 2))
+        single.dots(x.reshape(-1), weight, _NO_BIAS[kind] if bias is None else bias,
+                    out.reshape(-1), threads_for(weight.size, DOTS // 2))
         return out
+    rows = x if x.ndim == 2 else x.reshape(-1, k)
     return _product(rows, weight, bias, len(rows), n, k, False, True, 1, (*x.shape[:-1], n))
 
 
