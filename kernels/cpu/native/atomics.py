@@ -14,7 +14,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["add", "exchange", "foreign", "invoke", "load", "pause", "store", "symbol"]
+from .base import inline
+
+__all__ = ["add", "exchange", "foreign", "invoke", "load", "next_part", "pause", "store", "symbol"]
 
 _i64, _byte = ir.IntType(64), ir.IntType(8)
 _ORDER = "seq_cst"
@@ -48,6 +50,12 @@ def add(typingctx, place, value):
     def codegen(context, builder, signature, args):
         return builder.atomic_rmw("add", _place(builder, args[0]), args[1], _ORDER)
     return types.int64(types.int64, types.int64), codegen
+
+
+@inline
+def next_part(counter):
+    """The number at a place, which is one more afterwards: tasks for whoever asks first."""
+    return add(counter, 1)
 
 
 @intrinsic

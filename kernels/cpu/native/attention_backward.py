@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .atomics import next_part
 from .attention_parts import (
     BLOCK,
     CAUSAL,
@@ -53,7 +54,6 @@ from .base import jit
 from .launch import call, size_of
 from .panel import (
     WIDTH,
-    next_part,
     panel_exp,
     panel_gradient,
     panel_times,

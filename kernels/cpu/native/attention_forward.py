@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .atomics import next_part
 from .attention_parts import (
     BLOCK,
     BOOLEAN,
@@ -45,7 +46,6 @@ from .base import jit
 from .launch import call, size_of
 from .panel import (
     WIDTH,
-    next_part,
     panel_exp,
     panel_max,
     panel_scale,

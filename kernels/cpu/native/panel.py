@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from .tile import COLUMNS, VECTOR_BYTES, _i1, _i32, _i64, _Tile
 
-__all__ = ["CLEAR", "HIDDEN", "WIDTH", "next_part", "panel_add", "panel_add_keys", "panel_causal",
+__all__ = ["CLEAR", "HIDDEN", "WIDTH", "panel_add", "panel_add_keys", "panel_causal",
            "panel_exp", "panel_gradient", "panel_hide", "panel_hide_keys", "panel_max",
            "panel_scale", "panel_times", "row_add", "row_dot", "row_of_bytes", "row_of_numbers",
            "row_put", "transpose_block", "transpose_bytes"]
@@ -113,15 +113,6 @@ class _Panel(_Tile):
 
 def _nothing(context: Any) -> Any:
     return context.get_dummy_value()
-
-
-@intrinsic
-def next_part(typingctx, counter):
-    """The number at address `counter`, which is one more afterwards, also among threads."""
-    def codegen(context, builder, signature, args):
-        place = builder.inttoptr(args[0], _i64.as_pointer())
-        return builder.atomic_rmw("add", place, ir.Constant(_i64, 1), "monotonic")
-    return types.int64(types.int64), codegen
 
 
 @intrinsic

@@ -17,10 +17,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..winograd_plan import KINDS, Job
+from .atomics import next_part
 from .base import inline, jit
 from .conv import PANEL_BYTES, band_bytes, fill_band, read_grid
 from .conv_tile import patch_tile
-from .panel import next_part
 from .tile import ROWS, VECTOR_BYTES, address, keep
 from .winograd_tile import of_pixels, of_taps, to_outputs, to_taps, word
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .atomics import next_part
 from .base import inline, jit
 from .conv import PANEL_BYTES, band_bytes, fill_band
-from .panel import next_part
 from .tile import ROWS, VECTOR_BYTES, address, columns_tile, keep, stays_apart
 from .winograd import (
     KIND_OUTS,
