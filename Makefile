@@ -52,8 +52,8 @@ test: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## ruff, mypy and every
 	step $(BIN)/python -m pytest -n $(TEST_JOBS); \
 	exit $$status
 
-examples: $(call stamp,$(TEST_EXTRAS))  ## run every example until its loss has fallen (slow)
-	@$(BIN)/python -m pytest -m learning --durations=0 --timeout=1800
+examples: $(call stamp,$(TEST_EXTRAS))  ## run every example in full and write docs/results.md (hours)
+	@$(BIN)/python examples/run_all.py
 
 bench: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## measure against the installed peers
 	@$(BIN)/python -m benchmarks

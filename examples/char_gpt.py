@@ -30,7 +30,7 @@ def source_code() -> str:
     return "".join(p.read_text(encoding="utf-8") for p in sorted((folder / "nn").glob("[a-n]*.py")))
 
 
-def main() -> list[float]:
+def main() -> dict[str, float]:
     """Train, print the loss on unseen text and a sample; returns both losses."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tinygen's source, a few seconds")
@@ -74,7 +74,7 @@ def main() -> list[float]:
     written = model.write(prompt, args.length, temperature=args.temperature, top_k=args.top_k,
                           top_p=args.top_p)                        # (1, L + length)
     print(tokenizer.decode(written[0]))
-    return losses
+    return {"before": losses[0], "loss": losses[1]}
 
 
 if __name__ == "__main__":

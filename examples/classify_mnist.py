@@ -15,7 +15,7 @@ from tinygen.optim.lr_scheduler import CosineAnnealingLR
 from tinygen.train import Trainer
 
 
-def main() -> float:
+def main() -> dict[str, float]:
     """Train, print the accuracy on the test split after each epoch, and return the last one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="bundled digits, a few seconds")
@@ -44,7 +44,7 @@ def main() -> float:
             accuracy = row["eval_accuracy"]
             print(f"epoch {row['epoch']}: test accuracy {accuracy:.2%}, "
                   f"test loss {row['eval_loss']:.4f}")
-    return accuracy
+    return {"accuracy": accuracy}
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def distance(made, real):
                  + np.abs(made.std(0) - real.std(0)).mean())
 
 
-def main():
+def main() -> dict[str, float]:
     """Train; returns the distance between made and real pictures before and after."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small digits, under 20 seconds")
@@ -133,7 +133,7 @@ def main():
         d_loss, g_loss = np.mean(losses, axis=0)
         print(f"epoch {epoch}: D {d_loss:.3f}, G {g_loss:.3f}, distance {distances[-1]:.4f} "
               f"({distances[0]:.4f} untrained)")
-    return distances[0], distances[-1]
+    return {"before": distances[0], "after": distances[-1]}
 
 
 if __name__ == "__main__":

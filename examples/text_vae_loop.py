@@ -121,8 +121,8 @@ def as_words(row, vocabulary):
     return [vocabulary[i] for i in numbers[:numbers.index(STOP) if STOP in numbers else None]]
 
 
-def main():
-    """Train; returns the loss of the first and of the last epoch and the share of sentences."""
+def main() -> dict[str, float]:
+    """Train; returns the losses of the first and the last epoch, shares of right and new ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer sentences, under 20 seconds")
     parser.add_argument("--epochs", type=int)
@@ -170,7 +170,8 @@ def main():
     share = tg.linspace(0, 1, 5)[:, None]
     for words in write(model, ends[:1] * (1 - share) + ends[1:] * share, temperature=0):
         print("  ->", " ".join(as_words(words, vocabulary)))
-    return history[0], history[-1], right
+    return {"first loss": history[0], "loss": history[-1], "KL": sums[1], "right": right,
+            "new": new}
 
 
 if __name__ == "__main__":

@@ -25,9 +25,8 @@ def load(page):
 def test_every_statement_holds_and_is_drawn(page, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", [page, "--quick", "--out", str(tmp_path)])
     script = load(page)
-    path = script["main"]()
-    assert path.read_bytes().startswith(b"\x89PNG") and path.parent == tmp_path
-    assert len(script["STATEMENTS"]) == 6
+    assert script["main"]() == {"statements": 6}
+    assert (tmp_path / f"mathematics-{page}.png").read_bytes().startswith(b"\x89PNG")
     assert "6 statements hold" in capsys.readouterr().out
 
 
