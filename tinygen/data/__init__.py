@@ -5,6 +5,7 @@
 ...     break
 """
 
+from .audio import SpokenDigits, read_wav, write_wav
 from .catalog import KNOWN_FILES, DataFile
 from .celeba import CelebA
 from .dataset import ArrayDataset, Dataset, Subset, TensorDataset, random_split
@@ -35,6 +36,7 @@ __all__ = [
     "MissingDataError", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomShift", "Rescale",
     "Resize", "Subset", "TensorDataset", "TextBlocks", "ToFloat",
     "MovieLens", "Ratings", "draw_ratings", "fold_in", "user_folds",
+    "SpokenDigits", "read_wav", "write_wav",
     "cache_dir", "data_root", "fetch", "film_texts", "load", "load_text", "movie_reviews",
     "random_split", "read_idx",
 ]  # fmt: skip
