@@ -22,6 +22,7 @@ from .losses import GAN_LOSSES, gan_loss, gradient_penalty
 from .recommend import MatrixFactorization, MultVAE
 from .sentence import SentenceEncoder
 from .text_classifier import AttentionClassifier, WordWeights
+from .text_vae import LSTMLanguageModel, TextVAE
 from .vae import VAE, ConvVAE, gaussian_nll, kl_standard_normal
 from .vae_gan import VAEGAN
 
@@ -29,7 +30,7 @@ __all__ = [
     "GAN_LOSSES", "MODELS", "TEXT_MODELS",
     "AdversarialModel", "AttentionClassifier", "Classifier", "ConvVAE", "DCGAN", "GAN", "GPT",
     "GenerativeModel", "Model", "SentenceEncoder", "VAE", "VAEGAN", "WordWeights",
-    "MatrixFactorization", "MultVAE",
+    "LSTMLanguageModel", "MatrixFactorization", "MultVAE", "TextVAE",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
     "wgan_gp",
 ]  # fmt: skip
