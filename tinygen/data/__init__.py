@@ -13,6 +13,13 @@ from .folder import ImageFolder
 from .idx import read_idx
 from .images import ImageDataset
 from .loader import DataLoader
+from .pictures import (
+    PicturePatches,
+    UnpairedPatches,
+    draw_pictures,
+    load_picture,
+    luminance,
+)
 from .ratings import MovieLens, Ratings, draw_ratings, fold_in, user_folds
 from .sources import DataError, MissingDataError, cache_dir, data_root, fetch
 from .text import TEXTS, LabelledTexts, TextBlocks, film_texts, load_text, movie_reviews
@@ -37,6 +44,7 @@ __all__ = [
     "Resize", "Subset", "TensorDataset", "TextBlocks", "ToFloat",
     "MovieLens", "Ratings", "draw_ratings", "fold_in", "user_folds",
     "SpokenDigits", "read_wav", "write_wav",
+    "PicturePatches", "UnpairedPatches", "draw_pictures", "load_picture", "luminance",
     "cache_dir", "data_root", "fetch", "film_texts", "load", "load_text", "movie_reviews",
     "random_split", "read_idx",
 ]  # fmt: skip

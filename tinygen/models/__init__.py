@@ -15,12 +15,22 @@ from typing import Any
 from .adversarial import AdversarialModel
 from .base import GenerativeModel, Model, interpolate
 from .classifier import Classifier
+from .cycle_gan import CycleGAN
 from .dcgan import DCGAN, wgan_gp
 from .gan import GAN
 from .gpt import GPT
 from .losses import GAN_LOSSES, gan_loss, gradient_penalty
 from .recommend import MatrixFactorization, MultVAE
 from .sentence import SentenceEncoder
+from .style import (
+    StyleNetwork,
+    StyleObjective,
+    TextureNetwork,
+    gram_matrix,
+    learn_textures,
+    optimise_picture,
+    total_variation,
+)
 from .text_classifier import AttentionClassifier, WordWeights
 from .text_vae import LSTMLanguageModel, TextVAE
 from .vae import VAE, ConvVAE, gaussian_nll, kl_standard_normal
@@ -31,6 +41,8 @@ __all__ = [
     "AdversarialModel", "AttentionClassifier", "Classifier", "ConvVAE", "DCGAN", "GAN", "GPT",
     "GenerativeModel", "Model", "SentenceEncoder", "VAE", "VAEGAN", "WordWeights",
     "LSTMLanguageModel", "MatrixFactorization", "MultVAE", "TextVAE",
+    "CycleGAN", "StyleNetwork", "StyleObjective", "TextureNetwork",
+    "gram_matrix", "learn_textures", "optimise_picture", "total_variation",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
     "wgan_gp",
 ]  # fmt: skip

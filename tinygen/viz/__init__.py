@@ -4,7 +4,7 @@ Importing this package loads neither Pillow nor matplotlib; image grids work wit
 """
 
 from tinygen.viz.curves import plot_curves
-from tinygen.viz.grid import image_grid, save_grid, save_image
+from tinygen.viz.grid import image_grid, save_grid, save_image, save_jpeg
 from tinygen.viz.panels import save_panels
 
-__all__ = ["image_grid", "plot_curves", "save_grid", "save_image", "save_panels"]
+__all__ = ["image_grid", "plot_curves", "save_grid", "save_image", "save_jpeg", "save_panels"]
