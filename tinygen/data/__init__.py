@@ -8,6 +8,7 @@
 from .audio import SpokenDigits, read_wav, write_wav
 from .catalog import KNOWN_FILES, DataFile
 from .celeba import CelebA
+from .damage import Damaged, GaussianNoise, Shrink, SquareHole
 from .dataset import ArrayDataset, Dataset, Subset, TensorDataset, random_split
 from .folder import ImageFolder
 from .idx import read_idx
@@ -40,6 +41,7 @@ __all__ = [
     "DATASETS", "KNOWN_FILES", "MNIST", "TEXTS",
     "ArrayDataset", "CelebA", "CenterCrop", "Compose", "DataError", "DataFile", "DataLoader",
     "Dataset", "Digits", "FashionMNIST", "ImageDataset", "ImageFolder", "LabelledTexts",
+    "Damaged", "GaussianNoise", "Shrink", "SquareHole",
     "MissingDataError", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomShift", "Rescale",
     "Resize", "Subset", "TensorDataset", "TextBlocks", "ToFloat",
     "MovieLens", "Ratings", "draw_ratings", "fold_in", "user_folds",

@@ -21,6 +21,7 @@ from .gan import GAN
 from .gpt import GPT
 from .losses import GAN_LOSSES, gan_loss, gradient_penalty
 from .recommend import MatrixFactorization, MultVAE
+from .restore import Inpainter, Restorer, UNet
 from .sentence import SentenceEncoder
 from .style import (
     StyleNetwork,
@@ -44,7 +45,7 @@ __all__ = [
     "CycleGAN", "StyleNetwork", "StyleObjective", "TextureNetwork",
     "gram_matrix", "learn_textures", "optimise_picture", "total_variation",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
-    "wgan_gp",
+    "Inpainter", "Restorer", "UNet", "wgan_gp",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., Model]] = {
