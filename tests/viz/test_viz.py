@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinygen.viz import image_grid, plot_curves, save_grid, save_image, save_panels
+from tinygen.viz import image_grid, plot_curves, save_grid, save_image, save_jpeg, save_panels
 from tinygen.viz.curves import _curves, _running_mean, _spans_decades, read_jsonl
 from tinygen.viz.grid import GAP_GRAY, NAN_COLOR
 from tinygen.viz.png import encode_png, encode_png_stdlib, write_atomic
@@ -179,6 +179,21 @@ def test_save_makes_folders_and_takes_strings(tmp_path):
     path = save_image(np.zeros((3, 4), np.uint8), str(tmp_path / "a" / "b" / "zero.png"))
     assert read_png(path).shape == (3, 4)
     assert os.listdir(path.parent) == ["zero.png"]
+
+
+def test_a_jpeg_shows_the_picture_and_takes_nothing_else(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    y, x = np.mgrid[:40, :60]
+    picture = np.stack([4 * x, 5 * y, 200 - 2 * x], axis=-1).astype(np.uint8)
+    with image.open(save_jpeg(picture, tmp_path / "new" / "p.jpg")) as saved:
+        assert saved.format == "JPEG" and saved.size == (60, 40)
+        assert np.abs(np.asarray(saved, int) - picture).mean() < 3
+    for array, name, options, words in ((picture, "p.png", {}, "ends in .jpg"),
+                                        (picture, "q.jpg", {"quality": 0}, "quality"),
+                                        (picture[None], "q.jpg", {}, "made from an array")):
+        with pytest.raises(ValueError, match=words):
+            save_jpeg(array, tmp_path / name, **options)
+    assert not (tmp_path / "q.jpg").exists()
 
 
 def test_views_are_written_as_they_look(tmp_path):

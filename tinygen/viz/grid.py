@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.provenance import Provenance, embed
-from tinygen.viz.png import encode_png, write_atomic
+from tinygen.viz.png import checked, encode_png, write_atomic
 
 LONGEST_SIDE = 1024  # pixels; small images are enlarged as far as fits
 GAP_GRAY = 96  # between the images; tells black images from white ones and from each other
@@ -86,7 +86,7 @@ def save_jpeg(array: np.ndarray, path: str | os.PathLike[str], quality: int = 90
         raise ValueError(f"save_jpeg: give a path that ends in .jpg, not {path}")
     if not 1 <= quality <= 100:
         raise ValueError(f"save_jpeg: quality must be 1 to 100, got {quality}")
-    encode_png(array)  # for its checks
+    array = checked(array)
     try:
         from PIL import Image
     except ImportError as error:

@@ -20,7 +20,7 @@ def encode_png(array: np.ndarray) -> bytes:
 
     Raises TypeError for another dtype, ValueError for another shape.
     """
-    array = _checked(array)
+    array = checked(array)
     try:
         from PIL import Image
     except ImportError:
@@ -35,7 +35,7 @@ def encode_png_stdlib(array: np.ndarray) -> bytes:
 
     Source: W3C, Portable Network Graphics (Third Edition), sections 5 and 11.
     """
-    array = _checked(array)
+    array = checked(array)
     height, width = array.shape[:2]
     color_type = 0 if array.ndim == 2 else 2  # grey, RGB
     header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
@@ -77,19 +77,19 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _checked(array: np.ndarray) -> np.ndarray:
-    """The picture as a contiguous uint8 array (H, W) or (H, W, 3)."""
+def checked(array: np.ndarray) -> np.ndarray:
+    """The picture as a contiguous uint8 array (H, W) or (H, W, 3); raises for anything else."""
     array = np.asarray(array)
     if array.dtype != np.uint8:
         raise TypeError(
-            f"a PNG is made from uint8 pixels, got {array.dtype} {array.shape}; "
+            f"a picture file is made from uint8 pixels, got {array.dtype} {array.shape}; "
             "image_grid maps float images to uint8"
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or array.size == 0:
         raise ValueError(
-            f"a PNG is made from an array (H, W), (H, W, 1) or (H, W, 3), got {array.shape}; "
-            "image_grid makes one picture of a batch"
+            "a picture file is made from an array (H, W), (H, W, 1) or (H, W, 3), got "
+            f"{array.shape}; image_grid makes one picture of a batch"
         )
     return np.ascontiguousarray(array)
