@@ -308,8 +308,7 @@ def _grow(total: np.ndarray, beams: int, ends: list[int], ended: list[tuple[floa
     vocabulary = total.shape[1]
     flat = total.reshape(-1)
     kept: list[tuple[float, int, int]] = []
-    order = np.argsort(-flat, kind="stable")[:beams * (1 + len(ends))]
-    for rank, at in enumerate(order):
+    for rank, at in enumerate(_largest(flat, beams * (1 + len(ends)))):
         value, (beam, token) = float(flat[at]), divmod(int(at), vocabulary)
         if value == -np.inf or len(kept) == beams:
             break
@@ -321,6 +320,14 @@ def _grow(total: np.ndarray, beams: int, ends: list[int], ended: list[tuple[floa
             ended.append((scored(value), row))
     ended.sort(key=lambda pair: -pair[0])
     return kept
+
+
+def _largest(x: np.ndarray, n: int) -> np.ndarray:
+    """Where the `n` largest of x stand, in order; of equal ones the first. Sorts only those."""
+    down = -x
+    least = np.partition(down, n - 1)[n - 1] if n < len(x) else np.inf
+    at = np.flatnonzero(down <= least)
+    return at[np.argsort(down[at], kind="stable")[:n]]
 
 
 def _best(ended: list[list[tuple[float, np.ndarray]]], count: int, tokens: np.ndarray) -> Beams:

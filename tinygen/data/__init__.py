@@ -6,14 +6,16 @@
 """
 
 from .audio import SpokenDigits, read_wav, write_wav
+from .captions import CaptionedImages, Flickr8kMini
 from .catalog import KNOWN_FILES, DataFile
 from .celeba import CelebA
 from .damage import Damaged, GaussianNoise, Shrink, SquareHole
-from .dataset import ArrayDataset, Dataset, Subset, TensorDataset, random_split
+from .dataset import ArrayDataset, Dataset, Subset, TensorDataset, few_labels, random_split
 from .folder import ImageFolder
 from .idx import read_idx
 from .images import ImageDataset
 from .loader import DataLoader
+from .parallel import SentencePairs, multi30k, pair_loader, tatoeba
 from .pictures import (
     PicturePatches,
     UnpairedPatches,
@@ -21,7 +23,9 @@ from .pictures import (
     load_picture,
     luminance,
 )
+from .moving_digits import MovingDigits
 from .ratings import MovieLens, Ratings, draw_ratings, fold_in, user_folds
+from .scenes import Scene, Scenes, Thing, digit_scenes, fashion_scenes, read_scene
 from .sources import DataError, MissingDataError, cache_dir, data_root, fetch
 from .text import TEXTS, LabelledTexts, TextBlocks, film_texts, load_text, movie_reviews
 from .transforms import (
@@ -36,6 +40,7 @@ from .transforms import (
     ToFloat,
 )
 from .vision import DATASETS, MNIST, Digits, FashionMNIST, load
+from .warps import RandomAffine, RandomErasing, RandomRotation
 
 __all__ = [
     "DATASETS", "KNOWN_FILES", "MNIST", "TEXTS",
@@ -44,19 +49,24 @@ __all__ = [
     "Damaged", "GaussianNoise", "Shrink", "SquareHole",
     "MissingDataError", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomShift", "Rescale",
     "Resize", "Subset", "TensorDataset", "TextBlocks", "ToFloat",
+    "CaptionedImages", "Flickr8kMini", "Scene", "Scenes", "Thing", "digit_scenes",
+    "fashion_scenes", "read_scene",
+    "SentencePairs", "multi30k", "pair_loader", "tatoeba",
     "MovieLens", "Ratings", "draw_ratings", "fold_in", "user_folds",
-    "SpokenDigits", "read_wav", "write_wav",
+    "MovingDigits", "SpokenDigits", "read_wav", "write_wav",
+    "RandomAffine", "RandomErasing", "RandomRotation", "few_labels",
     "PicturePatches", "UnpairedPatches", "draw_pictures", "load_picture", "luminance",
     "cache_dir", "data_root", "fetch", "film_texts", "load", "load_text", "movie_reviews",
     "random_split", "read_idx",
 ]  # fmt: skip
 
-_TRANSFORMS = ("RandomHorizontalFlip, RandomShift, Rescale, RandomCrop, Resize, Normalize in a "
-               "Compose, as the transform of a data set: MNIST(transform=...)")
+_TRANSFORMS = ("RandomHorizontalFlip, RandomShift, RandomAffine, Rescale, RandomCrop, Resize, "
+               "Normalize in a Compose, as the transform of a data set: MNIST(transform=...)")
 _ELSEWHERE = {
     "ImageDataGenerator": f"use {_TRANSFORMS} (rescale=1/255 is what data sets do without any)",
     "RandomFlip": "use RandomHorizontalFlip", "RandomTranslation": "use RandomShift",
-    "RandomAffine": "use RandomShift", "Rescaling": "use Rescale", "ToTensor": "use ToFloat",
+    "RandomZoom": "use RandomAffine(scale=...)", "Rescaling": "use Rescale",
+    "ToTensor": "use ToFloat",
     "image_dataset_from_directory": "use ImageFolder(path, size=...)",
     "flow_from_directory": "use ImageFolder(path, size=...) and DataLoader",
     "Sequence": "use Dataset (__len__ and __getitem__) and DataLoader",

@@ -6,11 +6,19 @@
 
 from .frechet import frechet_distance, gaussian_frechet_distance
 from .images import psnr, ssim
+from .moments import temporal_iou
+from .shares import Shares, corrected_shares
 from .ranking import ndcg_at_k, recall_at_k
+from .retrieval import retrieval_ranks, retrieval_recall
 from .manifold import PrecisionRecall, SampleQuality, precision_recall
+from .translation import BLEU, bleu
 
 __all__ = [
+    "Shares", "corrected_shares",
+    "BLEU", "bleu",
     "ndcg_at_k", "recall_at_k",
+    "retrieval_ranks", "retrieval_recall",
     "PrecisionRecall", "SampleQuality",
     "frechet_distance", "gaussian_frechet_distance", "precision_recall", "psnr", "ssim",
+    "temporal_iou",
 ]  # fmt: skip

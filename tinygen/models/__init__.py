@@ -13,12 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .adversarial import AdversarialModel
+from .attributes import AttributeClassifier
 from .base import GenerativeModel, Model, interpolate
+from .captioner import Captioner
 from .classifier import Classifier
 from .cycle_gan import CycleGAN
 from .dcgan import DCGAN, wgan_gp
 from .gan import GAN
 from .gpt import GPT
+from .image_text import ImageEncoder, ImageTextMatcher, TextEncoder
 from .losses import GAN_LOSSES, gan_loss, gradient_penalty
 from .recommend import MatrixFactorization, MultVAE
 from .restore import Inpainter, Restorer, UNet
@@ -34,25 +37,29 @@ from .style import (
 )
 from .text_classifier import AttentionClassifier, WordWeights
 from .text_vae import LSTMLanguageModel, TextVAE
+from .translator import Translator
 from .vae import VAE, ConvVAE, gaussian_nll, kl_standard_normal
 from .vae_gan import VAEGAN
+from .video import VideoMoments
 
 __all__ = [
+    "AttributeClassifier",
     "GAN_LOSSES", "MODELS", "TEXT_MODELS",
     "AdversarialModel", "AttentionClassifier", "Classifier", "ConvVAE", "DCGAN", "GAN", "GPT",
-    "GenerativeModel", "Model", "SentenceEncoder", "VAE", "VAEGAN", "WordWeights",
+    "GenerativeModel", "Model", "SentenceEncoder", "Translator", "VAE", "VAEGAN", "WordWeights",
+    "Captioner", "ImageEncoder", "ImageTextMatcher", "TextEncoder",
     "LSTMLanguageModel", "MatrixFactorization", "MultVAE", "TextVAE",
     "CycleGAN", "StyleNetwork", "StyleObjective", "TextureNetwork",
     "gram_matrix", "learn_textures", "optimise_picture", "total_variation",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
-    "Inpainter", "Restorer", "UNet", "wgan_gp",
+    "Inpainter", "Restorer", "UNet", "wgan_gp", "VideoMoments",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., Model]] = {
     "gan": GAN, "dcgan": DCGAN, "wgan-gp": wgan_gp, "vae": VAE, "conv-vae": ConvVAE,
     "vae-gan": VAEGAN, "classifier": Classifier,
 }  # fmt: skip
-TEXT_MODELS: dict[str, Callable[..., Any]] = {"gpt": GPT}
+TEXT_MODELS: dict[str, Callable[..., Any]] = {"gpt": GPT, "translator": Translator}
 
 
 def build(name: str, image_shape: Sequence[int] | None = None, num_classes: int | None = None,
