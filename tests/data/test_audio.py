@@ -101,8 +101,8 @@ def place(folders, known_file, content):
 
 def test_digit_speaker_and_split_come_from_the_names(folders, known_file):
     tone = (np.sin(np.arange(900)) * 5000).astype(int)
-    place(folders, known_file, archive(**{
-        "3_theo_4": wav(tone), "3_theo_5": wav(tone), "7_anna_12": wav(tone), "7_anna_0": wav(tone)}))
+    names = ("3_theo_4", "3_theo_5", "7_anna_12", "7_anna_0")
+    place(folders, known_file, archive(**{name: wav(tone) for name in names}))
     train, test = SpokenDigits(length=1000), SpokenDigits(train=False, length=1000)
     assert train.labels.tolist() == [3, 7] and test.labels.tolist() == [3, 7]
     assert train.speaker_names == ["anna", "theo"] and train.speakers.tolist() == [1, 0]

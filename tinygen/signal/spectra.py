@@ -142,7 +142,8 @@ def mel_filters(bands: int, n_fft: int, rate: int, low: float = 0.0,
     if not 0 <= low < high <= rate / 2:
         raise ValueError(f"[mel_filters] low={low}, high={high}; 0 <= low < high <= rate / 2 = "
                          f"{rate / 2:g} is expected")
-    mel = np.linspace(*(2595 * np.log10(1 + np.array([low, high]) / 700)), bands + 2)
+    lowest, highest = (2595 * np.log10(1 + f / 700) for f in (low, high))
+    mel = np.linspace(lowest, highest, bands + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)                                   # (bands + 2,) in Hz
     left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     f = np.arange(n_fft // 2 + 1) * rate / n_fft
