@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygen.viz.png import write_atomic
 
 LETTERS = 14  # of a title, that fit an inch of panel
@@ -59,3 +61,19 @@ def save_panels(
     buffer = io.BytesIO()
     canvas.print_png(buffer)
     return write_atomic(path, buffer.getvalue())
+
+
+def overlay_attention(axes: Any, picture: Any, weights: Any = None, title: str = "") -> None:
+    """A grey picture (H, W), or one (3, H, W), with what `weights` (h, w) look at, in colour.
+
+    Without weights the picture alone. Meant for a drawer of `save_panels`.
+    """
+    pixels = np.asarray(picture)
+    axes.imshow(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0), cmap="gray",
+                extent=(0, 1, 0, 1))
+    if weights is not None:
+        axes.imshow(np.asarray(weights), cmap="inferno", alpha=0.55, vmin=0,
+                    extent=(0, 1, 0, 1), interpolation="bilinear")
+    axes.set_title(textwrap.fill(title, 26), fontsize=9)
+    axes.set_xticks([])
+    axes.set_yticks([])
