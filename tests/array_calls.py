@@ -211,6 +211,18 @@ def linear_reference(x, weight, bias=None):
     return y if bias is None else y + bias
 
 
+def linear_activation_sample(draw):
+    sample = linear_sample(draw)
+    name = draw(st.sampled_from(["relu", "leaky_relu", "tanh", "sigmoid"]))
+    return Sample(sample.makers, {"activation": name, "slope": draw(st.sampled_from([0.0, 0.2]))})
+
+
+def linear_activation_reference(x, weight, bias=None, *, activation, slope):
+    z = linear_reference(x, weight, bias)
+    return {"relu": np.maximum(z, 0), "leaky_relu": np.where(z > 0, z, slope * z),
+            "tanh": np.tanh(z), "sigmoid": 1 / (1 + np.exp(-z))}[activation]
+
+
 def einsum_sample(draw):
     size = {c: draw(st.integers(1, 3)) for c in "abcd"}
     size["d"] = draw(st.integers(0, 2))

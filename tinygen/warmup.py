@@ -38,6 +38,8 @@ def _run(y: Any) -> None:
 def _products(dtype: str) -> None:
     x, w, b = (_draw(*s, dtype=dtype) for s in ((256, 128), (64, 128), (64,)))
     _run(F.linear(x, w, b))
+    for name in ("relu", "leaky_relu", "tanh", "sigmoid"):
+        _run(ops.linear_activation(x, w, b, activation=name, slope=0.2))
     F.linear(_draw(1, 512, dtype=dtype, grad=False), _draw(64, 512, dtype=dtype, grad=False), b)
     _run(x @ _draw(128, 64, dtype=dtype))
 

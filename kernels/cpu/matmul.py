@@ -1,4 +1,4 @@
-"""Matrix products: `matmul`, `linear` and the gradients of `linear`, from a certain size on.
+"""Matrix products: `matmul`, `linear`, activations behind it, gradients, from a certain size on.
 
 Small products, vectors, and matrices whose rows do not lie one behind the other are left to NumPy's
 BLAS, which needs a microsecond less to start. Measured on one core, GFLOP/s here and with OpenBLAS
@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.primitive import kernel
+from tinygen.primitive import PRIMITIVES, kernel
 
 from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
+from .pointwise import native as loops
+from .pointwise import run, run_in_place
 
 native, single = Native("gemm"), Native("dots")
 
@@ -28,20 +30,22 @@ THREAD = 1 << 19
 ROWS, COLUMNS = 4, 8
 DOTS = 1 << 15         # weights of which a single row is worth a second thread: 4.6 us and 6.7
 
+LOOP = 1 << 13         # results from which on an activation is worth a call of its loop
+
 SMALL = "small, or fewer than 4 rows or 8 columns"
 LAYOUT = "matrices that do not lie row behind row, or stacks that broadcast"
 _NO_BIAS = {F32: np.empty(0, np.float32), F64: np.empty(0, np.float64)}
 
 
 def _product(a: Any, b: Any, bias: Any, m: int, n: int, k: int, ta: bool, tb: bool, batch: int,
-             shape: tuple[int, ...]) -> Any:
-    """A B + bias of stacks that lie as `a` and `b`, 2-D and C-contiguous, say.
+             shape: tuple[int, ...], f: tuple[int, float] = (0, 0.0)) -> Any:
+    """f(A B + bias) of stacks that lie as `a` and `b`, 2-D and C-contiguous, say.
 
     The result has memory of its own: autograd copies a gradient that is a view.
     """
     out = np.empty(shape, a.dtype)
     native.gemm(a, b, out if len(shape) == 2 else out.reshape(batch * m, n),
-                _NO_BIAS[a.dtype] if bias is None else bias, ta, tb, batch,
+                _NO_BIAS[a.dtype] if bias is None else bias, f, ta, tb, batch,
                 threads_for(batch * m * n * k, THREAD))
     return out
 
@@ -85,7 +89,7 @@ def _(a, b):
 
 
 @kernel("linear", np.ndarray, smallest=128)
-def _(x, weight, bias=None):
+def _linear(x, weight, bias=None, f=None):
     n, k = weight.shape if weight.ndim == 2 else (0, 0)
     one = x.size == k          # a single row, which is what a model samples from
     if (weight.size < DOTS if one else
@@ -102,13 +106,29 @@ def _(x, weight, bias=None):
         out = np.empty((*x.shape[:-1], n), kind)
         single.dots(x.reshape(-1), weight, _NO_BIAS[kind] if bias is None else bias,
                     out.reshape(-1), threads_for(weight.size, DOTS // 2))
+        if f:
+            run_in_place(f[0], out, f[1])
         return out
     rows = x if x.ndim == 2 else x.reshape(-1, k)
-    return _product(rows, weight, bias, len(rows), n, k, False, True, 1, (*x.shape[:-1], n))
+    applied = (loops.loop(f[0], kind, "", "in_place")[0], f[1]) if f else (0, 0.0)
+    return _product(rows, weight, bias, len(rows), n, k, False, True, 1, (*x.shape[:-1], n),
+                    applied)
+
+
+@kernel("linear_activation", np.ndarray, smallest=128)
+def _(x, weight, bias=None, *, activation, slope):
+    y = _linear(x, weight, bias, (activation, slope))
+    if y is not SMALL or x.size * len(weight) < LOOP * x.shape[-1]:
+        return y
+    y = PRIMITIVES["linear"].fn(np, x, weight, bias)
+    if y.dtype is not F32 and y.dtype is not F64:
+        return NOT_FLOAT
+    run_in_place(activation, y, slope)
+    return y
 
 
 @kernel("linear_vjp", np.ndarray, smallest=512)
-def _(g, y, x, weight, bias=None, *, needs):
+def _linear_vjp(g, y, x, weight, bias=None, *, needs):
     n, k = weight.shape
     if g.size * k < TURNED or n < ROWS or k < COLUMNS or g.size < ROWS * n:
         return SMALL
@@ -126,3 +146,10 @@ def _(g, y, x, weight, bias=None, *, needs):
     return (_product(g, weight, None, m, k, n, False, False, 1, x.shape) if needs[0] else None,
             _product(g, rows, None, n, k, m, True, False, 1, weight.shape) if needs[1] else None,
             g_bias)
+
+
+@kernel("linear_activation_vjp", np.ndarray, smallest=LOOP)
+def _(g, y, x, weight, bias=None, *, needs, activation, slope):
+    inner = run(f"{activation}_grad", y, (g, y), slope)
+    return inner if type(inner) is str else PRIMITIVES["linear"].joint(
+        inner, y, x, weight, bias, needs=needs)

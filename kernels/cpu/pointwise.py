@@ -123,11 +123,22 @@ def total(name: str, lead: Any, inputs: tuple[Any, ...], grain: int = 1 << 15) -
     call = _Call(lead, inputs, contiguous, copies=True)
     if call.reason:
         return call.reason
-    address, _ = native.loop(name, dtype, call.numbers, total=True)
+    address, _ = native.loop(name, dtype, call.numbers, "total")
     sums = np.empty(-(-lead.size // native.BLOCK), dtype)
     native.launch_blocks(address, address_of(sums), *call.places, dtype.itemsize, lead.size,
                          *call.constants, pieces(threads_for(lead.size, grain)))
     return sums.sum(dtype=F64).astype(dtype)
+
+
+def run_in_place(name: str, y: Any, a: float = 0.0, grain: int = 1 << 13) -> None:
+    """y = formula(y), for a contiguous y of float32 or float64."""
+    address, serial = native.loop(name, y.dtype, "", "in_place")
+    parts = threads_for(y.size, grain)
+    if parts == 1:
+        serial(address_of(y), 0, 0, 0, y.size, a, 0.0, 0.0)
+    else:
+        native.launch(address, address_of(y), 0, 0, 0, y.dtype.itemsize, y.size, a, 0.0, 0.0,
+                      pieces(parts))
 
 
 # From which size a kernel is asked, and how many elements pay for a thread (1 us).

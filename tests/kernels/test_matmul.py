@@ -99,6 +99,30 @@ def test_linear_and_its_gradients(every_size, some_threads, dtype, lead):
     assert call("linear_vjp", g, y, x, w, b, needs=(False, True, False))[0] is None
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize(("lead", "k", "n"), [((7,), 37, 45), ((3, 5), 800, 70), ((1,), 37, 45),
+                                              ((40_000,), 4, 3)])
+def test_linear_and_an_activation(every_size, some_threads, dtype, activation, lead, k, n):
+    x, w, b = draw((*lead, k), dtype, 0), draw((n, k), dtype, 1), draw((n,), dtype, 2)
+    w /= np.sqrt(k)
+    z = x.astype(np.float64) @ w.T + b
+    expected = {"relu": np.maximum(z, 0), "leaky_relu": np.where(z > 0, z, 0.2 * z),
+                "tanh": np.tanh(z), "sigmoid": 1 / (1 + np.exp(-z))}[activation]
+    options = {"activation": activation, "slope": 0.2}
+    y = call("linear_activation", x, w, b, **options)
+    close(y, expected, 37, dtype)
+    assert y.tobytes() == call("linear_activation", x, w, b, **options).tobytes()
+    slope = {"relu": y > 0, "leaky_relu": np.where(y > 0, 1, 0.2), "tanh": 1 - y * y,
+             "sigmoid": y * (1 - y)}[activation]
+    g = draw((*lead, n), dtype, 3)
+    inner = (g.astype(np.float64) * slope).reshape(-1, n)
+    gx, gw, gb = call("linear_activation_vjp", g, y, x, w, b, needs=(True, True, True), **options)
+    close(gx, (inner @ w).reshape(x.shape), n, dtype)
+    close(gw, inner.T @ x.reshape(-1, k), 4 * len(inner), dtype)
+    close(gb, inner.sum(0), 4 * len(inner), dtype)
+
+
 def test_nan_and_infinity_go_where_numpy_puts_them(every_size):
     a, b = draw((20, 40), np.float32, 0), draw((40, 50), np.float32, 1)
     a[3, 5], a[4, 6], b[7, 8] = np.nan, np.inf, -np.inf

@@ -126,5 +126,7 @@ CASES = [
     # products
     Case("matmul", arrays.matmul_sample, np.matmul, inputs=(0, 1)),
     Case("linear", arrays.linear_sample, arrays.linear_reference, inputs=(0, 1, 2)),
+    Case("linear_activation", arrays.linear_activation_sample,
+         arrays.linear_activation_reference, inputs=(0, 1, 2)),
     Case("einsum", arrays.einsum_sample, arrays.einsum_reference, inputs=(0, 1, 2)),
 ]

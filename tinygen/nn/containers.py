@@ -9,6 +9,8 @@ from typing import Any
 
 from ..tensor import Tensor
 from .errors import explain_tuple
+from .fused import activated
+from .linear import Linear
 from .module import Module, Parameter
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
@@ -127,14 +129,20 @@ class Sequential(_Numbered):
             self.extend(modules)
 
     def forward(self, input: Any) -> Any:
-        fields, before = self.__dict__, None
+        layers, i = self._values(), 0
+        last = len(layers) - 1
         try:
-            for name in self._module_names:
-                input = fields[name](input)
-                before = name
+            while i <= last:
+                layer = layers[i]
+                if type(layer) is Linear and i < last:
+                    input = activated(layer, layers[i + 1], input)
+                    i += 2
+                else:
+                    input = layer(input)
+                    i += 1
         except Exception as error:
-            if isinstance(input, tuple) and before is not None:
-                explain_tuple(fields[before], error)
+            if isinstance(input, tuple) and i:
+                explain_tuple(layers[i - 1], error)
             raise
         return input
 

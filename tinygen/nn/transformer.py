@@ -20,6 +20,7 @@ from .attention import MultiheadAttention
 from .cache import DecodingCache, LayerCache
 from .containers import ModuleList
 from .dropout import Dropout
+from .fused import activated
 from .linear import Linear, count
 from .module import Module
 from .norm import LayerNorm
@@ -102,7 +103,8 @@ class TransformerEncoderLayer(Module):
             is_causal=is_causal, cache=None if cache is None else cache.self_attn)[0])
 
     def _feed_forward(self, x: Any) -> Any:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return self.dropout2(self.linear2(self.dropout(
+            activated(self.linear1, self.activation, x))))
 
 
 class TransformerDecoderLayer(Module):
@@ -156,7 +158,8 @@ class TransformerDecoderLayer(Module):
                 is_causal=memory_is_causal, cache=None if cache is None else cache.cross_attn)[0])
 
         def feed_forward(x: Any) -> Any:
-            return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+            return self.dropout3(self.linear2(self.dropout(
+                activated(self.linear1, self.activation, x))))
 
         x = tgt
         for block, norm in ((attend, self.norm1), (look_up, self.norm2),

@@ -18,7 +18,8 @@ from .index import (
     argpartition, argsort, diagonal, getitem, nonzero, one_hot, partition, put_index, scatter_add,
     sort, take, take_along_axis, topk,
 )
-from .linalg import dot, einsum, linear, matmul, outer, tensordot, trace
+from .dense import linear, linear_activation
+from .linalg import dot, einsum, matmul, outer, tensordot, trace
 from .methods import clip, masked_fill
 from .reduce import (
     all, any, argmax, argmin, count_nonzero, cumprod, cumsum, logsumexp, max, mean, min, prod,

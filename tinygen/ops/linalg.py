@@ -11,7 +11,7 @@ import numpy as np
 
 from ..primitive import primitive
 from ..tensor import Tensor
-from .elementwise import add, multiply
+from .elementwise import multiply
 from .reduce import sum_p
 from .shape import astype, permute_p, reshape_p
 
@@ -69,47 +69,6 @@ def _(a, b):
     if sa[-1] != inner_b:
         return f"inner sizes {sa[-1]} and {inner_b} differ"
     return f"batch axes {sa[:-2]} and {sb[:-2]} do not broadcast"
-
-
-def _linear_definition(x, weight, bias=None):
-    y = matmul(x, _mT(weight))
-    return y if bias is None else add(y, bias)
-
-
-@primitive(composite=_linear_definition)
-def linear(xp, x, weight, bias=None):
-    """x @ weight.T + bias, with weight (out, in): the layer's product in one node."""
-    if weight.ndim != 2:
-        raise ValueError("weight must have two axes (out, in)")
-    if x is not None and x.ndim > 2 and x.size:    # one product, where matmul makes many small
-        y = x.reshape(-1, x.shape[-1]).dot(weight.T)
-    else:
-        y = xp.matmul(x, weight.T)
-    if bias is not None:
-        y += bias
-    return y.reshape(*x.shape[:-1], len(weight))
-
-
-@linear.vjp_joint
-def _(needs, g, y, x, weight, bias=None):
-    rows = _rows(g)                                                       # (N, out)
-    return (matmul(g, weight) if needs[0] else None,
-            matmul(rows.T, _rows(x)) if needs[1] else None,
-            rows.sum(axis=0) if len(needs) > 2 and needs[2] else None)
-
-
-@linear.explains
-def _(x, weight, bias=None):
-    if x is None:
-        return "x must be a tensor"
-    if len(weight.shape) != 2:
-        return f"weight must have two axes (out, in), got {tuple(weight.shape)}"
-    if not x.shape or x.shape[-1] != weight.shape[1]:
-        return (f"the last axis of x is {x.shape[-1] if x.shape else 'missing'}, "
-                f"weight (out, in) expects {weight.shape[1]}")
-    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
-        return f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}"
-    return None
 
 
 # -- einsum: every contraction is its own derivative's kind -------------------------------------

@@ -8,8 +8,8 @@ from __future__ import annotations
 from .. import backend
 from ..primitive import primitive
 from .activation import sigmoid
+from .dense import linear
 from .elementwise import tanh
-from .linalg import linear
 from .recurrent import (
     _blocks,
     _clean,

@@ -20,8 +20,8 @@ from .. import backend
 from ..primitive import primitive
 from .activation import relu, sigmoid
 from .creation import arange
+from .dense import linear
 from .elementwise import greater, less, tanh, where
-from .linalg import linear
 from .shape import stack
 
 __all__ = ["gru_sequence", "rnn_sequence"]

@@ -1,4 +1,4 @@
-"""Matrix products on the register tile: C = A B + bias, transposed operands as flags.
+"""Matrix products on the register tile: C = f(A B + bias), transposed operands as flags.
 
 The loop nest, from the outside in (K. Goto and R. van de Geijn, "Anatomy of High-Performance
 Matrix Multiplication", ACM TOMS 34(3), 2008, but A is read where it lies):
@@ -7,6 +7,7 @@ Matrix Multiplication", ACM TOMS 34(3), 2008, but A is read where it lies):
         for each tile of rows of A           what the block needs of them stays in L1
             for each panel of columns of B   k rows of 2 vectors, one behind the other
                 C += A B in registers
+            f, if there is one, of these rows of C while they are in L1
 
 Threads get ranges of columns, or of rows, whichever divides more evenly, and share nothing.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from .base import inline, jit
+from .loops import run_loop
 from .pool import fork
 from .tile import (
     COLUMNS,
@@ -89,6 +91,14 @@ def _turn(like, source, stride, k, m, target, length):
 
 
 @inline
+def _apply(f, place, stride, m, n):
+    """f of n numbers of each of m rows, which are `stride` bytes apart."""
+    none = np.int64(0)
+    for r in range(m):
+        run_loop(f[0], place + r * stride, none, none, none, n, f[1], 0.0, 0.0)
+
+
+@inline
 def _depth(k):
     """Rows of a panel: k in equal parts of at most KC."""
     parts = max(1, (k + KC - 1) // KC)
@@ -102,8 +112,8 @@ def _room(k):
 
 
 @jit
-def _part(a, b, c, bias, ta, tb, k, row, rows, column, columns, lda, ldb, ldc, packed, panels):
-    """C[row:row+rows, column:column+columns] = A B + bias, by one thread.
+def _part(a, b, c, bias, f, ta, tb, k, row, rows, column, columns, lda, ldb, ldc, packed, panels):
+    """C[row:row+rows, column:column+columns] = f(A B + bias), by one thread.
 
     a, b and c are addresses; lda, ldb and ldc strides in bytes between the rows as they lie. Where
     `packed` is not 0, all `panels` panels of B are at that address, those of a block of k together.
@@ -151,6 +161,8 @@ def _part(a, b, c, bias, ta, tb, k, row, rows, column, columns, lda, ldb, ldc, p
                         narrow_tile(kind, m, places, deep, panel, step, into, ldc, right - j, add)
                     else:
                         rows_tile(kind, m, places, deep, panel, step, into, ldc, right - j, add)
+                if f[0] and k0 + depth >= k:
+                    _apply(f, c + i * ldc + left * size, ldc, m, right - left)
     keep(buffer)
     keep(table)
     keep(strip)
@@ -180,7 +192,7 @@ def _by_rows(m, n, wide, nt):
 
 
 @jit
-def _share(a, b, c, bias, ta, tb, batch, by_rows, packed, t, parts):
+def _share(a, b, c, bias, f, ta, tb, batch, by_rows, packed, t, parts):
     """Part t of the work: whole matrices of the stack, or rows or columns of the only one."""
     stays_apart()
     size = np.int64(a.itemsize)
@@ -196,7 +208,7 @@ def _share(a, b, c, bias, ta, tb, batch, by_rows, packed, t, parts):
         left, right = panels * t // parts * wide, min(n, panels * (t + 1) // parts * wide)
     for s in range(one, last):
         _part(address(a) + s * m * k * size, address(b) + s * k * n * size,
-              address(c) + s * m * n * size, bias, ta, tb, k, top, end - top, left, right - left,
+              address(c) + s * m * n * size, bias, f, ta, tb, k, top, end - top, left, right - left,
               a.shape[1] * size, b.shape[1] * size, n * size, packed, panels)
 
 
@@ -213,11 +225,11 @@ def _pack_share(b, n, k, tb, block, t, nt):
 
 
 @jit
-def gemm(a, b, c, bias, ta, tb, batch, nt):
-    """C = A B + bias for 2-D C-contiguous arrays, each a stack of `batch` matrices.
+def gemm(a, b, c, bias, f, ta, tb, batch, nt):
+    """C = f(A B + bias) for 2-D C-contiguous arrays, each a stack of `batch` matrices.
 
     Where `ta` (`tb`) is true, the matrices of a (b) lie transposed. bias has a number per column,
-    or none at all.
+    or none at all. f is the address of an elementwise loop in place, 0 for none, and its constant.
     """
     wide = PANEL_BYTES // np.int64(a.itemsize)
     m, n, k = c.shape[0] // batch, c.shape[1], a.shape[0] // batch if ta else a.shape[1]
@@ -236,7 +248,7 @@ def gemm(a, b, c, bias, ta, tb, batch, nt):
         most = batch if batch > 1 else panels // 8 if not by_rows else (
             tiles_of(m) // 2 if shared else nt)
         parts = max(1, min(most, 4 * nt, batch * m * n * k // PART) // nt) * nt
-    fork(_share, (a, b, c, bias, ta, tb, batch, by_rows, block), parts)
+    fork(_share, (a, b, c, bias, f, ta, tb, batch, by_rows, block), parts)
     keep(buffer)
 
 

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, types
 from numba.core.ccallback import CFunc
-from numba.extending import intrinsic
 
 from . import vecmath
 from .base import FAST, jit
 from .cache import KernelCache
+from .loops import run_loop
 from .pool import fork
 from .vecmath import __all__ as _names  # written so, the cache sees what loops are made of
 
@@ -72,48 +71,50 @@ FORMULAS = {
 }
 
 _functions = {name: getattr(vecmath, name) for name in _names}
-_loops: dict[tuple[str, Any, str, bool], tuple[int, Callable[..., None]]] = {}
+_loops: dict[tuple[str, Any, str, str], tuple[int, Callable[..., None]]] = {}
 _prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64, *[ctypes.c_double] * 3)
 
 
 def loop(name: str, dtype: Any, numbers: str = "",
-         total: bool = False) -> tuple[int, Callable[..., None]]:
+         form: str = "loop") -> tuple[int, Callable[..., None]]:
     """The compiled loop of a formula: its address, and a function that runs it on this thread.
 
-    `numbers` are the inputs that are one number: they are the last of the constants a, b, c. With
-    `total` it gives the sum over the elements instead of each.
+    `numbers` are the inputs that are one number: they are the last of the constants a, b, c. As
+    a "total" it gives the sum over the elements instead of each; "in_place" x is the result's own
+    memory, and no address of it is read.
     """
-    found = _loops.get((name, dtype, numbers, total))
+    found = _loops.get((name, dtype, numbers, form))
     if found is None:
-        found = _loops[name, dtype, numbers, total] = _compiled(name, dtype, numbers, total)
+        found = _loops[name, dtype, numbers, form] = _compiled(name, dtype, numbers, form)
     return found
 
 
-def _source(function: str, formula: str, numbers: str, total: bool) -> str:
+def _source(function: str, formula: str, numbers: str, form: str) -> str:
     used = [v for v in "xyz" if v in compile(formula, "formula", "eval").co_names]
     constant = dict(zip(reversed(numbers), "cba", strict=False))
+    # With one array in the loop, the compiler need not ask whether two overlap.
+    source = dict.fromkeys("xyz", "{}s[i]") | ({"x": "out[i]"} if form == "in_place" else {})
     lines = [f"def {function}(out, x_at, y_at, z_at, n, a, b, c):",
              "    out, a, b, c = carray(out, n), kind(a), kind(b), kind(c)"]
     lines += [f"    {v} = {constant[v]}" if v in numbers else f"    {v}s = carray({v}_at, n)"
-              for v in used]
-    lines += ["    s = zero"] if total else []
+              for v in used if v in numbers or source[v] != "out[i]"]
+    lines += ["    s = zero"] if form == "total" else []
     lines += ["    for i in range(n):"]
-    lines += [f"        {v} = {v}s[i]" for v in used if v not in numbers]
-    lines += [f"        s += {formula}", "    out[0] = s"] if total else [
+    lines += [f"        {v} = {source[v].format(v)}" for v in used if v not in numbers]
+    lines += [f"        s += {formula}", "    out[0] = s"] if form == "total" else [
         f"        out[i] = {formula}"]
     return "\n".join(lines)
 
 
-def _compiled(name: str, dtype: Any, numbers: str,
-              total: bool) -> tuple[int, Callable[..., None]]:
-    kind, function = dtype.type, f"{name}_{'total' if total else 'loop'}_{numbers}"
+def _compiled(name: str, dtype: Any, numbers: str, form: str) -> tuple[int, Callable[..., None]]:
+    kind, function = dtype.type, f"{name}_{form}_{numbers}"
     scope = {"__name__": __name__, **_functions, "carray": carray, "sqrt": np.sqrt, "kind": kind,
              "zero": kind(0), "one": kind(1)}
-    exec(compile(_source(function, FORMULAS[name], numbers, total), __file__, "exec"), scope)
+    exec(compile(_source(function, FORMULAS[name], numbers, form), __file__, "exec"), scope)
     pointer = types.CPointer(types.float32 if kind is np.float32 else types.float64)
     made = CFunc(scope[function], ((*[pointer] * 4, types.int64, *[types.float64] * 3), types.void),
                  {}, {"nopython": True, "boundscheck": False, "error_model": "numpy",
-                      "fastmath": FAST if total else {"contract"}})
+                      "fastmath": FAST if form == "total" else {"contract"}})
     made._cache = KernelCache(scope[function])
     made.compile()
     _kept.append(made)
@@ -123,19 +124,6 @@ def _compiled(name: str, dtype: Any, numbers: str,
 _kept: list[CFunc] = []         # machine code lives as long as its object
 
 
-@intrinsic
-def _call(typingctx, address, out, x, y, z, n, a, b, c):
-    """Call the loop at `address`."""
-    def generate(context, builder, signature, values):
-        pointer, long, double = ir.IntType(8).as_pointer(), ir.IntType(64), ir.DoubleType()
-        takes = ir.FunctionType(ir.VoidType(), [pointer] * 4 + [long] + [double] * 3)
-        f = builder.inttoptr(values[0], takes.as_pointer())
-        places = [builder.inttoptr(v, pointer) for v in values[1:5]]
-        builder.call(f, [*places, *values[5:]])
-        return context.get_dummy_value()
-    return types.void(*[types.int64] * 6, *[types.float64] * 3), generate
-
-
 @jit
 def _piece(address, out, x, y, z, size, n, a, b, c, t, pieces):
     """Piece t of n elements; from the first line of the result on, all begin where a line does."""
@@ -143,9 +131,9 @@ def _piece(address, out, x, y, z, size, n, a, b, c, t, pieces):
     lines = (n - head + 63) // 64
     first, last = head + lines * t // pieces * 64, min(n, head + lines * (t + 1) // pieces * 64)
     if t == 0 and head:
-        _call(address, out, x, y, z, head, a, b, c)
+        run_loop(address, out, x, y, z, head, a, b, c)
     at = first * size
-    _call(address, out + at, x + at, y + at, z + at, last - first, a, b, c)
+    run_loop(address, out + at, x + at, y + at, z + at, last - first, a, b, c)
 
 
 @jit
@@ -162,7 +150,8 @@ def _blocks(address, out, x, y, z, size, n, a, b, c, t, pieces):
     blocks = (n + BLOCK - 1) // BLOCK
     for k in range(blocks * t // pieces, blocks * (t + 1) // pieces):
         at = k * BLOCK * size
-        _call(address, out + k * size, x + at, y + at, z + at, min(BLOCK, n - k * BLOCK), a, b, c)
+        m = min(BLOCK, n - k * BLOCK)
+        run_loop(address, out + k * size, x + at, y + at, z + at, m, a, b, c)
 
 
 @jit
