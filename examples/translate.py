@@ -24,13 +24,13 @@ import tinygen as tg
 from tinygen.data import SentencePairs, multi30k, pair_loader, tatoeba
 from tinygen.metrics import bleu
 from tinygen.models import Translator
-from tinygen.text import BPETokenizer, PadCollate, WordTokenizer
+from tinygen.text import PadCollate, WordTokenizer, pair_tokenizers
 from tinygen.train import Trainer
 from tinygen.viz import draw_attention, save_panels
 
 SIZES: dict[str, Any] = {"layers": 2, "heads": 4, "width": 128, "hidden": 512, "dropout": 0.1}
 QUICK: dict[str, Any] = {"layers": 1, "heads": 4, "width": 32, "hidden": 64, "dropout": 0.0}
-EPOCHS = {"en-de": 6, "en-zh": 8, "made-up": 12}
+EPOCHS = {"en-de": 5, "en-zh": 8, "made-up": 12}
 LONGEST = 40          # tokens of a sentence to learn from
 
 
@@ -47,14 +47,12 @@ def made_up(n: int, seed: int) -> SentencePairs:
 
 def load(pair: str, seed: int) -> tuple[SentencePairs, SentencePairs, Any, Any]:
     """Pairs to learn from and to test with, and the tokenizers of both languages."""
-    if pair == "en-de":
-        train, test = multi30k("de"), multi30k("de", "test")
-        both = BPETokenizer(4000).fit([*train.source, *train.target])
-        return train, test, both, both
-    train, test = ((tatoeba(split, seed) for split in ("train", "test")) if pair == "en-zh" else
-                   (made_up(1500, 1), made_up(100, 2)))
-    return (train, test, WordTokenizer(min_freq=2, lowercase=True).fit(train.source),
-            WordTokenizer(min_freq=2).fit(train.target))
+    if pair == "made-up":
+        train, test = made_up(1500, 1), made_up(100, 2)
+        return train, test, *(WordTokenizer().fit(texts) for texts in train[:2])
+    train, test = ((tatoeba(split, seed) if pair == "en-zh" else multi30k("de", split))
+                   for split in ("train", "test"))
+    return train, test, *pair_tokenizers(train.source, train.target)
 
 
 def batches(pairs: SentencePairs, english: Any, other: Any, size: int, seed: int) -> Any:
@@ -99,7 +97,7 @@ def main() -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a made-up language, a few seconds")
     parser.add_argument("--pair", choices=["en-de", "en-zh"], default="en-de")
-    parser.add_argument("--epochs", type=int, help="default 6 for German, 8 for Chinese")
+    parser.add_argument("--epochs", type=int, help="default 5 for German, 8 for Chinese")
     parser.add_argument("--lr", type=float, help="default 2e-3")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", help="folder for weights and pictures (default: runs/translate-…)")

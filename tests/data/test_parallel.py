@@ -41,7 +41,7 @@ def test_tatoeba_splits_by_english_sentence_whatever_its_case_and_marks(folders,
         assert target == f"第{number}{source[-1]}" and credit == f"by {number}"
     assert tatoeba("test") == parts["test"] != tatoeba("test", seed=1)
     put(folders[0], known_file, "tatoeba-cmn-eng/cmn.txt", "Hi.\t嗨。\n")
-    with pytest.raises(DataError, match="must have three columns"):
+    with pytest.raises(DataError, match="pair 1 has no 3 columns"):
         tatoeba()
 
 

@@ -15,7 +15,7 @@ from .folder import ImageFolder
 from .idx import read_idx
 from .images import ImageDataset
 from .loader import DataLoader
-from .parallel import SentencePairs, multi30k, pair_loader, tatoeba
+from .parallel import PAIRS, SentencePairs, load_pairs, multi30k, pair_loader, tatoeba
 from .pictures import (
     PicturePatches,
     UnpairedPatches,
@@ -51,7 +51,7 @@ __all__ = [
     "Resize", "Subset", "TensorDataset", "TextBlocks", "ToFloat",
     "CaptionedImages", "Flickr8kMini", "Scene", "Scenes", "Thing", "digit_scenes",
     "fashion_scenes", "read_scene",
-    "SentencePairs", "multi30k", "pair_loader", "tatoeba",
+    "PAIRS", "SentencePairs", "load_pairs", "multi30k", "pair_loader", "tatoeba",
     "MovieLens", "Ratings", "draw_ratings", "fold_in", "user_folds",
     "MovingDigits", "SpokenDigits", "read_wav", "write_wav",
     "RandomAffine", "RandomErasing", "RandomRotation", "few_labels",

@@ -217,4 +217,6 @@ def licence_of(name: str) -> str | None:
     name = name.lower().replace("_", "-")
     if name == "digits":        # in the package: see DIGITS.md
         return "CC BY 4.0 (E. Alpaydin and C. Kaynak, UCI)"
+    name = {"tatoeba": "tatoeba-cmn-eng", "multi30k-de": "multi30k", "multi30k-fr": "multi30k"}.get(
+        name, name)
     return _SOURCES[name].licence if name in _SOURCES else None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import gzip
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .loader import DataLoader
-from .sources import DataError, fetch
+from .sources import DataError, MissingDataError, fetch
 
-__all__ = ["SentencePairs", "multi30k", "pair_loader", "tatoeba"]
+__all__ = ["PAIRS", "SentencePairs", "load_pairs", "multi30k", "pair_loader", "tatoeba"]
+
+PAIRS = ("tatoeba", "multi30k-de", "multi30k-fr")
 
 SPLITS = ("train", "val", "test")
 _MULTI30K = dict(zip(SPLITS, ("train", "val", "test_2016_flickr"), strict=True))
@@ -60,10 +65,7 @@ def tatoeba(split: str = "train", seed: int = 0, download: bool = False) -> Sent
     and all that differ from them in case or punctuation only; about 27,500 pairs are left for
     "train". Credits name the authors. Source: tatoeba.org by way of manythings.org; CC BY 2.0 FR.
     """
-    rows = [line.split("\t") for line in
-            fetch("tatoeba-cmn-eng/cmn.txt", download).read_text("utf-8").strip("\n").split("\n")]
-    if any(len(row) != 3 for row in rows):
-        raise DataError("[tatoeba] cmn.txt must have three columns: English, Chinese, attribution")
+    rows = _rows(fetch("tatoeba-cmn-eng/cmn.txt", download), 3)
     keys = [" ".join(re.findall(r"[\w']+", row[0].lower())) for row in rows]
     alike = np.array(list(dict.fromkeys(keys)))
     order = alike[np.random.default_rng(seed).permutation(len(alike))].tolist()
@@ -72,6 +74,35 @@ def tatoeba(split: str = "train", seed: int = 0, download: bool = False) -> Sent
     kept = set(order[slice(*bounds[_split(split, "tatoeba")])])
     chosen = [row for row, key in zip(rows, keys, strict=True) if key in kept]
     return SentencePairs(*(list(column) for column in zip(*chosen)))
+
+
+def load_pairs(name_or_file: str | os.PathLike[str], split: str = "train",
+               download: bool = False) -> SentencePairs:
+    """Pairs by name (one of `PAIRS`), or those of a file: a tab between source and target.
+
+    Of a file, UTF-8 with a pair a line (further columns are left out), every tenth sentence with
+    all its translations is "val", the one after it "test".
+    """
+    name = os.fspath(name_or_file)
+    key = name.lower().replace("_", "-")
+    if key == "tatoeba":
+        return tatoeba(split, download=download)
+    if key in PAIRS:
+        return multi30k(key.removeprefix("multi30k-"), split, download)
+    if not Path(name).expanduser().is_file():
+        close = difflib.get_close_matches(key, PAIRS, n=1)
+        raise MissingDataError(
+            f"[load_pairs] {name!r} is neither a set of pairs nor a file"
+            + (f"; did you mean {close[0]!r}?" if close else "")
+            + f" Sets: {', '.join(PAIRS)}; or give the path of a text file with tabs.")
+    rows = _rows(Path(name).expanduser(), 2)
+    order = {source: i % 10 for i, source in enumerate(dict.fromkeys(row[0] for row in rows))}
+    wanted = {"val": {0}, "test": {1}, "train": set(range(2, 10))}[_split(split, "load_pairs")]
+    chosen = [row for row in rows if order[row[0]] in wanted]
+    if not chosen:
+        raise DataError(f"[load_pairs] {name} has {len(order)} sentences, too few for "
+                        f"{split!r}; twenty are enough")
+    return SentencePairs([row[0] for row in chosen], [row[1] for row in chosen])
 
 
 def pair_loader(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]],
@@ -101,6 +132,20 @@ def pair_loader(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int
     return DataLoader(list(zip(sources, targets, strict=True)), collate_fn=collate, seed=seed,
                       batch_sampler=BucketSampler(lengths, batch_size, pool=pool, shuffle=shuffle,
                                                   seed=seed))
+
+
+def _rows(path: Path, columns: int) -> list[list[str]]:
+    """The first columns of a file with tabs, without empty lines."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"[load_pairs] {path} is not UTF-8 text: {error}") from None
+    rows = [line.strip("\r").split("\t")[:columns] for line in lines if line.strip()]
+    for number, row in enumerate(rows, 1):
+        if len(row) < columns or not all(part.strip() for part in row):
+            raise DataError(f"[load_pairs] {path}: pair {number} has no {columns} columns with "
+                            f"tabs between them: {chr(9).join(row)[:60]!r}")
+    return rows
 
 
 def _split(split: str, name: str) -> str:

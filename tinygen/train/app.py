@@ -9,7 +9,7 @@ import typer
 from .errors import TrainingInterrupted
 
 app = typer.Typer(
-    help="Train GANs, VAEs and a GPT on your own machine, and look at what they make.",
+    help="Train GANs, VAEs, GPTs, translators on your own machine, and look at what they make.",
     add_completion=False, pretty_exceptions_enable=False,
     epilog="A first run: tinygen train vae --data digits --out runs/first",
 )
@@ -47,12 +47,15 @@ Float = float | None
 @app.command()
 def train(
     model: Annotated[Text, typer.Argument(
-        metavar="MODEL", help="gan, dcgan, wgan-gp, vae, conv-vae, vae-gan or gpt.")] = None,
+        metavar="MODEL",
+        help="gan, dcgan, wgan-gp, vae, conv-vae, vae-gan, gpt or translator.")] = None,
     run: Annotated[Text, typer.Argument(
         metavar="RUN", help="With --resume: the run's folder, or a checkpoint.")] = None,
     data: Annotated[Text, _option(
         "digits (comes with tinygen; the default), mnist, fashion-mnist, celeba, or a folder of "
-        "pictures; for gpt: tinyshakespeare (the default), names, or a text file.",
+        "pictures; for gpt: tinyshakespeare (the default), names, or a text file; for translator: "
+        "tatoeba (the default), multi30k-de, multi30k-fr, or a text file with a tab between a "
+        "sentence and its translation.",
         metavar="NAME|PATH")] = None,
     epochs: Annotated[Int, _count("How often to go through the data.")] = None,
     steps: Annotated[Int, _count("How many batches, instead of --epochs.")] = None,
@@ -70,14 +73,15 @@ def train(
     conditional: Annotated[bool | None, _option(
         "Tell the model each image's class.", MODEL, "--conditional")] = None,
     width: Annotated[Int, _count(
-        "Channels of convolutional models; numbers for each token of gpt.", MODEL)] = None,
+        "Channels of convolutional models; numbers for each token of a text.", MODEL)] = None,
     hidden: Annotated[Text, _option(
         "Widths of hidden layers: 400, or 256,512 for gan.", MODEL, metavar="N,N")] = None,
     latent: Annotated[Int, _count("Length of the noise vector.", MODEL)] = None,
     loss: Annotated[Text, _option(
         "GANs: non-saturating, saturating, least-squares, hinge or wasserstein.", MODEL,
         metavar="NAME")] = None,
-    label_smoothing: Annotated[Float, _number("GANs: real images count as 1 - X.", MODEL)] = None,
+    label_smoothing: Annotated[Float, _number(
+        "GANs: real images count as 1 - X; translator: so do words.", MODEL)] = None,
     gradient_penalty: Annotated[Float, _number(
         "GANs: weight of the gradient penalty.", MODEL)] = None,
     n_critic: Annotated[Int, _count(
@@ -88,9 +92,9 @@ def train(
     likelihood: Annotated[Text, _option(
         "VAEs: bernoulli or gaussian.", MODEL, metavar="NAME")] = None,
     block: Annotated[Int, _count("gpt: characters that it sees at once.", MODEL)] = None,
-    layers: Annotated[Int, _count("gpt: layers.", MODEL)] = None,
-    heads: Annotated[Int, _count("gpt: attention heads in a layer.", MODEL)] = None,
-    dropout: Annotated[Float, _number("gpt: rate of dropout.", MODEL)] = None,
+    layers: Annotated[Int, _count("gpt, translator: layers.", MODEL)] = None,
+    heads: Annotated[Int, _count("gpt, translator: attention heads in a layer.", MODEL)] = None,
+    dropout: Annotated[Float, _number("gpt, translator: rate of dropout.", MODEL)] = None,
     out: Annotated[Text, _option(
         "Folder of the run (default: runs/MODEL-DATA).", FILES, metavar="FOLDER")] = None,
     resume: Annotated[bool, _option(
@@ -129,8 +133,8 @@ def sample(run: Run,
            seed: Seed = 0,
            label: Annotated[int | None, typer.Option(
                help="The class to draw, for a conditional model (default: all in turn).")] = None,
-           prompt: Annotated[Text, _option("What a text begins with.", TEXT,
-                                           metavar="TEXT")] = None,
+           prompt: Annotated[Text, _option("What a text begins with; for translator, the sentence.",
+                                           TEXT, metavar="TEXT")] = None,
            length: Annotated[Int, _count("Characters of a text (default 500).", TEXT)] = None,
            temperature: Annotated[Float, _number(
                "Below 1: likelier characters; 0: always the likeliest.", TEXT)] = None,

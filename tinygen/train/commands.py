@@ -110,7 +110,8 @@ def _flag(option: str) -> str:
 
 def _new_folder(model: str, options: Options) -> Path:
     """The folder for a new run; it must not hold anything yet."""
-    data = options.setdefault("data", "tinyshakespeare" if model in TEXT_MODELS else "digits")
+    data = options.setdefault("data", {"gpt": "tinyshakespeare", "translator": "tatoeba"}.get(
+        model, "digits"))
     if is_folder(data) and Path(data).expanduser().exists():
         options["data"] = str(Path(data).expanduser().resolve())  # for a resume from elsewhere
     folder = Path(options.get("out") or Path("runs", f"{model}-{Path(data).stem}"))
@@ -149,9 +150,11 @@ def _trainer(name: str, options: Options, folder: Path, quiet: bool) -> Any:
     seed = options.setdefault("seed", 0)
     if name in TEXT_MODELS:
         from .text import text_trainer
+        from .translation import translator_trainer
 
-        return text_trainer(name, options, folder, quiet, device, MODEL_OPTIONS, TRAINER_OPTIONS,
-                            _resume_command(folder))
+        make = translator_trainer if name == "translator" else text_trainer
+        return make(name, options, folder, quiet, device, MODEL_OPTIONS, TRAINER_OPTIONS,
+                    _resume_command(folder))
     dataset = load_data(options["data"], options.get("size"))
     random.manual_seed(seed)
     model = _model(name, dataset, options).to(device=device)
@@ -230,6 +233,8 @@ def _farewell(trainer: Any, seconds: float, first_step: int) -> None:
         if (out / name).exists():
             print(f"  {what:9}{out / name}")
     more = "--length 500 --temperature 0.8" if written else "--n 64 --out grid.png"
+    if trainer.config["model"] == "translator":
+        more = '--prompt "A sentence."'
     print(f"More samples: tinygen sample {shlex.quote(str(out))} {more}")
 
 
@@ -246,11 +251,15 @@ def sample(run: str, n: int | None, out: str | None, seed: int, label: int | Non
     given = {k: v for k, v in writing.items() if v is not None}
     if model.name in TEXT_MODELS:
         from .text import write_text
+        from .translation import write_translation
 
         if label is not None:
             raise UsageError(f"--label {label}: {run} is a {model.name}, whose texts have no "
                              "classes; --prompt says what one begins with")
-        prompt, length = given.pop("prompt", None), given.pop("length", 500)
+        prompt = given.pop("prompt", None)
+        if model.name == "translator":
+            return write_translation(found, model, n, out, seed, prompt, given)
+        length = given.pop("length", 500)
         return write_text(found, model, n or 1, out, seed, prompt, length, **given)
     if given:
         raise UsageError(f"{_flag(next(iter(given)))} is for models of text; {run} is a "
@@ -299,7 +308,7 @@ def reconstruct(run: str, n: int, out: str | None, data: str | None, checkpoint:
 
     found, model = _load(run, checkpoint, device)
     path = _picture(out, found, "reconstruction.png")
-    if not hasattr(model, "encoder"):
+    if model.name in TEXT_MODELS or not hasattr(model, "encoder"):
         raise UsageError(f"{run} is a {model.name}, which has no encoder and cannot reconstruct "
                          "images; vae, conv-vae and vae-gan can")
     options = found.config.get("options", {})

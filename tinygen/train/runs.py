@@ -14,7 +14,7 @@ from .errors import CheckpointError, TrainingError, UsageError
 __all__ = ["MODELS", "TEXT_MODELS", "Run", "choose", "device_named", "is_folder", "load_data",
            "open_run"]
 
-TEXT_MODELS = ("gpt",)
+TEXT_MODELS = ("gpt", "translator")
 MODELS = ("gan", "dcgan", "wgan-gp", "vae", "conv-vae", "vae-gan", *TEXT_MODELS)
 
 
@@ -121,9 +121,9 @@ def load_data(name: str, size: int | None, train: bool = True) -> Any:
 
 def is_folder(name: str) -> bool:
     """Whether `--data` names a folder of pictures, which has no test part, or a text file."""
-    from ..data import DATASETS, TEXTS
+    from ..data import DATASETS, PAIRS, TEXTS
 
-    return name.lower().replace("_", "-") not in (*DATASETS, *TEXTS)
+    return name.lower().replace("_", "-") not in (*DATASETS, *TEXTS, *PAIRS)
 
 
 def device_named(name: str) -> str:
