@@ -22,6 +22,7 @@ from .dcgan import DCGAN, wgan_gp
 from .gan import GAN
 from .gpt import GPT
 from .image_text import ImageEncoder, ImageTextMatcher, TextEncoder
+from .latents import ClassGaussians
 from .losses import GAN_LOSSES, gan_loss, gradient_penalty
 from .recommend import MatrixFactorization, MultVAE
 from .restore import Inpainter, Restorer, UNet
@@ -52,7 +53,7 @@ __all__ = [
     "CycleGAN", "StyleNetwork", "StyleObjective", "TextureNetwork",
     "gram_matrix", "learn_textures", "optimise_picture", "total_variation",
     "build", "gan_loss", "gaussian_nll", "gradient_penalty", "interpolate", "kl_standard_normal",
-    "Inpainter", "Restorer", "UNet", "wgan_gp", "VideoMoments",
+    "Inpainter", "Restorer", "UNet", "wgan_gp", "ClassGaussians", "VideoMoments",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., Model]] = {
