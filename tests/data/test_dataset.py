@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygen as tg
-from tinygen.data import ArrayDataset, Dataset, Subset, TensorDataset, random_split
+from tinygen.data import ArrayDataset, Dataset, Subset, TensorDataset, few_labels, random_split
 
 
 class Squares(Dataset):
@@ -159,3 +159,16 @@ def test_random_split_by_lengths_is_seeded():
 def test_random_split_refuses_parts_that_do_not_add_up(lengths, message):
     with pytest.raises(ValueError, match=message):
         random_split(ArrayDataset(np.arange(100)), lengths)
+
+
+def test_few_labels_draws_as_many_of_each_class():
+    labels = np.repeat([3, 5, 9], [4, 30, 7])
+    chosen = few_labels(labels, 4, seed=1)
+    assert labels[chosen].tolist() == [3] * 4 + [5] * 4 + [9] * 4
+    assert len(set(chosen.tolist())) == 12
+    assert few_labels(labels, 4, seed=1).tolist() == chosen.tolist()
+    assert few_labels(labels, 4, seed=2).tolist() != chosen.tolist()
+    with pytest.raises(ValueError, match=r"\[few_labels\] per_class=5; class 3 has 4 samples"):
+        few_labels(labels, 5)
+    with pytest.raises(ValueError, match=r"\[few_labels\] labels: float32 \(3,\)"):
+        few_labels([0.0, 1.0, 2.0], 1)

@@ -150,6 +150,28 @@ def random_split(dataset: Any, lengths: Sequence[int | float], seed: int = 0) ->
     return [Subset(dataset, order[a:b]) for a, b in zip(starts, ends, strict=True)]
 
 
+def few_labels(labels: Any, per_class: int, seed: int = 0) -> np.ndarray:
+    """Indices of `per_class` samples of each class, drawn at random: class by class, (K,).
+
+    `labels` are integers (N,). The same seed gives the same indices. Raises ValueError when a
+    class has fewer samples, or there are none at all.
+
+    >>> few_labels([0, 1, 1, 0, 1, 0], per_class=2).shape
+    (4,)
+    """
+    labels = _as_numpy(labels)
+    if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
+        raise ValueError(f"[few_labels] labels: {labels.dtype} {labels.shape}; expected integers "
+                         "(N,), at least one")
+    classes, counts = np.unique(labels, return_counts=True)
+    if not 1 <= per_class <= counts.min():
+        raise ValueError(f"[few_labels] per_class={per_class}; class {classes[counts.argmin()]} "
+                         f"has {counts.min()} samples, so 1 to {counts.min()} are possible")
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.choice(np.flatnonzero(labels == c), per_class, replace=False)
+                           for c in classes])
+
+
 def _split_counts(lengths: list[int | float], total: int) -> np.ndarray:
     if not lengths or any(not 0 <= part < math.inf for part in lengths):
         raise ValueError(f"[random_split] lengths must be a list of numbers >= 0, not {lengths}")

@@ -14,6 +14,7 @@ from .errors import (
     TrainingInterrupted,
     TrainingWarning,
 )
+from .learning_curve import CurveStop, LearningCurve, Trial, fit_learning_curve, hopeless, search
 from .progress import Progress
 from .quality import sample_quality
 from .trainer import Trainer
@@ -21,5 +22,6 @@ from .trainer import Trainer
 __all__ = [
     "Callback", "CheckpointError", "Checkpoints", "Curves", "EarlyStop", "Metrics",
     "NonFiniteError", "Progress", "SampleGrid", "Trainer", "TrainingError", "TrainingInterrupted",
-    "TrainingWarning", "read_checkpoint", "sample_quality",
+    "TrainingWarning", "CurveStop", "LearningCurve", "Trial", "fit_learning_curve", "hopeless",
+    "search", "read_checkpoint", "sample_quality",
 ]  # fmt: skip
