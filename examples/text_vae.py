@@ -33,7 +33,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "names": {"width": 64, "hidden": 128, "dropout": 0.1, "latent": 16, "word_dropout": 0.3,
               "free_nats": 4.0, "epochs": 12},
     "mr": {"width": 128, "hidden": 128, "dropout": 0.4, "latent": 32, "word_dropout": 0.3,
-           "free_nats": 6.0, "epochs": 8},
+           "free_nats": 6.0, "epochs": 7},
 }
 PAIRS = {"made up": [("mikalo", "sune"), ("tara", "tolimu")],
          "names": [("emma", "sebastian"), ("olivia", "jack"), ("anna", "kathryn")],
@@ -93,7 +93,7 @@ def main() -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="made-up names, a few seconds")
     parser.add_argument("--data", choices=["names", "mr"], default="names")
-    parser.add_argument("--epochs", type=int, help="default 12 for names, 8 for mr")
+    parser.add_argument("--epochs", type=int, help="default 12 for names, 7 for mr")
     parser.add_argument("--samples", type=int, default=50, help="importance samples a sentence")
     parser.add_argument("--collapse", action="store_true",
                         help="also train a VAE without annealing, free nats and word dropout")

@@ -8,6 +8,7 @@ from tinygen.data import (
     DataLoader,
     MissingDataError,
     TextBlocks,
+    csl_titles,
     film_texts,
     load_text,
     movie_reviews,
@@ -88,3 +89,23 @@ def test_longer_film_reviews_have_no_labels_and_no_markup(real_data):
     assert len(texts) == 7000 and all(t == t.lower() and t.strip() for t in texts)
     assert not any("<br" in t for t in texts)
     assert 150 < np.mean([len(t.split()) for t in texts]) < 300
+
+
+def test_abstracts_of_papers_have_titles(real_data):
+    train, test = csl_titles(), csl_titles(train=False)
+    for part in (train, test):
+        assert len(part.texts) == len(part.titles) == 1000
+        assert 200 < np.mean([len(t) for t in part.texts]) < 225
+        assert 18 < np.mean([len(t) for t in part.titles]) < 20
+    assert train.titles[3] == "果蔬保鲜技术进展探索"
+    assert not set(train.texts) & set(test.texts)
+
+
+def test_a_title_file_with_a_missing_column_is_named(folders, known_file):
+    rows = "to title\t摘要\t标题\nto title\t摘要\n".encode()
+    known_file("csl-title/ts_dev.tsv", rows)
+    path = folders[0] / "csl-title" / "ts_dev.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(rows)
+    with pytest.raises(DataError, match=r"line 2 of .* has 2 columns; 3 are expected"):
+        csl_titles()

@@ -27,7 +27,16 @@ from .moving_digits import MovingDigits
 from .ratings import MovieLens, Ratings, draw_ratings, fold_in, user_folds
 from .scenes import Scene, Scenes, Thing, digit_scenes, fashion_scenes, read_scene
 from .sources import DataError, MissingDataError, cache_dir, data_root, fetch
-from .text import TEXTS, LabelledTexts, TextBlocks, film_texts, load_text, movie_reviews
+from .text import (
+    TEXTS,
+    LabelledTexts,
+    TextBlocks,
+    TitledTexts,
+    csl_titles,
+    film_texts,
+    load_text,
+    movie_reviews,
+)
 from .transforms import (
     CenterCrop,
     Compose,
@@ -56,6 +65,7 @@ __all__ = [
     "MovingDigits", "SpokenDigits", "read_wav", "write_wav",
     "RandomAffine", "RandomErasing", "RandomRotation", "few_labels",
     "PicturePatches", "UnpairedPatches", "draw_pictures", "load_picture", "luminance",
+    "TitledTexts", "csl_titles",
     "cache_dir", "data_root", "fetch", "film_texts", "load", "load_text", "movie_reviews",
     "random_split", "read_idx",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ import numpy as np
 from .dataset import Dataset
 from .sources import DataError, MissingDataError, fetch
 
-__all__ = ["TEXTS", "LabelledTexts", "TextBlocks", "film_texts", "load_text", "movie_reviews"]
+__all__ = ["TEXTS", "LabelledTexts", "TextBlocks", "TitledTexts", "csl_titles", "film_texts",
+           "load_text", "movie_reviews"]
 
 TEXTS = {"tinyshakespeare": "tinyshakespeare/input.txt", "names": "names/names.txt"}
 
@@ -132,3 +133,26 @@ def film_texts(download: bool = False) -> list[str]:
                 text = stream.read().decode("utf-8").lower()
                 texts.append(text.replace("<br />", " "))
     return texts
+
+
+class TitledTexts(NamedTuple):
+    """Texts and the title of each."""
+
+    texts: list[str]
+    titles: list[str]
+
+
+def csl_titles(train: bool = True, download: bool = False) -> TitledTexts:
+    """1,000 abstracts of Chinese scientific papers with their titles; 1,000 others for a test.
+
+    The training part is what the source calls dev. Source: Y. Li et al., "CSL: A Large-scale
+    Chinese Scientific Literature Dataset", COLING 2022 (its benchmark's title generation);
+    Apache-2.0.
+    """
+    path = fetch(f"csl-title/ts_{'dev' if train else 'test'}.tsv", download)
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").strip("\n").split("\n")]
+    bad = next((i for i, row in enumerate(rows, 1) if len(row) != 3), None)
+    if bad is not None:
+        raise DataError(f"[csl_titles] line {bad} of {path} has {len(rows[bad - 1])} columns; "
+                        "3 are expected")
+    return TitledTexts([text.strip() for _, text, _ in rows], [title.strip() for *_, title in rows])

@@ -10,13 +10,14 @@ from .moments import temporal_iou
 from .shares import Shares, corrected_shares
 from .ranking import ndcg_at_k, recall_at_k
 from .retrieval import retrieval_ranks, retrieval_recall
+from .summaries import rouge_l
 from .manifold import PrecisionRecall, SampleQuality, precision_recall
 from .translation import BLEU, bleu
 
 __all__ = [
     "Shares", "corrected_shares",
     "BLEU", "bleu",
-    "ndcg_at_k", "recall_at_k",
+    "ndcg_at_k", "recall_at_k", "rouge_l",
     "retrieval_ranks", "retrieval_recall",
     "PrecisionRecall", "SampleQuality",
     "frechet_distance", "gaussian_frechet_distance", "precision_recall", "psnr", "ssim",

@@ -19,6 +19,7 @@ from .captioner import Captioner
 from .classifier import Classifier
 from .cycle_gan import CycleGAN
 from .dcgan import DCGAN, wgan_gp
+from .extractor import SpanExtractor, best_span, shared_pairs
 from .gan import GAN
 from .gpt import GPT
 from .image_text import ImageEncoder, ImageTextMatcher, TextEncoder
@@ -49,6 +50,7 @@ __all__ = [
     "AdversarialModel", "AttentionClassifier", "Classifier", "ConvVAE", "DCGAN", "GAN", "GPT",
     "GenerativeModel", "Model", "SentenceEncoder", "Translator", "VAE", "VAEGAN", "WordWeights",
     "Captioner", "ImageEncoder", "ImageTextMatcher", "TextEncoder",
+    "SpanExtractor", "best_span", "shared_pairs",
     "LSTMLanguageModel", "MatrixFactorization", "MultVAE", "TextVAE",
     "CycleGAN", "StyleNetwork", "StyleObjective", "TextureNetwork",
     "gram_matrix", "learn_textures", "optimise_picture", "total_variation",
