@@ -73,6 +73,7 @@ WORDS = {
     "ix_": "meshgrid(i, j, indexing='ij')", "bartlett_window": "signal.windows.bartlett(M)",
     "blackman_window": "signal.windows.blackman(M)", "hann_window": "signal.windows.hann(M)",
     "hamming_window": "signal.windows.hamming(M)", "kaiser_window": "signal.windows.kaiser(M)",
+    "stft": "signal.stft(x), of NumPy arrays", "istft": "signal.istft(x), of NumPy arrays",
     "hanning": "signal.windows.hann(M)", "row_indices": "tril_indices(n)",
     "Variable": "Tensor", "Module": "nn.Module", "functional": "nn.functional",
     "GradientTape": "grad or backward()", "inference_mode": "no_grad()",
