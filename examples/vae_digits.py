@@ -2,8 +2,9 @@
 
     python examples/vae_digits.py                      # MNIST, 10 epochs: 106 nats or less
     python examples/vae_digits.py --beta 4             # a beta-VAE: less KL, blurrier copies
-    python examples/vae_digits.py --model conv-vae --epochs 2
-    python examples/vae_digits.py --model vae-gan --epochs 2
+    python examples/vae_digits.py --model conv-vae --epochs 3 --no-plane
+    python examples/vae_digits.py --model vae-gan --epochs 2 --no-plane
+    python examples/vae_digits.py --model conv-vae --data celeba --epochs 8 --no-plane    # faces
     python examples/vae_digits.py --quick              # the bundled digits at 16x16, a few seconds
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import tinygen as tg
-from tinygen.data import DataLoader, load
+from tinygen.data import CelebA, DataLoader, load
 from tinygen.metrics import psnr
 from tinygen.models import build, interpolate
 from tinygen.special import ndtri
@@ -23,50 +24,59 @@ from tinygen.train import Trainer, sample_quality
 from tinygen.viz import save_grid
 
 
-def main() -> dict[str, list[float]]:
-    """Train, write the pictures, print what was reached; returns the test losses by epoch."""
+def main() -> dict[str, float]:
+    """Train, write the pictures, print and return what was reached on test images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="bundled digits, a few seconds")
-    parser.add_argument("--data", default="mnist", help="mnist or fashion-mnist")
+    parser.add_argument("--data", default="mnist", help="mnist, fashion-mnist, celeba (64x64)")
     parser.add_argument("--model", default="vae", choices=["vae", "conv-vae", "vae-gan"])
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL divergence")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--no-plane", action="store_true", help="no second model, of two latents")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", help="folder for the pictures (default: runs/vae_digits-MODEL)")
     args = parser.parse_args()
 
     name, size = ("digits", 16) if args.quick else (args.data, None)
-    train_set, test_set = load(name, train=True, size=size), load(name, train=False, size=size)
+    train_set, test_set = (CelebA(attribute="Smiling", train=part) if name == "celeba" else
+                           load(name, train=part, size=size) for part in (True, False))
     epochs = args.epochs or (12 if args.quick else 10)
     out = Path(args.out or f"runs/vae_digits-{args.model}")
 
-    model, losses = train(args, train_set, test_set, epochs, latent=8 if args.quick else 20)
-    report(model, train_set, test_set, args)
+    latent = 8 if args.quick else 64 if name == "celeba" else 20
+    model, figures = train(args, train_set, test_set, epochs, latent)
+    figures |= report(model, train_set, test_set, args)
     save_pictures(model, test_set, out)
-    flat, plane_losses = train(args, train_set, test_set, epochs, latent=2)
-    save_plane(flat, out / "plane.png", side=12 if args.quick else 20)
+    if not args.no_plane:
+        flat, found = train(args, train_set, test_set, epochs, latent=2)
+        figures |= {f"plane {key}": value for key, value in found.items()}
+        save_plane(flat, out / "plane.png", side=12 if args.quick else 20)
     print(f"pictures: {out}")
-    return {"latent": losses, "plane": plane_losses}
+    return figures
 
 
 def train(args, train_set, test_set, epochs, latent):
-    """A trained model, and what it reached on the test images after each epoch."""
+    """A trained model, and what it reached on the test images; "first ..." after one epoch."""
     tg.manual_seed(args.seed)
     size = {"hidden": 400} if args.model == "vae" else {"width": 8 if args.quick else 16}
+    if args.model != "vae-gan" and train_set.image_shape[0] == 3:
+        size["likelihood"] = "gaussian"           # colours are amounts, not probabilities
     model = build(args.model, train_set.image_shape, latent=latent, beta=args.beta, **size)
-    trainer = Trainer(model, DataLoader(train_set, 32 if args.quick else 128, shuffle=True,
+    small = args.quick or train_set.image_shape[0] == 3
+    trainer = Trainer(model, DataLoader(train_set, 32 if small else 128, shuffle=True,
                                         drop_last=True, seed=args.seed),
-                      epochs=epochs, seed=args.seed, samples=0,
+                      epochs=epochs, seed=args.seed, samples=0, progress=False,
                       eval_loader=DataLoader(test_set, min(500, len(test_set))))
-    losses = []
+    figures = {}
     for row in trainer.fit():
-        # a VAE-GAN has no one loss: its likelihood is in features that go on changing
-        key = "eval_loss" if "eval_loss" in row else "eval_mse"
-        if key in row:
-            losses.append(row[key])
-            parts = ", ".join(f"{k[5:]} {v:.4g}" for k, v in row.items() if k.startswith("eval_"))
-            print(f"{args.model}, {latent} latents, epoch {row['epoch']}: {parts}")
-    return model, losses
+        # loss, reconstruction and kl; a VAE-GAN has no one loss, but mse in place of it, because
+        # its likelihood is in features that go on changing
+        found = {k[5:]: v for k, v in row.items() if k.startswith("eval_")}
+        if found:
+            figures = (figures or {f"first {k}": v for k, v in found.items()}) | found
+            parts = ", ".join(f"{k} {v:.4g}" for k, v in found.items())
+            print(f"{args.model}, {latent} latents, epoch {row['epoch']}: {parts}", flush=True)
+    return model, figures
 
 
 def unit(images, model):
@@ -79,18 +89,20 @@ def report(model, train_set, test_set, args):
     """How near the copies are to their originals, and the samples, as a set, to real images."""
     originals = test_set.images[:5000] / np.float32(255)                     # (N, 1, H, W)
     copies = unit(model.reconstruct(originals), model)
-    print(f"reconstructions of test images: PSNR {psnr(copies, originals).mean():.2f} dB")
+    figures = {"PSNR": float(psnr(copies, originals).mean())}
+    print(f"reconstructions of test images: PSNR {figures['PSNR']:.2f} dB")
     quality = sample_quality(train_set, test_set, epochs=6 if args.quick else 2)
     samples = unit(model.generate(model.noise(len(originals))), model)
     found = quality(samples)
     print(f"samples: Fréchet distance {found['frechet']:.2f}, precision {found['precision']:.3f}, "
           f"recall {found['recall']:.3f} (features of a classifier that reads "
           f"{quality.accuracy:.1%} of the test images)")
+    return figures | found
 
 
 def save_pictures(model, test_set, out):
     """Originals above their copies; walks between test images; samples."""
-    scale = 56 // test_set.image_shape[-1]                                   # 56 pixels a picture
+    scale = max(56 // test_set.image_shape[-1], 1)                           # 56 pixels a picture
     images = test_set.images[:32] / np.float32(255)                          # (32, 1, H, W)
     copies = unit(model.reconstruct(images), model)
     rows = [half for i in (0, 16) for half in (images[i:i + 16], copies[i:i + 16])]
