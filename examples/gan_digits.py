@@ -33,7 +33,7 @@ RECIPES = {
     "mnist": {"gan": (8, {}), "conditional": (8, {}), "dcgan": (2, {"width": 16}),
               "wgan-gp": (3, {"width": 16, "n_critic": 2})},
     "fashion-mnist": {"gan": (8, {}), "conditional": (8, {}), "dcgan": (4, {"width": 16}),
-                      "wgan-gp": (10, {"width": 16, "n_critic": 2})},
+                      "wgan-gp": (7, {"width": 16, "n_critic": 2})},
     "celeba": {"dcgan": (9, {"width": 24})},
 }
 DEFAULT = {"fashion-mnist": ["conditional", "dcgan", "wgan-gp"], "celeba": ["dcgan"]}
