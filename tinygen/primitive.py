@@ -28,7 +28,6 @@ import functools
 import importlib
 import inspect
 import os
-import threading
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -38,24 +37,12 @@ import numpy as np
 
 from . import backend
 from .errors import explain
+from .mode import RAW, RECORD, TAPE, local
 from .tensor import _NONE as _none
 from .tensor import Tensor, _next
 
 __all__ = ["KERNELS", "PRIMITIVES", "Kernel", "Primitive", "Unavailable", "kernel", "local",
            "primitive"]
-
-# What a call does, per thread: bits of `local.mode`.
-RECORD = 1   # link results to their inputs, so that gradients can be taken
-RAW = 2      # bare arrays in, bare arrays out: a derivative rule is being read
-TAPE = 4     # append every call to `local.tape`
-
-
-class _Local(threading.local):
-    mode: int = RECORD
-    tape: Any = None
-
-
-local = _Local()
 
 PRIMITIVES: dict[str, Primitive] = {}
 KERNELS: dict[tuple[str, type], Kernel] = {}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend
+from .mode import TAPE, local, reads
 
 __all__ = ["Tensor"]
 
@@ -135,12 +136,14 @@ class Tensor:
         if self.requires_grad:
             raise RuntimeError("numpy() was called on a tensor that requires grad; "
                                "use .detach().numpy()")
+        reads("numpy", self)
         return backend.to_device(self.data, "cpu")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.device != "cpu":
             raise TypeError(f"a tensor on {self.device} is not converted to NumPy silently; "
                             "use .to('cpu').numpy()")
+        reads("__array__", self)
         if copy is False and dtype is not None and np.dtype(dtype) != self.data.dtype:
             raise ValueError(f"a {self.data.dtype} tensor cannot become {np.dtype(dtype)} "
                              "without a copy")
@@ -149,6 +152,7 @@ class Tensor:
 
     def item(self) -> Any:
         """The value of a one-element tensor as a Python number."""
+        reads("item", self)
         if self.data.size != 1:
             raise ValueError(f"item() needs exactly one element; this tensor has shape "
                              f"{self.shape} ({self.data.size} elements)")
@@ -156,10 +160,13 @@ class Tensor:
 
     def tolist(self) -> Any:
         """The values as nested Python lists (a number for a 0-d tensor)."""
+        reads("tolist", self)
         return backend.to_device(self.data, "cpu").tolist()
 
     def detach(self) -> Tensor:
         """The same data, cut from the graph; memory is shared."""
+        if local.mode & TAPE:
+            local.tape.keep(self)
         return Tensor.wrap(self.data)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -234,7 +241,13 @@ class Tensor:
 
     # -- Python protocols -------------------------------------------------------------------------
 
+    def __str__(self) -> str:
+        reads("print", self)
+        return repr(self)
+
     def __repr__(self) -> str:
+        if local.mode & TAPE and not local.tape.is_constant(self):     # also in a debugger
+            return f"{type(self).__name__}(<recorded>, dtype={self.dtype.name}, shape={self.shape})"
         body = np.array2string(backend.to_device(self.data, "cpu"), separator=", ",
                                prefix="Tensor(", threshold=100, edgeitems=3, precision=4)
         extra = "" if self.device == "cpu" else f", device={self.device!r}"
@@ -254,12 +267,15 @@ class Tensor:
         if self.data.size != 1:
             raise ValueError(f"the truth value of a tensor of shape {self.shape} is ambiguous; "
                              "use .any() or .all()")
+        reads("bool", self)
         return bool(self.data)
 
     def __float__(self) -> float:
+        reads("float", self)
         return float(self.item())
 
     def __int__(self) -> int:
+        reads("int", self)
         return int(self.item())
 
     def __index__(self) -> int:
@@ -268,7 +284,7 @@ class Tensor:
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.data.size == 1 else repr(self)
+        return format(self.item(), spec) if spec and self.data.size == 1 else str(self)
 
     def __hash__(self) -> int:
         return id(self)

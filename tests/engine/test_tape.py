@@ -6,7 +6,7 @@ import pytest
 import tinygen as tg
 from tests.checking import close, leaf, same
 from tinygen.autograd import grad_of
-from tinygen.jit.tape import capture
+from tinygen.jit import CaptureError, capture
 from tinygen.primitive import PRIMITIVES
 
 RNG = np.random.default_rng(0)
@@ -132,6 +132,41 @@ def test_setitem_that_records_gradients_makes_new_values_and_is_fine():
     y, g = capture(f, tg.Tensor([1.0, 2.0])).replay(tg.Tensor([3.0, 4.0]))
     same(y, [7, 8])
     same(g, [0, 32])
+
+
+@pytest.mark.parametrize(("look", "name"), [
+    (lambda x: x.sum().item(), "item"), (lambda x: 1 if x.sum() > 0 else 2, "bool"),
+    (lambda x: print(x), "print"), (lambda x: f"{x.sum():.2f}", "item"),
+    (lambda x: f"{x}", "print"),
+    (lambda x: float(x.sum()), "float"), (lambda x: int(x.sum()), "int"),
+    (lambda x: x.numpy(), "numpy"), (lambda x: np.asarray(x), "__array__"),
+    (lambda x: x.tolist(), "tolist"), (lambda x: [0, 1, 2, 3][x.sum().astype("int64")], "item"),
+    (lambda x: tg.nonzero(x), "nonzero"), (lambda x: tg.compress(x > 0, x), "compress"),
+    (lambda x: tg.interp(x, x, x), "interp"), (lambda x: tg.full((2,), x.sum()), "item"),
+])
+def test_a_look_at_values_is_refused_with_the_line(look, name):
+    with pytest.raises(CaptureError, match=rf"^\[{name}\] looks at the values of a (.|\n)*"
+                                           r"called from .*test_tape\.py"):
+        capture(look, tg.ones((3,)))
+
+
+def test_values_of_what_the_function_reads_from_outside_are_refused_too():
+    """They may have changed by the next replay."""
+    w = tg.Tensor([2.0], requires_grad=True)
+    for look in (lambda x: x * w.detach().numpy()[0], lambda x: x * w.item()):
+        with pytest.raises(CaptureError):
+            capture(look, tg.ones((3,)))
+
+
+def test_values_made_from_nothing_are_the_same_in_every_replay():
+    program = capture(lambda x: x * tg.arange(3).tolist()[2] + float(tg.ones(())), tg.ones((2,)))
+    same(program.replay(tg.Tensor([3.0, 4.0])), [7, 9])
+
+
+def test_a_debugger_may_show_a_recorded_tensor():
+    shown = []
+    capture(lambda x: shown.append(repr(x + 1)) or x, tg.ones((3,)))
+    assert shown == ["Tensor(<recorded>, dtype=float32, shape=(3,))"]
 
 
 def test_captures_do_not_nest_and_end_with_an_error():

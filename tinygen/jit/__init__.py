@@ -1,5 +1,6 @@
 """Capture: the third reading of every rule. A tape of primitive calls that can be replayed."""
 
+from ..mode import CaptureError
 from .tape import Program, capture
 
-__all__ = ["Program", "capture"]
+__all__ = ["CaptureError", "Program", "capture"]

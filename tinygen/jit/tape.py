@@ -46,6 +46,8 @@ class Tape:
         self.alive: list[Any] = []          # recorded arrays must not be freed: ids would repeat
         self.seen: list[tuple[Tensor, int, Any]] = []   # tensors, with their seq and array then
         self.written: set[int] = set()      # arrays that a recorded primitive changes in place
+        self.start = Tensor.wrap(None).seq
+        self.outside: set[int] = set()      # arrays of tensors from before it, seen by `detach()`
 
     def slot(self, array: Any) -> int:
         """The slot of an array, a new one if it has none."""
@@ -62,6 +64,17 @@ class Tape:
                              [None if y is None else self.slot(y.data) for y in outs]))
         self.watch(*(y for y in outs if y is not None))
         self.written.update(id(x.data) for x in _written(op, inputs))
+
+    def is_constant(self, x: Tensor) -> bool:
+        """Was x made from nothing since the recording began? It is the same in every replay."""
+        return (x.seq > self.start and id(x.data) not in self.slots
+                and id(x.data) not in self.outside)
+
+    def keep(self, x: Tensor) -> None:
+        """Remember the array of a tensor that another one is going to share."""
+        if not self.is_constant(x):
+            self.outside.add(id(x.data))
+            self.alive.append(x.data)
 
     def watch(self, *tensors: Tensor) -> None:
         """Remember tensors whose values must not change in place while the tape records."""
@@ -115,6 +128,8 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     """Run `function(*args)` once and record its primitive calls, backward passes included.
 
     Raises:
+        CaptureError: the function looked at values (`item()`, `bool()`, `print`, `nonzero`, ...):
+            see `tinygen.mode.reads`.
         RuntimeError: a tensor that the function read was changed in place meanwhile by other
             means than a primitive that names what it `writes` (replaying would miss the change),
             or a capture is running in this thread already.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import where
@@ -262,6 +263,7 @@ def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, Tens
 
 def argwhere(x: Any) -> Tensor:
     """The indices of the elements that are not zero, one row each: (count, ndim)."""
+    reads("argwhere", x)
     array = as_tensor(x).data
     return Tensor.wrap(np.stack(array.nonzero(), axis=1) if array.ndim
                        else np.zeros((int(array != 0), 0), np.int64))
@@ -288,6 +290,7 @@ def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
 
 def flatnonzero(x: Any) -> Tensor:
     """The indices of the elements of the flattened tensor that are not zero."""
+    reads("flatnonzero", x)
     return Tensor.wrap(as_tensor(x).data.reshape(-1).nonzero()[0])
 
 
@@ -298,6 +301,7 @@ def extract(condition: Any, x: Any) -> Tensor:
 
 def compress(condition: Any, x: Any, axis: int | None = None) -> Tensor:
     """The slices of `x` along `axis` where the condition holds; it may be shorter than the axis."""
+    reads("compress", condition)
     x = ravel(x) if axis is None else as_tensor(x)
     return take(x, np.flatnonzero(as_tensor(condition).data), axis or 0)
 

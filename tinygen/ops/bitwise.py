@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from .creation import zeros_like
@@ -121,6 +122,7 @@ def unique_all(x: Any) -> UniqueAllResult:
     Tensor([1, 2], dtype=int64)
     """
     x = as_tensor(x)
+    reads("unique", x)
     _, first, inverse, counts = np.unique(x.numpy() if not x.requires_grad else x.detach().numpy(),
                                           return_index=True, return_inverse=True,
                                           return_counts=True, equal_nan=False)
@@ -155,6 +157,7 @@ def unique(x: Any, return_index: bool = False, return_inverse: bool = False,
     indices of first places, inverse indices, counts.
     """
     x = as_tensor(x)
+    reads("unique", x)
     found = np.unique(x.detach().numpy(), True, True, True, axis, equal_nan=equal_nan)
     flat = reshape(x, (-1,)) if axis is None else x
     place = (slice(None),) * (0 if axis is None else axis % x.ndim)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import equal
@@ -327,6 +328,7 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, 
 
 def nonzero(x: Any) -> tuple[Tensor, ...]:
     """The indices of the elements that are not zero: one tensor per axis."""
+    reads("nonzero", x)
     array = x.data if isinstance(x, Tensor) else np.asarray(x)
     array = array.reshape(-1) if array.ndim == 0 else array
     return tuple(Tensor.wrap(i) for i in array.nonzero())

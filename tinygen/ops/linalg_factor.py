@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import square
@@ -317,6 +318,8 @@ def lstsq(a: Any, b: Any, rcond: Any = None, *, driver: str | None = None) -> Ls
         raise ValueError(f"[lstsq] a: {tuple(a.shape)}, b: {tuple(b.shape)}: b needs {m} rows")
     solution = matmul(pinv_p(a, None, rcond, hermitian=False), columns)
     rank = matrix_rank_p(a, None, rcond, hermitian=False)
+    if m > n:
+        reads("lstsq", rank)              # whether there are residuals depends on the values
     if m > n and bool((np.asarray(rank.data) == n).all()):
         residuals = sum_p(square(columns - matmul(a, solution)), axis=-2)
     else:

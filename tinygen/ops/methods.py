@@ -9,6 +9,7 @@ import functools
 from typing import Any
 
 from .. import backend
+from ..mode import reads
 from ..primitive import RECORD, local, primitive
 from ..tensor import Tensor
 from . import (
@@ -181,6 +182,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Tensor:
 
 
 def _all_close(self: Tensor, other: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
+    reads("allclose", self, other)
     other = other.data if isinstance(other, Tensor) else other
     return bool(backend.array_module(self.data).allclose(self.data, other, rtol=rtol, atol=atol))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
@@ -171,6 +172,7 @@ def gradient(x: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
 
 
 def _derivative(x: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
+    reads("gradient", step)
     n = x.shape[axis]
     h = np.asarray(getattr(step, "data", step), np.float64)
     gaps = np.full(n - 1, float(h)) if h.ndim == 0 else np.diff(h)
@@ -302,6 +304,7 @@ def _middle(m: int, n: int, mode: str) -> slice:
 def interp(x: Any, xp: Any, fp: Any) -> Tensor:
     """Linear interpolation at x between the samples fp at ascending places xp."""
     x, places, values = as_tensor(x), as_tensor(xp), as_tensor(fp)
+    reads("interp", places, x)
     right = np.clip(np.searchsorted(places.data, x.data), 1, max(places.size - 1, 1))
     left = np.maximum(right - 1, 0)
     right = np.minimum(right, places.size - 1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
@@ -212,6 +213,7 @@ def masked_scatter(x: Any, mask: Any, source: Any) -> Tensor:
     x, mask = as_tensor(x), as_tensor(mask)
     shape = np.broadcast_shapes(x.shape, mask.shape)
     x, mask = broadcast_to(x, shape), broadcast_to(mask, shape)
+    reads("masked_scatter", mask)
     count = int(mask.data.sum())
     source = reshape(as_tensor(source, x), (-1,))
     if source.size < count:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 
@@ -328,6 +329,7 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Ten
         x, axis = reshape_p(x, shape=(-1,)), 0
     axis = normalize_axis(axis, x.ndim, "repeat")
     if not isinstance(repeats, (int, np.integer)):
+        reads("repeat", repeats)
         counts = np.asarray(repeats.data if isinstance(repeats, Tensor) else repeats)
         if counts.shape not in ((), (1,), (x.shape[axis],)):
             raise ValueError(f"[repeat] {counts.size} repeats for axis {axis} of {x.shape}, which "

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
@@ -192,8 +193,8 @@ def _quantile(x: Any, q: Any, axis: Axis, keepdims: bool, method: str, skip_nan:
     if not rows.shape[-1]:
         raise ValueError(f"[{op}] no elements over axis {axis} of {x.shape}")
     q = q if isinstance(q, Tensor) else Tensor(q, dtype=np.float64)
-    if q.ndim > 1 or not bool(reduce.all(ew.logical_and(q >= 0, q <= 1))):
-        raise ValueError(f"[{op}] q must be a number or 1-D, in [0, 1], got {q.tolist()}")
+    if q.ndim > 1 or not bool(((q.data >= 0) & (q.data <= 1)).all()):
+        raise ValueError(f"[{op}] q must be a number or 1-D, in [0, 1], got {q.data.tolist()}")
     unknown = ew.isnan(rows)
     ordered = sort(rows, -1)                                     # NaN comes last
     count = reduce.sum(ew.logical_not(unknown), -1, True) if skip_nan else rows.shape[-1]
@@ -310,6 +311,7 @@ def histogramdd(x: Any, bins: Any = 10, range: Sequence[tuple[float, float]] | N
 
 def _histogramdd(x: Tensor, bins: Any, range: Any, density: bool,
                  weights: Any) -> tuple[Tensor, list[Tensor]]:
+    reads("histogram", x, weights, *(bins if isinstance(bins, (list, tuple)) else ()))
     xp = backend.array_module(x.data)
     if isinstance(bins, (list, tuple)):
         bins = [b if isinstance(b, int) else getattr(b, "data", xp.asarray(b)) for b in bins]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...mode import reads
 from ...ops.ctc import ctc_p
 from ...ops.loss import checked
 from ...tensor import Tensor
@@ -43,6 +44,7 @@ def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
     steps, n, classes = log_probs.shape
     if not 0 <= blank < classes:
         raise ValueError(f"[{op}] blank={blank} is none of the {classes} classes")
+    reads(op, targets, input_lengths, target_lengths)      # they are arranged anew below
     frames = _lengths(input_lengths, n, steps, "input_lengths", f"the {steps} frames", op)
     counts = _lengths(target_lengths, n, None, "target_lengths", "", op)
     labels = _labels(targets, counts, n, op)

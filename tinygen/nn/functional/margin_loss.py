@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...mode import reads
 from ...ops.loss import checked, reduced
 from ...tensor import Tensor
 from .loss import chosen
@@ -163,6 +164,7 @@ def multilabel_margin_loss(input: Any, target: Any, size_average: None = None,
                          f"{tuple(labels.shape)}; they must be equal")
     n, count = rows.shape
     _class_numbers(labels, count, op, -1)
+    reads(op, labels)
     numbers = np.asarray(labels.data if isinstance(labels, Tensor) else labels)
     counts = np.logical_and.accumulate(numbers >= 0, axis=1)              # until the first -1
     known = np.where(counts, numbers, 0)

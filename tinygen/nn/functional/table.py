@@ -6,6 +6,7 @@ from typing import Any
 
 from ... import ops
 from ...autograd import no_grad
+from ...mode import reads
 from ...ops.index import SLOT, getitem_p, scatter_index_p
 from ...ops.table import argmax_in_bags, limit_rows, within
 from ...tensor import Tensor
@@ -166,6 +167,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     if num_classes == -1:
         if not classes.size:
             raise ValueError("[one_hot] num_classes must be given for an empty tensor")
+        reads("one_hot", classes)
         num_classes = int(classes.data.max()) + 1
     if num_classes < 1:
         raise ValueError(f"[one_hot] num_classes must be positive, or -1, got {num_classes}")

@@ -1,0 +1,52 @@
+"""What a call of an operation does besides computing: it may be recorded, for gradients or a tape.
+
+A program that is recorded once and replayed on other values must not depend on a value that was
+read while it was recorded. `reads` is called wherever values leave the tensors, or decide about
+shapes and branches: it refuses there.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+__all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "local", "reads"]
+
+# What a call does, per thread: bits of `local.mode`.
+RECORD = 1   # link results to their inputs, so that gradients can be taken
+RAW = 2      # bare arrays in, bare arrays out: a derivative rule is being read
+TAPE = 4     # append every call to `local.tape`
+
+
+class _Local(threading.local):
+    mode: int = RECORD
+    tape: Any = None
+
+
+local = _Local()
+
+
+class CaptureError(RuntimeError):
+    """A function cannot be recorded: what it does depends on values, not on shapes alone."""
+
+
+def reads(what: str, *values: Any) -> None:
+    """Say that `what` looks at the values of tensors; while a tape records, that is refused.
+
+    Values that were made from nothing since the recording began (ranges, masks) are the same in
+    every replay, and may be read.
+
+    Raises:
+        CaptureError: a value depends on the program's inputs, or lies outside of it and may change.
+    """
+    if local.mode & TAPE:
+        for x in values:
+            if hasattr(x, "seq") and not local.tape.is_constant(x):
+                from .errors import user_line
+
+                line = user_line()
+                raise CaptureError(
+                    f"[{what}] looks at the values of a {x.dtype} {x.shape} tensor while a program "
+                    "is recorded; a replay would go on using what it saw. Do that outside the "
+                    "recorded function, or choose by values with where()"
+                    + (f"\n  called from {line}" if line else ""))
