@@ -62,7 +62,8 @@ MODELS: dict[str, Callable[..., Model]] = {
     "gan": GAN, "dcgan": DCGAN, "wgan-gp": wgan_gp, "vae": VAE, "conv-vae": ConvVAE,
     "vae-gan": VAEGAN, "classifier": Classifier,
 }  # fmt: skip
-TEXT_MODELS: dict[str, Callable[..., Any]] = {"gpt": GPT, "translator": Translator}
+TEXT_MODELS: dict[str, Callable[..., Any]] = {"gpt": GPT, "translator": Translator,
+                                             "text-vae": TextVAE}
 
 
 def build(name: str, image_shape: Sequence[int] | None = None, num_classes: int | None = None,

@@ -48,12 +48,13 @@ Float = float | None
 def train(
     model: Annotated[Text, typer.Argument(
         metavar="MODEL",
-        help="gan, dcgan, wgan-gp, vae, conv-vae, vae-gan, gpt or translator.")] = None,
+        help="gan, dcgan, wgan-gp, vae, conv-vae, vae-gan, gpt, translator or text-vae.")] = None,
     run: Annotated[Text, typer.Argument(
         metavar="RUN", help="With --resume: the run's folder, or a checkpoint.")] = None,
     data: Annotated[Text, _option(
         "digits (comes with tinygen; the default), mnist, fashion-mnist, celeba, or a folder of "
-        "pictures; for gpt: tinyshakespeare (the default), names, or a text file; for translator: "
+        "pictures; for gpt: tinyshakespeare (the default), names, or a text file; for text-vae: "
+        "names (the default), or a file with a sentence in each line; for translator: "
         "tatoeba (the default), multi30k-de, multi30k-fr, or a text file with a tab between a "
         "sentence and its translation.",
         metavar="NAME|PATH")] = None,
@@ -94,7 +95,7 @@ def train(
     block: Annotated[Int, _count("gpt: characters that it sees at once.", MODEL)] = None,
     layers: Annotated[Int, _count("gpt, translator: layers.", MODEL)] = None,
     heads: Annotated[Int, _count("gpt, translator: attention heads in a layer.", MODEL)] = None,
-    dropout: Annotated[Float, _number("gpt, translator: rate of dropout.", MODEL)] = None,
+    dropout: Annotated[Float, _number("gpt, translator, text-vae: rate of dropout.", MODEL)] = None,
     out: Annotated[Text, _option(
         "Folder of the run (default: runs/MODEL-DATA).", FILES, metavar="FOLDER")] = None,
     resume: Annotated[bool, _option(

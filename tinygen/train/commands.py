@@ -110,8 +110,8 @@ def _flag(option: str) -> str:
 
 def _new_folder(model: str, options: Options) -> Path:
     """The folder for a new run; it must not hold anything yet."""
-    data = options.setdefault("data", {"gpt": "tinyshakespeare", "translator": "tatoeba"}.get(
-        model, "digits"))
+    data = options.setdefault("data", {"gpt": "tinyshakespeare", "translator": "tatoeba",
+                                       "text-vae": "names"}.get(model, "digits"))
     if is_folder(data) and Path(data).expanduser().exists():
         options["data"] = str(Path(data).expanduser().resolve())  # for a resume from elsewhere
     folder = Path(options.get("out") or Path("runs", f"{model}-{Path(data).stem}"))
@@ -149,10 +149,12 @@ def _trainer(name: str, options: Options, folder: Path, quiet: bool) -> Any:
                          "such as 0.999")
     seed = options.setdefault("seed", 0)
     if name in TEXT_MODELS:
+        from .sentences import sentence_trainer
         from .text import text_trainer
         from .translation import translator_trainer
 
-        make = translator_trainer if name == "translator" else text_trainer
+        makers = {"translator": translator_trainer, "text-vae": sentence_trainer}
+        make = makers.get(name, text_trainer)
         return make(name, options, folder, quiet, device, MODEL_OPTIONS, TRAINER_OPTIONS,
                     _resume_command(folder))
     dataset = load_data(options["data"], options.get("size"))
@@ -235,6 +237,8 @@ def _farewell(trainer: Any, seconds: float, first_step: int) -> None:
     more = "--length 500 --temperature 0.8" if written else "--n 64 --out grid.png"
     if trainer.config["model"] == "translator":
         more = '--prompt "A sentence."'
+    elif trainer.config["model"] == "text-vae":
+        more = "--n 20 --temperature 0.8"
     print(f"More samples: tinygen sample {shlex.quote(str(out))} {more}")
 
 
@@ -250,6 +254,7 @@ def sample(run: str, n: int | None, out: str | None, seed: int, label: int | Non
     found, model = _load(run, checkpoint, device)
     given = {k: v for k, v in writing.items() if v is not None}
     if model.name in TEXT_MODELS:
+        from .sentences import write_sentences
         from .text import write_text
         from .translation import write_translation
 
@@ -259,6 +264,10 @@ def sample(run: str, n: int | None, out: str | None, seed: int, label: int | Non
         prompt = given.pop("prompt", None)
         if model.name == "translator":
             return write_translation(found, model, n, out, seed, prompt, given)
+        if model.name == "text-vae":
+            if prompt is not None:
+                given["prompt"] = prompt
+            return write_sentences(found, model, n or 20, out, seed, given)
         length = given.pop("length", 500)
         return write_text(found, model, n or 1, out, seed, prompt, length, **given)
     if given:
@@ -287,6 +296,10 @@ def interpolate(run: str, rows: int, steps: int, out: str | None, seed: int,
     from .callbacks import sample_inputs
 
     found, model = _load(run, checkpoint, device)
+    if model.name == "text-vae":
+        from .sentences import write_walks
+
+        return write_walks(found, model, rows, steps, out, seed)
     if model.name in TEXT_MODELS:
         raise UsageError(f"{run} is a {model.name}, which has no latents to walk between; "
                          "tinygen sample lets it write")
@@ -309,7 +322,8 @@ def reconstruct(run: str, n: int, out: str | None, data: str | None, checkpoint:
     found, model = _load(run, checkpoint, device)
     path = _picture(out, found, "reconstruction.png")
     if model.name in TEXT_MODELS or not hasattr(model, "encoder"):
-        raise UsageError(f"{run} is a {model.name}, which has no encoder and cannot reconstruct "
+        what = "no encoder of images" if model.name == "text-vae" else "no encoder"
+        raise UsageError(f"{run} is a {model.name}, which has {what} and cannot reconstruct "
                          "images; vae, conv-vae and vae-gan can")
     options = found.config.get("options", {})
     name = data or options.get("data", "digits")

@@ -14,7 +14,7 @@ from .errors import CheckpointError, TrainingError, UsageError
 __all__ = ["MODELS", "TEXT_MODELS", "Run", "choose", "device_named", "is_folder", "load_data",
            "open_run"]
 
-TEXT_MODELS = ("gpt", "translator")
+TEXT_MODELS = ("gpt", "translator", "text-vae")
 MODELS = ("gan", "dcgan", "wgan-gp", "vae", "conv-vae", "vae-gan", *TEXT_MODELS)
 
 
