@@ -42,7 +42,7 @@ def main() -> dict[str, float]:
     """Train, measure on patches drawn afresh, save translated pictures; returns the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="drawn pictures, a few seconds")
-    parser.add_argument("--steps", type=int, help="default 900")
+    parser.add_argument("--steps", type=int, help="default 700")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/cycle_gan", help="folder for the pictures")
     args = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> dict[str, float]:
     else:
         photos = [load_picture(name, 200, 256) for name in PHOTOS]
         paintings = [load_picture(PAINTING, 320, 400)]
-        side, width, steps, texture, channels = 64, 16, args.steps or 900, 450, (32, 64, 128, 128)
+        side, width, steps, texture, channels = 64, 16, args.steps or 700, 450, (32, 64, 128, 128)
     network, _ = learn_textures([*photos, *paintings], texture, size=min(side, 32),
                                 channels=channels, seed=args.seed)
     model = CycleGAN((3, side, side), width=width, blocks=1 if args.quick else 4)

@@ -36,7 +36,7 @@ def main() -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="drawn pictures, a few seconds")
     parser.add_argument("--photo", default=HELD_OUT, help="a known picture or a file")
-    parser.add_argument("--steps", type=int, help="of the network's training (default 1,500)")
+    parser.add_argument("--steps", type=int, help="of the network's training (default 1,000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/style_network", help="folder for the pictures")
     args = parser.parse_args()
@@ -53,9 +53,11 @@ def main() -> dict[str, float]:
                                            seed=args.seed)
         print(f"features: {accuracy:.1%} of the patches assigned to the right one of "
               f"{network.num_classes} parts (chance: {1 / network.num_classes:.1%})")
-        crop, batch, steps, width, search = 96, 4, args.steps or 1500, 16, 150
-    objective = StyleObjective(network, tg.Tensor(painting[None]), content_weight=4.0,
-                               smooth_weight=10.0)
+        crop, batch, steps, width, search = 96, 4, args.steps or 1000, 16, 150
+    # Content is compared at an earlier stage than in style_transfer.py: the network learns sooner
+    # to keep it (after 80 steps the content loss is 0.87, at the later stage still 1.1).
+    objective = StyleObjective(network, tg.Tensor(painting[None]), content_stage=1,
+                               content_weight=8.0, smooth_weight=10.0)
     painter = StyleNetwork((3, crop, crop), width=width)
     first, last = train(painter, objective, photos, crop, batch, steps, args.seed)
     found = {"loss_at_first": first, "loss_at_last": last}
@@ -92,7 +94,7 @@ def train(painter: StyleNetwork, objective: StyleObjective, photos: list[np.ndar
     """Lower the objective on crops of the photos; the loss over the first and last 5% of steps."""
     painter.objective = objective
     loader = DataLoader(PicturePatches(photos, crop, steps * batch), batch, seed=seed)
-    optimizers = painter.configure_optimizers()
+    optimizers = painter.configure_optimizers(lr=3e-3)
     schedule = LinearLR(optimizers["model"], 1.0, 0.05, total_iters=steps)
     every = max(1, steps // 20)
     rows = Trainer(painter, loader, steps=steps, optimizers=optimizers, schedulers=schedule,
