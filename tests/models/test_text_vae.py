@@ -215,6 +215,22 @@ def test_the_way_between_two_sentences_begins_and_ends_with_theirs():
     assert len(way) == 5
 
 
+def test_the_writer_begins_as_the_language_model():
+    teacher, model = lstm(), vae()
+    model.begin_with(teacher)
+    model.start.weight.assign_(tg.zeros((10, 3)))
+    model.start.bias.assign_(tg.zeros(10))
+    columns = model.decoder.weight_ih_l0.detach().numpy()
+    assert (columns[:, :4] == teacher.decoder.weight_ih_l0.detach().numpy()).all()
+    assert np.abs(columns[:, 4:]).min() > 0                     # z still counts
+    tokens = tg.Tensor(padded()[:, :-1])
+    with tg.no_grad():              # from the first state 0, and the code 0, they say the same
+        assert np.abs(model.logits(tokens, tg.zeros((3, 3))).numpy()
+                      - teacher(tokens).numpy()).max() < 1e-5
+    with pytest.raises(ValueError, match="begin_with: a language model of 8 tokens"):
+        model.begin_with(LSTMLanguageModel(8, width=4, hidden=5))
+
+
 def test_a_model_is_its_config_and_its_state():
     model = vae(word_dropout=0.2)
     config = json.loads(json.dumps(model.config()))

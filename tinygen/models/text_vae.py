@@ -80,7 +80,7 @@ class _SentenceModel(nn.Module):
         return flat.reshape(len(tokens), -1).sum(axis=1)
 
     def _write(self, step: Any, n: int, longest: int, temperature: float,
-               generator: Generator | None) -> Tensor:
+               generator: Generator | None, filters: dict[str, Any]) -> Tensor:
         check_positive(self.name, n=n, longest=longest)
         never = np.zeros(self.vocab_size, np.float32)
         never[[PAD, UNK, BOS]] = -1e9                # these are no words
@@ -89,7 +89,7 @@ class _SentenceModel(nn.Module):
             return step(tokens, cache) + Tensor(never, device=tokens.device)          # (N, 1, V)
         with inference(self):
             return generate.sample(words, [[BOS]] * n, longest, temperature=temperature, eos=EOS,
-                                   pad=PAD, cache=_LSTMState(), generator=generator)
+                                   pad=PAD, cache=_LSTMState(), generator=generator, **filters)
 
 
 class LSTMLanguageModel(_SentenceModel):
@@ -147,9 +147,12 @@ class LSTMLanguageModel(_SentenceModel):
             return -self._words(self(tokens[:, :-1]), tokens)
 
     def write(self, n: int, longest: int = 60, temperature: float = 1.0,
-              generator: Generator | None = None) -> Tensor:
-        """`n` sentences of at most `longest` tokens, (n, T): `<bos>` first, 0 after `<eos>`."""
-        return self._write(self, n, longest, temperature, generator)
+              generator: Generator | None = None, **filters: Any) -> Tensor:
+        """`n` sentences of at most `longest` tokens, (n, T): `<bos>` first, 0 after `<eos>`.
+
+        Filters are those of `tinygen.generate.sample`.
+        """
+        return self._write(self, n, longest, temperature, generator, filters)
 
 
 class TextVAE(_SentenceModel):
@@ -205,6 +208,21 @@ class TextVAE(_SentenceModel):
         self.start = nn.Linear(latent, 2 * hidden)
         self.decoder = nn.LSTM(width + latent, hidden, batch_first=True)
         self.words = nn.Linear(hidden, vocab_size)
+
+    def begin_with(self, model: LSTMLanguageModel) -> None:
+        """Give the writer the weights of a trained language model of the same sizes."""
+        sizes = ("width", "hidden")
+        if model.vocab_size != self.vocab_size or any(model.options[k] != self.options[k]
+                                                      for k in sizes):
+            raise ValueError(f"[{self.name}] begin_with: a language model of {model.vocab_size} "
+                             f"tokens and {model.options}; {self.vocab_size} tokens and "
+                             f"{ {k: self.options[k] for k in sizes} } are expected")
+        theirs = model.state_dict()
+        for key in theirs:
+            ours, value = self.get_parameter(key), theirs[key]
+            if key == "decoder.weight_ih_l0":            # the columns of z stay as drawn
+                value = ops.concat([value, ours.detach()[:, value.shape[1]:]], axis=1)
+            ours.assign_(value)
 
     # -- the two networks -----------------------------------------------------------------------
 
@@ -318,10 +336,11 @@ class TextVAE(_SentenceModel):
             return self.posterior(self.prepare(tokens))
 
     def generate(self, z: Any, longest: int = 60, temperature: float = 1.0,
-                 generator: Generator | None = None) -> Tensor:
+                 generator: Generator | None = None, **filters: Any) -> Tensor:
         """Sentences (N, T) written from codes z (N, latent); temperature 0 takes likeliest words.
 
         A row begins with `<bos>`, has at most `longest` tokens after it, and 0 after `<eos>`.
+        Filters are those of `tinygen.generate.sample`, such as `repetition_penalty`.
         """
         z = z if isinstance(z, Tensor) else Tensor(z)
         if z.ndim != 2 or z.shape[1] != self.latent or not len(z):
@@ -329,13 +348,15 @@ class TextVAE(_SentenceModel):
 
         def step(tokens: Tensor, cache: _LSTMState) -> Tensor:
             return self.logits(tokens, z, cache)
-        return self._write(step, len(z), longest, temperature, generator)
+        return self._write(step, len(z), longest, temperature, generator, filters)
 
-    def interpolate(self, first: Any, last: Any, steps: int = 6, longest: int = 60) -> Tensor:
+    def interpolate(self, first: Any, last: Any, steps: int = 6, longest: int = 60,
+                    **filters: Any) -> Tensor:
         """Sentences (steps, T) on the straight way between the codes of two, likeliest words.
 
         Args:
             first, last: token numbers (T,) of a sentence each, from `<bos>` to `<eos>`.
+            filters: those of `tinygen.generate.sample`.
         """
         a, b = (self.encode([list(np.asarray(s))])[0][0] for s in (first, last))
-        return self.generate(interpolate(a, b, steps), longest, temperature=0.0)
+        return self.generate(interpolate(a, b, steps), longest, temperature=0.0, **filters)
