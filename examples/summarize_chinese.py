@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,7 @@ def main() -> dict[str, float]:
     parser.add_argument("--epochs", type=int, help="default 4")
     parser.add_argument("--members", type=int, help="models to average (default 3)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default="runs/summarize_chinese", help="folder for titles.tsv")
     args = parser.parse_args()
 
     train = made_up(300, 0) if args.quick else csl_titles()
@@ -142,6 +144,10 @@ def main() -> dict[str, float]:
     for i in range(4):
         attention = models[0].attention([rows[i]]).numpy()[0]
         print(shown(unseen[i], wanted[i], made[i], attention))
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    lines = [f"{score:.3f}\t{title}\t{ours}\n"
+             for score, title, ours in zip(each, wanted, made, strict=True)]
+    (Path(args.out) / "titles.tsv").write_text("".join(lines), encoding="utf-8")
     return found
 
 
