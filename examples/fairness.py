@@ -91,13 +91,14 @@ def digits(seed: int) -> tuple[list[str], Pictures, Pictures]:
 
 
 def learn_observer(train: Pictures, quick: bool, seed: int) -> AttributeClassifier:
-    """A network that sees attributes in pictures."""
+    """A network that sees attributes in pictures, each as often as it is in the data."""
     tg.manual_seed(seed)
     data = TensorDataset(train.images, train.truth,
                          transform=None if quick else RandomHorizontalFlip())
     model = AttributeClassifier(train.images.shape[1:], train.truth.shape[1])
     Trainer(model, DataLoader(data, 64, shuffle=True, seed=seed), epochs=15 if quick else 8,
             seed=seed, samples=0, progress=False).fit()
+    model.fit_thresholds(train.images, train.truth)
     return model.eval()
 
 

@@ -43,6 +43,18 @@ def test_the_loss_is_pytorchs_summed_over_attributes():
     assert model.evaluate(images, truth)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_thresholds_make_rates_those_of_the_data():
+    tg.manual_seed(2)
+    model = AttributeClassifier((1, 8, 8), 2, width=2, hidden=4)
+    images, truth = two_questions(400, np.random.default_rng(2))
+    truth[:300, 1] = 0
+    model.fit_thresholds(images, truth)
+    np.testing.assert_allclose(model.predict(images).mean(axis=0), truth.mean(axis=0), atol=2 / 400)
+    again = AttributeClassifier((1, 8, 8), 2, width=2, hidden=4)
+    again.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(again.predict(images), model.predict(images))
+
+
 def test_wrong_labels_are_named():
     model = AttributeClassifier((1, 8, 8), 3, width=2, hidden=4)
     images = np.zeros((2, 1, 8, 8), np.float32)

@@ -36,6 +36,7 @@ class AttributeClassifier(Classifier):
                  hidden: int = 128, dropout: float = 0.25, name: str = "attributes"):
         super().__init__(image_shape, num_classes, width=width, hidden=hidden, dropout=dropout,
                          name=name)
+        self.register_buffer("thresholds", ops.zeros(num_classes))
 
     def check_labels(self, labels: Any, n: int) -> Tensor:
         """Attributes (n, A) of 0 and 1 in the model's dtype, on its device.
@@ -56,13 +57,30 @@ class AttributeClassifier(Classifier):
             raise ValueError(f"[{self.name}] labels must be 0 or 1, and others are among them")
         return labels
 
+    def fit_thresholds(self, images: Any, truth: Any, batch: int = 500) -> None:
+        """Set what `predict` compares logits with: such that it says yes as often as is true.
+
+        At a logit of 0 an attribute that is rare and hard to see is hardly ever found, although
+        that makes the fewest errors; rates and groups made of such verdicts are then far off.
+
+        Args:
+            images, truth: (N, C, H, W) in [0, 1] and (N, A) of 0 and 1, such as the training data.
+        """
+        targets = self.check_labels(truth, len(images)).numpy()              # (N, A)
+        logits = self._logits(images, batch)
+        for a, share in enumerate(targets.mean(axis=0)):
+            self.thresholds.data[a] = np.quantile(logits[:, a], 1 - share)
+
     def predict(self, images: Any, batch: int = 500) -> np.ndarray:
         """Whether each image in [0, 1] has each attribute, in eval mode: bool (N, A)."""
-        found = []
+        return self._logits(images, batch) > self.thresholds.numpy()
+
+    def _logits(self, images: Any, batch: int) -> np.ndarray:
+        found = [np.zeros((0, self.num_classes or 0), np.float32)]
         with inference(self):
             for start in range(0, len(images), batch):
-                found.append(self(self.prepare(images[start:start + batch])).numpy() > 0)
-        return np.concatenate(found) if found else np.zeros((0, self.num_classes or 0), bool)
+                found.append(self(self.prepare(images[start:start + batch])).numpy())
+        return np.concatenate(found)
 
     def _results(self, images: Any, labels: Any) -> dict[str, Tensor]:
         x = self.prepare(images)
