@@ -6,35 +6,17 @@ captured function may hold a whole backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from .. import backend
-from ..autograd import no_grad
-from ..primitive import TAPE, Primitive, local
+from ..mode import TAPE, local
+from ..primitive import Primitive
 from ..tensor import Tensor
-from ..transforms import flatten, unflatten
+from ..transforms import flatten
+from .program import Known, Program, Row, kind, written
 
 __all__ = ["Program", "Row", "capture"]
-
-
-class Row:
-    """One call: a primitive, where its inputs come from, its static arguments, its outputs.
-
-    An input is a slot number, or ``("constant", value)``.
-    """
-
-    __slots__ = ("attrs", "inputs", "op", "outputs")
-
-    def __init__(self, op: Primitive, inputs: list[Any], attrs: dict[str, Any],
-                 outputs: list[int | None]):
-        self.op, self.inputs, self.attrs, self.outputs = op, inputs, attrs, outputs
-
-    def __repr__(self) -> str:
-        def name(x: Any) -> str:
-            return f"%{x}" if isinstance(x, int) else "const"
-        outs = ", ".join("_" if o is None else f"%{o}" for o in self.outputs)
-        return f"{outs} = {self.op.name}({', '.join(map(name, self.inputs))})"
 
 
 class Tape:
@@ -43,18 +25,21 @@ class Tape:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.slots: dict[int, int] = {}
+        self.arrays: list[Any] = []         # by slot
         self.alive: list[Any] = []          # recorded arrays must not be freed: ids would repeat
         self.seen: list[tuple[Tensor, int, Any]] = []   # tensors, with their seq and array then
         self.written: set[int] = set()      # arrays that a recorded primitive changes in place
         self.start = Tensor.wrap(None).seq
         self.outside: set[int] = set()      # arrays of tensors from before it, seen by `detach()`
+        self.readers: dict[int, Callable[[], float]] = {}       # numbers that replays read anew
+        self.memories: dict[int, int] = {}  # arrays that own memory, numbered
 
     def slot(self, array: Any) -> int:
         """The slot of an array, a new one if it has none."""
         number = self.slots.get(id(array))
         if number is None:
-            number = self.slots[id(array)] = len(self.alive)
-            self.alive.append(array)
+            number = self.slots[id(array)] = len(self.slots)
+            self.arrays.append(array)
         return number
 
     def record(self, op: Primitive, inputs: tuple[Any, ...], attrs: dict[str, Any],
@@ -63,12 +48,12 @@ class Tape:
         self.rows.append(Row(op, [self._source(x) for x in inputs], attrs,
                              [None if y is None else self.slot(y.data) for y in outs]))
         self.watch(*(y for y in outs if y is not None))
-        self.written.update(id(x.data) for x in _written(op, inputs))
+        self.written.update(id(x.data) for x in written(op, inputs))
 
     def is_constant(self, x: Tensor) -> bool:
         """Was x made from nothing since the recording began? It is the same in every replay."""
         return (x.seq > self.start and id(x.data) not in self.slots
-                and id(x.data) not in self.outside)
+                and id(x.data) not in self.outside and id(x.data) not in self.written)
 
     def keep(self, x: Tensor) -> None:
         """Remember the array of a tensor that another one is going to share."""
@@ -76,52 +61,45 @@ class Tape:
             self.outside.add(id(x.data))
             self.alive.append(x.data)
 
+    def follow(self, read: Callable[[], float]) -> float:
+        """A number for the recorded function, which a replay gets from `read` anew."""
+        number = read() * 1.0          # an object of its own: the tape knows it again by that
+        self.readers[id(number)] = read
+        self.alive.append(number)
+        return number
+
     def watch(self, *tensors: Tensor) -> None:
         """Remember tensors whose values must not change in place while the tape records."""
         self.seen += [(x, x.seq, x.data) for x in tensors]
 
-    def _source(self, x: Any) -> Any:
+    def memory(self, array: Any) -> int:
+        """A number for the memory that an array lies in: views have that of their base."""
+        while getattr(array, "base", None) is not None and backend.is_array(array.base):
+            array = array.base
+        if id(array) not in self.memories:
+            self.alive.append(array)
+        return self.memories.setdefault(id(array), len(self.memories))
+
+    def kinds(self) -> dict[int, tuple[Any, tuple[int, ...], int]]:
+        """(dtype, shape, memory) of the array in each slot."""
+        return {i: (a.dtype, a.shape, self.memory(a)) for i, a in enumerate(self.arrays)}
+
+    def source_of(self, x: Any) -> int | Known:
+        """The slot of a value, or what is known of one that no row computes."""
         array = x.data if isinstance(x, Tensor) else x
         if not backend.is_array(array):
-            return ("constant", x)
-        if isinstance(x, Tensor):
-            self.watch(x)
+            read = self.readers.get(id(x))
+            return Known(x, read is None, None, read)
         if id(array) in self.slots:
             return self.slots[id(array)]
         self.alive.append(array)
-        return ("constant", x)
+        fixed = not isinstance(x, Tensor) or self.is_constant(x)
+        return Known(x, fixed, self.memory(array))
 
-
-class Program:
-    """A captured function: `replay(*tensors)` computes it again, on new inputs."""
-
-    def __init__(self, rows: list[Row], inputs: list[int], signature: list[tuple[Any, ...]],
-                 outputs: list[Any], structure: Any):
-        self.rows, self.inputs, self.signature = rows, inputs, signature
-        self.outputs, self.structure = outputs, structure
-
-    def replay(self, *args: Any) -> Any:
-        """The function's results for new inputs of the same shapes, dtypes and devices."""
-        tensors = _tensors(args)
-        signature = [_kind(x) for x in tensors]
-        if signature != self.signature:
-            raise ValueError(f"[replay] captured for {self.signature}, called with {signature}")
-        values: dict[int, Any] = dict(zip(self.inputs, tensors, strict=True))
-        with no_grad():
-            for row in self.rows:
-                read = [values[x] if isinstance(x, int) else x[1] for x in row.inputs]
-                made = row.op(*read, **row.attrs)
-                for x in _written(row.op, read):
-                    x.touch()
-                made = made if isinstance(made, tuple) else (made,)
-                for slot, y in zip(row.outputs, made, strict=True):
-                    if slot is not None:
-                        values[slot] = y
-        return unflatten(self.structure, (values[y] if isinstance(y, int) else y[1]
-                                          for y in self.outputs))
-
-    def __repr__(self) -> str:
-        return "\n".join(map(repr, self.rows))
+    def _source(self, x: Any) -> int | Known:
+        if isinstance(x, Tensor):
+            self.watch(x)
+        return self.source_of(x)
 
 
 def capture(function: Callable[..., Any], *args: Any) -> Program:
@@ -149,23 +127,14 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
         if x.seq != seq and x.data is array and id(array) not in tape.written:
             raise RuntimeError(f"[capture] a {x.dtype} {x.shape} tensor that the function used was "
                                "changed in place while it was captured; return new tensors instead")
-    outputs = [tape.slots[id(y.data)] if isinstance(y, Tensor) and id(y.data) in tape.slots
-               else ("constant", y) for y in flatten(result)]
-    return Program(tape.rows, slots, [_kind(x) for x in tensors], outputs, result)
-
-
-def _written(op: Primitive, inputs: Sequence[Any]) -> list[Tensor]:
-    """The tensors among the inputs that a primitive changes in place."""
-    if not op.writes:
-        return []
-    chosen = inputs[op.writes] if isinstance(op.writes, slice) else [
-        inputs[i] for i in op.writes if i < len(inputs)]
-    return [x for x in chosen if isinstance(x, Tensor)]
+    for row in tape.rows:
+        for x in row.inputs:        # the state of an optimizer is made here, and changes
+            if isinstance(x, Known) and id(getattr(x.value, "data", None)) in tape.written:
+                x.fixed = False
+    outputs = [tape.source_of(y) if isinstance(y, Tensor) else Known(y, True, None)
+               for y in flatten(result)]
+    return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds())
 
 
 def _tensors(args: Any) -> list[Tensor]:
     return [x for x in flatten(args) if isinstance(x, Tensor)]
-
-
-def _kind(x: Tensor) -> tuple[Any, ...]:
-    return (x.dtype.name, x.shape, x.device)

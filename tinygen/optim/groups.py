@@ -109,7 +109,7 @@ def number(optimizer: Optimizer, group: dict[str, Any], name: str, low: float | 
         if value.size != 1:
             raise ValueError(f"[{optimizer.name}] {name} must be one number, got a tensor of shape "
                              f"{value.shape}")
-        value = value.item()
+        value = value.data.item()          # only checked: what a recording uses stays a tensor
         if name != "lr":                 # a learning rate is read at each step
             group[name] = value
     try:

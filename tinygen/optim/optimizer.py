@@ -168,7 +168,7 @@ class Optimizer(Hooked):
         if taped and not self._captured:
             self._captured = True       # a tape has to see parameters, not copies of them
             self._plans.clear()
-        hyper = [(_rate(group["lr"], taped), self.options(group)) for group in self.param_groups]
+        hyper = [(_rate(group, taped), self.options(group)) for group in self.param_groups]
         if not self._plans_fit():
             self._make_plans()
         with no_grad(), np.errstate(all="ignore"):
@@ -292,8 +292,9 @@ class Optimizer(Hooked):
         self._forget_hooks()
 
 
-def _rate(lr: Any, taped: int) -> Any:
-    """The learning rate as a number; while a tape records, a tensor stays one: it is an input."""
+def _rate(group: dict[str, Any], taped: int) -> Any:
+    """The learning rate as a number; a recorded step reads it anew at every replay."""
+    lr = group["lr"]
     if taped and isinstance(lr, Tensor):
         return Tensor.wrap(lr.data.reshape(()))        # a view: what is written into it is read
-    return float(lr)
+    return local.tape.follow(lambda: float(group["lr"])) if taped else float(lr)

@@ -1,0 +1,188 @@
+"""A program: the rows of a tape, what it needs and gives, and how it is run and shown."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .. import ops
+from ..autograd import no_grad
+from ..primitive import Primitive
+from ..tensor import Tensor
+from ..transforms import flatten, unflatten
+
+__all__ = ["Known", "Program", "Row"]
+
+
+class Known:
+    """An input that no row computes.
+
+    `fixed`: it is the same in every replay; a tensor from outside the function is not, its values
+    may be changed in between. `memory` is the number of the memory that an array lies in. A number
+    that is no constant, like a learning rate, has a function that reads it.
+    """
+
+    __slots__ = ("fixed", "memory", "read", "value")
+
+    def __init__(self, value: Any, fixed: bool, memory: int | None,
+                 read: Callable[[], float] | None = None):
+        self.value, self.fixed, self.memory, self.read = value, fixed, memory, read
+
+    def now(self) -> Any:
+        """What a replay gets."""
+        return self.value if self.read is None else self.read()
+
+    def __repr__(self) -> str:
+        if self.memory is None:
+            return repr(self.value) if self.read is None else f"now:{self.value:g}"
+        shape = "x".join(map(str, self.value.shape)) or "scalar"
+        return f"{'const' if self.fixed else 'outside'}:{shape}"
+
+
+class Row:
+    """One call: a primitive, where its inputs come from, its static arguments, its outputs.
+
+    An input is a slot number, or a `Known`. An output is a slot number, or None.
+    """
+
+    __slots__ = ("attrs", "inputs", "op", "outputs")
+
+    def __init__(self, op: Primitive, inputs: list[int | Known], attrs: dict[str, Any],
+                 outputs: list[int | None]):
+        self.op, self.inputs, self.attrs, self.outputs = op, inputs, attrs, outputs
+
+    @property
+    def pure(self) -> bool:
+        """Does it do nothing but compute its outputs? Updates in place and random draws do more."""
+        return not self.op.writes and "generator" not in self.attrs
+
+    def slots(self) -> list[int]:
+        """The slots that it reads."""
+        return [x for x in self.inputs if isinstance(x, int)]
+
+    def __repr__(self) -> str:
+        outs = ", ".join("_" if o is None else f"%{o}" for o in self.outputs)
+        given = [f"%{x}" if isinstance(x, int) else repr(x) for x in self.inputs]
+        return f"{outs} = {self.op.name}({', '.join(given)})"
+
+
+Kind = tuple[Any, tuple[int, ...], int]      # dtype, shape and memory of what is in a slot
+
+
+class Program:
+    """A captured function: `replay(*tensors)` computes it again, on new inputs.
+
+    `rows` run in order. `inputs` are the slots of the arguments, `outputs` the slots (or what is
+    known) of the results. `optimized()` gives a program that does the same with fewer rows.
+
+    >>> import tinygen as tg
+    >>> from tinygen.jit import capture
+    >>> capture(lambda x: (x * 2).sum(), tg.ones((3, 4)))
+    inputs %0 float32 3x4
+    %1 = multiply(%0, 2)               float32 3x4
+    %2 = sum(%1)                       float32 scalar
+    outputs %2
+    """
+
+    def __init__(self, rows: list[Row], inputs: list[int], signature: list[tuple[Any, ...]],
+                 outputs: list[int | Known], structure: Any, kinds: dict[int, Kind]):
+        self.rows, self.inputs, self.signature = rows, inputs, signature
+        self.outputs, self.structure, self.kinds = outputs, structure, kinds
+
+    def with_rows(self, rows: list[Row], outputs: list[int | Known] | None = None,
+                  kinds: dict[int, Kind] | None = None) -> Program:
+        """The same program with other rows."""
+        return Program(rows, self.inputs, self.signature,
+                       self.outputs if outputs is None else outputs, self.structure,
+                       self.kinds if kinds is None else kinds)
+
+    def memory(self, source: int | Known) -> int | None:
+        """The number of the memory that an input or output lies in."""
+        return source.memory if isinstance(source, Known) else self.kinds[source][2]
+
+    def written(self, row: Row) -> set[int]:
+        """The memories that a row changes in place."""
+        chosen = _positions(row.op, row.inputs)
+        return {m for m in map(self.memory, chosen) if m is not None}
+
+    def optimized(self) -> Program:
+        """The program after all passes of `tinygen.jit.passes`, in their order."""
+        from .passes import optimize
+
+        return optimize(self)
+
+    def replay(self, *args: Any) -> Any:
+        """The function's results for new inputs of the same shapes, dtypes and devices."""
+        tensors = [x for x in flatten(args) if isinstance(x, Tensor)]
+        signature = [kind(x) for x in tensors]
+        if signature != self.signature:
+            raise ValueError(f"[replay] captured for {self.signature}, called with {signature}")
+        values: dict[int, Any] = dict(zip(self.inputs, tensors, strict=True))
+        with no_grad():
+            for row, done in zip(self.rows, self.last_uses, strict=True):
+                read = [values[x] if isinstance(x, int) else x.now() for x in row.inputs]
+                made = row.op(*read, **row.attrs)
+                for x in written(row.op, read):
+                    x.touch()
+                made = made if isinstance(made, tuple) else (made,)
+                for slot, y in zip(row.outputs, made, strict=True):
+                    if slot is not None:
+                        values[slot] = y
+                for slot in done:
+                    del values[slot]
+        results = [values[y] if isinstance(y, int) else y.value for y in self.outputs]
+        for i in self.own:
+            results[i] = ops.positive(results[i])
+        return unflatten(self.structure, iter(results))
+
+    @functools.cached_property
+    def own(self) -> list[int]:
+        """Results in the memory of a constant: each replay gives a copy of its own."""
+        sources = [x for row in self.rows for x in row.inputs] + self.outputs
+        constant = {x.memory for x in sources if isinstance(x, Known) and x.fixed} - {None}
+        return [i for i, y in enumerate(self.outputs) if self.memory(y) in constant]
+
+    @functools.cached_property
+    def last_uses(self) -> list[list[int]]:
+        """For each row the slots that nobody reads after it: their memory is given back there."""
+        living = {y for y in self.outputs if isinstance(y, int)}
+        found = []
+        for row in reversed(self.rows):
+            touched = {*row.slots(), *(o for o in row.outputs if o is not None)}
+            found.append(sorted(touched - living))
+            living |= touched
+        return found[::-1]
+
+    def __repr__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield "inputs " + ", ".join(f"%{i} {self._shown(i)}" for i in self.inputs)
+        for row in self.rows:
+            made = ", ".join(self._shown(o) for o in row.outputs if o is not None)
+            yield f"{row!r:34} {made}"
+        yield "outputs " + ", ".join(f"%{y}" if isinstance(y, int) else repr(y)
+                                     for y in self.outputs)
+
+    def _shown(self, slot: int) -> str:
+        dtype, shape, _ = self.kinds[slot]
+        return f"{dtype} {'x'.join(map(str, shape)) or 'scalar'}"
+
+
+def kind(x: Tensor) -> tuple[Any, ...]:
+    """What an argument has to agree in with that of the recording."""
+    return (x.dtype.name, x.shape, x.device)
+
+
+def _positions(op: Primitive, inputs: Sequence[Any]) -> list[Any]:
+    """Those of a primitive's inputs that it changes in place."""
+    if not op.writes:
+        return []
+    return list(inputs[op.writes]) if isinstance(op.writes, slice) else [
+        inputs[i] for i in op.writes if i < len(inputs)]
+
+
+def written(op: Primitive, inputs: Sequence[Any]) -> list[Tensor]:
+    """The tensors among the inputs that a primitive changes in place."""
+    return [x for x in _positions(op, inputs) if isinstance(x, Tensor)]
