@@ -128,9 +128,9 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
             raise RuntimeError(f"[capture] a {x.dtype} {x.shape} tensor that the function used was "
                                "changed in place while it was captured; return new tensors instead")
     for row in tape.rows:
-        for x in row.inputs:        # the state of an optimizer is made here, and changes
-            if isinstance(x, Known) and id(getattr(x.value, "data", None)) in tape.written:
-                x.fixed = False
+        for source in row.inputs:        # the state of an optimizer is made here, and changes
+            if isinstance(source, Known) and id(getattr(source.value, "data", 0)) in tape.written:
+                source.fixed = False
     outputs = [tape.source_of(y) if isinstance(y, Tensor) else Known(y, True, None)
                for y in flatten(result)]
     return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds())
