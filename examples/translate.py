@@ -9,7 +9,7 @@ each step looks at what the encoder made of the English words: cross-attention, 
 German is cut into frequent pieces of words (byte-pair encoding, one vocabulary for both languages),
 Chinese into characters. BLEU is sacrebleu's on sentences that were held out.
 
-A run that was stopped goes on where it was: the weights are in --out.
+With --resume a run keeps its weights in --out, and goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def main() -> dict[str, float]:
     parser.add_argument("--epochs", type=int, help="default 5 for German, 8 for Chinese")
     parser.add_argument("--lr", type=float, help="default 2e-3")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", help="folder for weights and pictures (default: runs/translate-…)")
+    parser.add_argument("--out", help="folder for pictures (default: runs/translate-PAIR)")
+    parser.add_argument("--resume", action="store_true", help="keep checkpoints; go on from them")
     args = parser.parse_args()
 
     pair = "made-up" if args.quick else args.pair
@@ -115,11 +116,11 @@ def main() -> dict[str, float]:
           f"other; {sum(p.size for p in model.parameters()):,} parameters")
 
     optimizers = model.configure_optimizers(args.lr or (5e-3 if args.quick else 2e-3))
-    trainer = Trainer(model, loader, None if args.quick else out / "training", epochs=epochs,
-                      optimizers=optimizers, seed=args.seed, samples=0, progress=False,
+    trainer = Trainer(model, loader, out / "training" if args.resume else None, epochs=epochs,
+                      optimizers=optimizers, seed=args.seed, samples=0, progress=not args.quick,
                       schedulers=model.configure_schedulers(optimizers, epochs * len(loader)),
                       schedule_per="step", log_every=100)
-    history = trainer.fit(resume=not args.quick)
+    history = trainer.fit(resume=args.resume)
     print(f"loss {history[0]['loss']:.2f} at first, {history[-1]['loss']:.2f} at the end")
 
     found = {"first loss": history[0]["loss"], "loss": history[-1]["loss"]}
