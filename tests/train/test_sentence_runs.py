@@ -31,7 +31,7 @@ def tinygen(capsys):
 @pytest.fixture
 def names(tmp_path):
     rng = np.random.default_rng(0)
-    lines = ["".join(rng.choice(["ka", "li", "mo", "tu"], rng.integers(2, 4))) for _ in range(300)]
+    lines = ["".join(rng.choice(["ka", "li", "mo", "tu"], rng.integers(2, 6))) for _ in range(300)]
     path = tmp_path / "names.txt"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

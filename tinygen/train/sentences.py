@@ -76,9 +76,11 @@ def _lines(text: str, seed: int) -> tuple[list[str], list[str], Any]:
     """Lines to learn from, those that are held out, and a tokenizer of the first."""
     from ..text import CharTokenizer, WordTokenizer
 
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # each once: a line that is held out must not be among those to learn from
+    lines = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if len(lines) < 20:
-        raise UsageError(f"a text of {len(lines)} lines; at least 20, a sentence each, are needed")
+        raise UsageError(f"a text of {len(lines)} lines; at least 20 different ones, "
+                         "a sentence each, are needed")
     lines = [lines[i] for i in np.random.default_rng(seed).permutation(len(lines))]
     words = any(" " in line for line in lines)
     train = lines[len(lines) // 10:]
