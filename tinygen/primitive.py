@@ -81,7 +81,8 @@ class Primitive:
         self.large: dict[type, Callable[..., Any]] = {}  # the same from `smallest` elements on
         self.smallest = 0                                # 0: the size does not matter
         self.rules: tuple[Callable[..., Any] | None, ...] = ()
-        self.writes: Any = ()   # positions of the inputs that it changes in place
+        # Positions of the inputs that it changes in place, or a function of its attributes.
+        self.writes: Any = ()
         self.variadic_rule: Callable[..., Any] | None = None
         self.joint: Primitive | None = None
         self.reason: Callable[..., str | None] | None = None

@@ -1,5 +1,7 @@
 """Passes change what is run, never what comes out: to the last bit, over several replays."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -239,6 +241,27 @@ def test_slots_are_written_once():
     program = single_assignment(capture(step, tg.ones((4, 6)), tg.arange(4) % 3))
     given = [*program.inputs, *(o for row in program.rows for o in row.outputs if o is not None)]
     assert len(given) == len(set(given))
+
+
+def test_an_error_in_a_replay_names_the_operation_and_its_arguments():
+    table = tg.Tensor(np.zeros((4, 3), "f"))
+    program = capture(lambda i: F.embedding(i, table) * 2, tg.Tensor([0, 1]))
+    with pytest.raises(IndexError, match=r"^\[.*int64 \(2,\)"):
+        program.replay(tg.Tensor([0, 4]))
+
+
+def test_a_replay_is_a_function_that_can_be_read():
+    text = capture(lambda x: tg.exp(x) + 1, tg.ones((2,))).source()
+    assert "v1 = exp_0(v0)" in text and "v2 = add_1(v1, 1)" in text and "del v0" in text
+
+
+def test_other_threads_replay_at_the_same_time():
+    program = capture(lambda x: tg.exp(x) @ x.T, tg.ones((20, 20))).optimized()
+    xs = [tg.Tensor(np.full((20, 20), i / 10, "f")) for i in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(program.replay, xs))
+    for x, y in zip(xs, found, strict=True):
+        np.testing.assert_array_equal(y.data, (tg.exp(x) @ x.T).data)
 
 
 def test_memory_is_given_back_after_the_last_use():

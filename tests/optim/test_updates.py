@@ -8,8 +8,9 @@ import pytest
 
 import tinygen as tg
 from tests.optim.helpers import MAKERS, arrays, assert_same, give, leaves, values, walk
+from tinygen.jit import capture
 from tinygen.optim import SGD, Adam, update
-from tinygen.primitive import KERNELS, TAPE, forget_implementations, kernel, local
+from tinygen.primitive import KERNELS, forget_implementations, kernel
 
 # -- packing and blocks change no bit --------------------------------------------------------------
 
@@ -235,17 +236,9 @@ def test_steps_leave_nothing_for_the_garbage_collector():
         gc.enable()
 
 
-class Tape:
-    def __init__(self):
-        self.rows = []
-
-    def record(self, op, inputs, attrs, outs):
-        self.rows.append((op, inputs, attrs))
-
-
 @pytest.mark.parametrize("make", CHECKED)
 def test_a_recorded_step_can_be_replayed(make):
-    """One row per parameter; running the rows again is the next step with the same gradients."""
+    """One row for each group of parameters; a replay is the next step with the same gradients."""
     start, grads = arrays(0), arrays(1)
     params, twins = leaves(start), leaves(start)
     optimizer, twin = make(params), make(twins)
@@ -253,16 +246,11 @@ def test_a_recorded_step_can_be_replayed(make):
     walk(twin, twins, 5, 2)
     give(params, grads)
     give(twins, grads)
-    tape, before = Tape(), local.mode
-    local.mode, local.tape = before | TAPE, tape
-    try:
-        optimizer.step()
-    finally:
-        local.mode, local.tape = before, None
-    assert [op for op, _, _ in tape.rows] == [optimizer.rule] * len(params)
-    with tg.no_grad():
-        for op, inputs, attrs in tape.rows:
-            op(*inputs, **attrs)
+    program = capture(lambda: optimizer.step())
+    rule = optimizer.rule
+    assert {row.op for row in program.rows} <= {rule, optimizer.together}
+    assert len(program.rows) == (1 if optimizer.packs else len(params))
+    program.optimized().replay()
     for _ in range(2):
         twin.step()
     optimizer.step()                               # what was recorded is still its state
@@ -270,41 +258,37 @@ def test_a_recorded_step_can_be_replayed(make):
     assert_same(values(params), values(twins))
 
 
-def test_a_recorded_step_reads_its_learning_rate_where_it_is_a_tensor():
-    (w,), rate = leaves([np.zeros(2)]), tg.Tensor([1.0])
-    optimizer, tape, before = SGD([w], lr=rate), Tape(), local.mode
-    give([w], [np.ones(2)])
-    local.mode, local.tape = before | TAPE, tape
-    try:
-        optimizer.step()
-    finally:
-        local.mode, local.tape = before, None
-    ((op, inputs, attrs),) = tape.rows
-    rate.assign_(0.25)
-    with tg.no_grad():
-        op(*inputs, **attrs)
-    assert w.tolist() == [-1.25, -1.25]
+def test_a_recorded_step_reads_its_learning_rate():
+    for rate in (tg.Tensor([1.0]), 1.0):
+        w, = leaves([np.zeros(2)])
+        optimizer = SGD([w], lr=rate)
+        give([w], [np.ones(2)])
+        program = capture(lambda optimizer=optimizer: optimizer.step())
+        if isinstance(rate, tg.Tensor):
+            rate.assign_(0.25)
+        else:
+            optimizer.param_groups[0]["lr"] = 0.25
+        program.replay()
+        assert w.tolist() == [-1.25, -1.25]
 
 
-def test_rules_write_where_they_say():
+@pytest.mark.parametrize("count", [1, 3])
+def test_rules_write_where_they_say(count):
     for make in MAKERS.values():
-        params = leaves([np.ones(4100)])
+        params = leaves([np.ones(4100)] * count)
         optimizer = make(params)
         walk(optimizer, params, 0, 1)
-        tape, before = Tape(), local.mode
-        local.mode, local.tape = before | TAPE, tape
-        try:
-            give(params, [np.full(4100, 0.5)])
-            optimizer.step()
-        finally:
-            local.mode, local.tape = before, None
-        ((op, inputs, attrs),) = tape.rows
+        give(params, [np.full(4100, 0.5)] * count)
+        program = capture(lambda optimizer=optimizer: optimizer.step())
+        row = program.rows[0]
+        inputs = [x.now() for x in row.inputs]
         held = [copy.deepcopy(x.data) if isinstance(x, tg.Tensor) else x for x in inputs]
         with tg.no_grad():
-            op(*inputs, **attrs)
+            row.op(*inputs, **row.attrs)
         changed = {i for i, (x, old) in enumerate(zip(inputs, held, strict=True))
                    if isinstance(x, tg.Tensor) and not np.array_equal(x.data, old)}
-        assert changed == {i for i in op.writes if inputs[i] is not None}
+        places = row.op.writes(**row.attrs) if callable(row.op.writes) else row.op.writes
+        assert changed == {i for i in places if inputs[i] is not None}
 
 
 def test_a_kernel_can_replace_the_rule():

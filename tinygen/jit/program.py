@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..autograd import no_grad
 from ..primitive import Primitive
@@ -103,7 +105,7 @@ class Program:
 
     def written(self, row: Row) -> set[int]:
         """The memories that a row changes in place."""
-        chosen = _positions(row.op, row.inputs)
+        chosen = _changed(row.op, row.inputs, row.attrs)
         return {m for m in map(self.memory, chosen) if m is not None}
 
     def optimized(self) -> Program:
@@ -118,12 +120,44 @@ class Program:
         signature = [kind(x) for x in tensors]
         if signature != self.signature:
             raise ValueError(f"[replay] captured for {self.signature}, called with {signature}")
+        with np.errstate(all="ignore"):
+            if self._bound is None:
+                results = self._interpret(tensors)
+            else:
+                made = iter(self._bound(*[x.data for x in tensors]))
+                results = [Tensor.wrap(next(made)) if isinstance(y, int) else y.value
+                           for y in self.outputs]
+                for x in self._changed(tensors):
+                    x.touch()
+        for i in self.own:
+            results[i] = ops.positive(results[i])
+        return unflatten(self.structure, iter(results))
+
+    def _changed(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The tensors that a replay has changed in place, of arguments and from outside."""
+        numbers, outside = self._written
+        return [tensors[i] for i in numbers] + outside
+
+    @functools.cached_property
+    def _written(self) -> tuple[list[int], list[Tensor]]:
+        sources = [x for row in self.rows for x in (_changed(row.op, row.inputs, row.attrs)
+                                                    if row.op.writes else [])]
+        return ([i for i, slot in enumerate(self.inputs) if slot in sources],
+                [x.value for x in sources if isinstance(x, Known) and isinstance(x.value, Tensor)])
+
+    def example(self, slot: int) -> Any:
+        """An array with the dtype and shape of what is in a slot, for messages."""
+        dtype, shape, _ = self.kinds[slot]
+        return np.broadcast_to(np.zeros((), dtype), shape)
+
+    def _interpret(self, tensors: list[Tensor]) -> list[Any]:
+        """Row by row, each as an operation on tensors: for arrays that are not NumPy's."""
         values: dict[int, Any] = dict(zip(self.inputs, tensors, strict=True))
         with no_grad():
             for row, done in zip(self.rows, self.last_uses, strict=True):
                 read = [values[x] if isinstance(x, int) else x.now() for x in row.inputs]
                 made = row.op(*read, **row.attrs)
-                for x in written(row.op, read):
+                for x in written(row.op, read, row.attrs):
                     x.touch()
                 made = made if isinstance(made, tuple) else (made,)
                 for slot, y in zip(row.outputs, made, strict=True):
@@ -131,10 +165,19 @@ class Program:
                         values[slot] = y
                 for slot in done:
                     del values[slot]
-        results = [values[y] if isinstance(y, int) else y.value for y in self.outputs]
-        for i in self.own:
-            results[i] = ops.positive(results[i])
-        return unflatten(self.structure, iter(results))
+        return [values[y] if isinstance(y, int) else y.value for y in self.outputs]
+
+    @functools.cached_property
+    def _bound(self) -> Callable[..., list[Any]] | None:
+        from .bind import bind, fits
+
+        return bind(self) if fits(self) else None
+
+    def source(self) -> str:
+        """The Python function that a replay is, as text."""
+        from .bind import source
+
+        return source(self)
 
     @functools.cached_property
     def own(self) -> list[int]:
@@ -175,14 +218,15 @@ def kind(x: Tensor) -> tuple[Any, ...]:
     return (x.dtype.name, x.shape, x.device)
 
 
-def _positions(op: Primitive, inputs: Sequence[Any]) -> list[Any]:
+def _changed(op: Primitive, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Any]:
     """Those of a primitive's inputs that it changes in place."""
+    places = op.writes(**attrs) if callable(op.writes) else op.writes
+    return list(inputs[places]) if isinstance(places, slice) else [
+        inputs[i] for i in places if i < len(inputs)]
+
+
+def written(op: Primitive, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Tensor]:
+    """The tensors among the inputs that a primitive changes in place."""
     if not op.writes:
         return []
-    return list(inputs[op.writes]) if isinstance(op.writes, slice) else [
-        inputs[i] for i in op.writes if i < len(inputs)]
-
-
-def written(op: Primitive, inputs: Sequence[Any]) -> list[Tensor]:
-    """The tensors among the inputs that a primitive changes in place."""
-    return [x for x in _positions(op, inputs) if isinstance(x, Tensor)]
+    return [x for x in _changed(op, inputs, attrs) if isinstance(x, Tensor)]

@@ -48,7 +48,7 @@ class Tape:
         self.rows.append(Row(op, [self._source(x) for x in inputs], attrs,
                              [None if y is None else self.slot(y.data) for y in outs]))
         self.watch(*(y for y in outs if y is not None))
-        self.written.update(id(x.data) for x in written(op, inputs))
+        self.written.update(id(x.data) for x in written(op, inputs, attrs))
 
     def is_constant(self, x: Tensor) -> bool:
         """Was x made from nothing since the recording began? It is the same in every replay."""

@@ -75,7 +75,6 @@ class Optimizer(Hooked):
         self.param_groups: list[dict[str, Any]] = []
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self._plans: list[Plan] = []
-        self._captured = False
         self._forget_hooks()
         for group in as_groups(self.name, params):
             self.add_param_group(group)
@@ -165,9 +164,6 @@ class Optimizer(Hooked):
             with enable_grad():
                 loss = closure()
         taped = local.mode & TAPE
-        if taped and not self._captured:
-            self._captured = True       # a tape has to see parameters, not copies of them
-            self._plans.clear()
         hyper = [(_rate(group, taped), self.options(group)) for group in self.param_groups]
         if not self._plans_fit():
             self._make_plans()
@@ -201,7 +197,7 @@ class Optimizer(Hooked):
                 if p.grad is not None and any(slots):
                     self._complete_state(p, group, slots)
             plans.append(Plan(group["params"], self.state, slots, self.scalars,
-                              self.together if self.packs and not self._captured else None))
+                              self.together if self.packs else None))
         self._plans = plans
 
     def _complete_state(self, p: Tensor, group: dict[str, Any],

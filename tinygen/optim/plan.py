@@ -80,7 +80,7 @@ class Plan:
         kept, counts = any(slots), [name for name in scalars if name in slots]
         alike: dict[Any, list[Tensor]] = {}
         for i, p in enumerate(live):
-            key = (p.device, p.dtype, *[state[p][n].item() for n in counts]) if together else i
+            key = (p.device, p.dtype, *[state[p][n].data.item() for n in counts]) if together else i
             alike.setdefault(key, []).append(p)
         self.parts: list[Single | Several] = []
         for same in alike.values():

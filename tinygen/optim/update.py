@@ -50,7 +50,16 @@ def together(rule: Primitive) -> Primitive:
 
     updates.__doc__ = f"{rule.name} for several parameters."
     made = PRIMITIVES[f"{rule.name}s"] = Primitive(updates, f"{rule.name}s")
+    made.writes = functools.partial(_written, rule)
     return made
+
+
+def _written(rule: Primitive, count: int, shared: Sequence[int], **options: Any) -> list[int]:
+    """Which arguments of the rule for several parameters are changed in place."""
+    starts = [0]
+    for k in range(len(rule.arg_names) - 1):        # the last is the learning rate
+        starts.append(starts[-1] + (1 if k in shared else count))
+    return [i for k in rule.writes for i in range(starts[k], starts[k + 1])]
 
 
 def _calls(params: Sequence[Any]) -> list[list[int]]:

@@ -1,0 +1,131 @@
+"""A program as one Python function of bare arrays: no tensors, no dispatch, no dictionary.
+
+Shapes and dtypes are those of the recording, so the implementation of every row (a kernel, or
+NumPy's code) is chosen once. What is left of a call is the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..errors import explain
+from ..primitive import Primitive
+from ..tensor import Tensor
+from .program import Known, Program, Row
+
+__all__ = ["bind", "fits", "source"]
+
+
+def fits(program: Program) -> bool:
+    """Whether all arrays of a program are NumPy's."""
+    known = [x.value for row in program.rows for x in row.inputs if isinstance(x, Known)]
+    return (all(isinstance(x.data, np.ndarray) for x in known if isinstance(x, Tensor))
+            and all(device == "cpu" for *_, device in program.signature))
+
+
+def bind(program: Program) -> Callable[..., list[Any]]:
+    """A function of the arrays of the arguments that gives those of the computed outputs."""
+    scope: dict[str, Any] = {"asarray": np.asarray}
+    text = source(program, scope)
+    exec(compile(text, "<a program of tinygen.jit>", "exec"), scope)
+    return scope["replay"]
+
+
+def source(program: Program, scope: dict[str, Any] | None = None) -> str:
+    """The text of that function; `scope` is filled with what it names.
+
+    >>> import tinygen as tg
+    >>> from tinygen.jit import capture
+    >>> print(source(capture(lambda x: (x * 2).sum(), tg.ones((3,)))))
+    def replay(v0):
+        row = 0
+        try:
+            v1 = multiply_0(v0, 2)
+            if v1.dtype is not float32: v1 = v1.astype(float32, copy=False)
+            del v0
+            row = 1
+            v2 = sum_1(v1)
+            v2 = asarray(v2)
+            if v2.dtype is not float32: v2 = v2.astype(float32, copy=False)
+            del v1
+        except Exception as error:
+            raise failed(row, error) from None
+        return [v2]
+    """
+    scope = {} if scope is None else scope
+    scope["failed"] = partial(_failed, program)
+    arguments = ", ".join(f"v{i}" for i in program.inputs)
+    lines = [f"def replay({arguments}):", "    row = 0", "    try:"]
+    if not program.rows:
+        lines.append("        pass")
+    for i, (row, done) in enumerate(zip(program.rows, program.last_uses, strict=True)):
+        lines += [f"        row = {i}"] if i else []
+        lines += [f"        {line}" for line in _lines(program, row, i, scope)]
+        dead = ", ".join(f"v{slot}" for slot in done)
+        lines += [f"        del {dead}"] if dead else []
+    results = ", ".join(f"v{y}" for y in program.outputs if isinstance(y, int))
+    return "\n".join([*lines, "    except Exception as error:",
+                      "        raise failed(row, error) from None", f"    return [{results}]"])
+
+
+def _lines(program: Program, row: Row, i: int, scope: dict[str, Any]) -> list[str]:
+    """A call, and what makes its results arrays of the recorded dtype."""
+    name = f"{row.op.name}_{i}"
+    scope[name] = _function(program, row)
+    given = ", ".join(f"v{x}" if isinstance(x, int) else _known(x, scope) for x in row.inputs)
+    made = ["_" if o is None else f"v{o}" for o in row.outputs]
+    one = len(made) == 1 and row.op.outputs > 1                             # a tuple of one
+    lines = [f"{', '.join(made)}{',' * one} = {name}({given})"]
+    for o in row.outputs:
+        if o is not None:
+            dtype, shape, _ = program.kinds[o]
+            scope[dtype.name] = np.dtype(dtype.name)
+            lines += [f"v{o} = asarray(v{o})"] if shape == () else []        # not NumPy's number
+            lines.append(f"if v{o}.dtype is not {dtype.name}: "
+                         f"v{o} = v{o}.astype({dtype.name}, copy=False)")
+    return lines
+
+
+def _known(x: Known, scope: dict[str, Any]) -> str:
+    """How the function names a value that no row computes."""
+    if x.read is None and (x.value is None or type(x.value) in (bool, int, str)):
+        return repr(x.value)
+    name = f"{'r' if x.read else 'k'}{len(scope)}"
+    scope[name] = x.read or x.value
+    if x.read:
+        return f"{name}()"
+    return f"{name}.data" if isinstance(x.value, Tensor) else name
+
+
+def _function(program: Program, row: Row) -> Callable[..., Any]:
+    """The implementation that dispatch would choose for these arrays, with its attributes."""
+    op, first = row.op, row.inputs[0] if row.inputs else None
+    size = None
+    if isinstance(first, int):
+        size = int(np.prod(program.kinds[first][1]))
+    elif first is not None and isinstance(getattr(first.value, "data", None), np.ndarray):
+        size = first.value.size
+    if size is None:             # numbers first, or nothing: dispatch looks at all arguments
+        return partial(_dispatched, op, row.attrs)
+    if np.ndarray not in op.impl:
+        op._choose([np.empty(0)], row.attrs)
+    chosen = op.impl[np.ndarray]
+    if op.smallest and size >= op.smallest:
+        chosen = op.large.get(np.ndarray, chosen)
+    return partial(chosen, **row.attrs) if row.attrs else chosen
+
+
+def _dispatched(op: Primitive, attrs: dict[str, Any], *arrays: Any) -> Any:
+    given = list(arrays)
+    return op._choose(given, attrs)(*given, **attrs)
+
+
+def _failed(program: Program, row: int, error: Exception) -> Exception:
+    """The error of a row, with its operation and the shapes that it was recorded with."""
+    failed = program.rows[row]
+    shown = [program.example(x) if isinstance(x, int) else x.value for x in failed.inputs]
+    return explain(failed.op, error, tuple(shown), failed.attrs)
