@@ -41,9 +41,9 @@ _offer_einops_backend()
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "distributions":      # imported on first use: a light `import tinygen`
+    if name in ("distributions", "jit"):      # imported on first use: a light `import tinygen`
         from importlib import import_module
-        return import_module(".distributions", __name__)
+        return import_module(f".{name}", __name__)
     from ._elsewhere import hint
     raise AttributeError(hint(name) if not name.startswith("__") else (
         f"module 'tinygen' has no attribute {name!r}"))

@@ -97,7 +97,7 @@ OUTSIDE = [
     (r"(sparse|spmm|smm|hspmm|dsmm|hsmm|saddmm|sspaddmm|crow_|ccol_|coalesce|to_dense|to_mkldnn)",
      "there are no sparse tensors"),
     (r"(cudnn|miopen|mkldnn|xpu|mps|hpu|ipu|vulkan|meta$)", "it names another library's backend"),
-    (r"^(compile|jit)$", "a step is captured and replayed by tinygen.jit.capture"),
+    (r"^compile$", "use tinygen.jit"),
     (r"(autocast|amp$)", "mixed precision is not here yet"),
     (r"(as_strided|resize|set_$|storage|stride|layout|pin_memory|share_memory|data_ptr)",
      "how a tensor lies in memory is its array's own affair: x.data"),

@@ -341,6 +341,8 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 
 def _accumulate_leaf(leaf: Tensor, g: Any, owned: set[int]) -> None:
     """Put `g` into `leaf.grad`; the leaf gets an array of its own, so that it may be changed."""
+    if local.mode & TAPE:
+        local.tape.leaf(leaf)
     if leaf.grad is not None:
         leaf.grad = leaf.grad + g if isinstance(g, Tensor) else _wrap(leaf.grad.data + g)
         return

@@ -151,5 +151,8 @@ def _linear_vjp(g, y, x, weight, bias=None, *, needs):
 @kernel("linear_activation_vjp", np.ndarray, smallest=LOOP)
 def _(g, y, x, weight, bias=None, *, needs, activation, slope):
     inner = run(f"{activation}_grad", y, (g, y), slope)
-    return inner if type(inner) is str else PRIMITIVES["linear"].joint(
-        inner, y, x, weight, bias, needs=needs)
+    if type(inner) is str:
+        return inner
+    found = _linear_vjp(inner, y, x, weight, bias, needs=needs)
+    return found if type(found) is not str else PRIMITIVES["linear"].joint.fn(
+        np, inner, y, x, weight, bias, needs=needs)

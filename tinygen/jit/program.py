@@ -69,6 +69,7 @@ class Row:
         return f"{outs} = {self.op.name}({', '.join(given)})"
 
 
+Told = tuple[Callable[[], Any], Any, str]    # how to read something, its value then, its name
 Kind = tuple[Any, tuple[int, ...], int]      # dtype, shape and memory of what is in a slot
 
 
@@ -76,7 +77,10 @@ class Program:
     """A captured function: `replay(*tensors)` computes it again, on new inputs.
 
     `rows` run in order. `inputs` are the slots of the arguments, `outputs` the slots (or what is
-    known) of the results. `optimized()` gives a program that does the same with fewer rows.
+    known) of the results and, after those, of the gradients that a replay leaves in `graded`;
+    `cleared` are left without one. `told` is what layers and optimizers took for granted: a
+    replay does not look at it, `tg.jit` does. `optimized()` gives a program that does the same
+    with fewer rows.
 
     >>> import tinygen as tg
     >>> from tinygen.jit import capture
@@ -88,16 +92,20 @@ class Program:
     """
 
     def __init__(self, rows: list[Row], inputs: list[int], signature: list[tuple[Any, ...]],
-                 outputs: list[int | Known], structure: Any, kinds: dict[int, Kind]):
+                 outputs: list[int | Known], structure: Any, kinds: dict[int, Kind],
+                 graded: Sequence[Tensor] = (), cleared: Sequence[Tensor] = (),
+                 told: Sequence[Told] = ()):
         self.rows, self.inputs, self.signature = rows, inputs, signature
         self.outputs, self.structure, self.kinds = outputs, structure, kinds
+        self.graded, self.cleared, self.told = graded, cleared, told
 
     def with_rows(self, rows: list[Row], outputs: list[int | Known] | None = None,
                   kinds: dict[int, Kind] | None = None) -> Program:
         """The same program with other rows."""
         return Program(rows, self.inputs, self.signature,
                        self.outputs if outputs is None else outputs, self.structure,
-                       self.kinds if kinds is None else kinds)
+                       self.kinds if kinds is None else kinds, self.graded, self.cleared,
+                       self.told)
 
     def memory(self, source: int | Known) -> int | None:
         """The number of the memory that an input or output lies in."""
@@ -131,6 +139,10 @@ class Program:
                     x.touch()
         for i in self.own:
             results[i] = ops.positive(results[i])
+        for x, g in zip(self.graded, results[len(results) - len(self.graded):], strict=True):
+            x.grad = g
+        for x in self.cleared:
+            x.grad = None
         return unflatten(self.structure, iter(results))
 
     def _changed(self, tensors: list[Tensor]) -> list[Tensor]:

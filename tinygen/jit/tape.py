@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import backend
-from ..mode import TAPE, local
+from ..mode import TAPE, CaptureError, local
 from ..primitive import Primitive
 from ..tensor import Tensor
 from ..transforms import flatten
-from .program import Known, Program, Row, kind, written
+from .program import Known, Program, Row, Told, kind, written
 
 __all__ = ["Program", "Row", "capture"]
 
@@ -31,6 +31,10 @@ class Tape:
         self.written: set[int] = set()      # arrays that a recorded primitive changes in place
         self.start = Tensor.wrap(None).seq
         self.outside: set[int] = set()      # arrays of tensors from before it, seen by `detach()`
+        self.told: list[Told] = []          # what layers and optimizers take for granted
+        self.modes: set[int] = set()        # layers that told theirs
+        self.leaves: dict[int, Tensor] = {}     # tensors from outside that get a gradient
+        self.before: set[int] = set()       # tensors from outside
         self.readers: dict[int, Callable[[], float]] = {}       # numbers that replays read anew
         self.memories: dict[int, int] = {}  # arrays that own memory, numbered
 
@@ -68,6 +72,29 @@ class Tape:
         self.alive.append(number)
         return number
 
+    def guard(self, read: Callable[[], Any], what: str) -> None:
+        """Say that the recording took for granted what `read` gives now."""
+        self.told.append((read, read(), what))
+
+    def guard_mode(self, layer: Any) -> None:
+        """The same of whether a layer trains."""
+        if id(layer) not in self.modes:
+            self.modes.add(id(layer))
+            self.guard(lambda: layer.training, f"{type(layer).__name__}.training")
+
+    def leaf(self, x: Tensor) -> None:
+        """Say that x is given a gradient.
+
+        Raises:
+            CaptureError: it has one from before the recording.
+        """
+        if x.grad is not None and id(x.grad.data) not in self.slots and not self.is_constant(
+                x.grad):
+            raise CaptureError("[backward] a gradient from before the recording would be added to: "
+                               "call zero_grad() in the recorded function")
+        if id(x) in self.before:
+            self.leaves[id(x)] = x
+
     def watch(self, *tensors: Tensor) -> None:
         """Remember tensors whose values must not change in place while the tape records."""
         self.seen += [(x, x.seq, x.data) for x in tensors]
@@ -99,6 +126,8 @@ class Tape:
     def _source(self, x: Any) -> int | Known:
         if isinstance(x, Tensor):
             self.watch(x)
+            if x.seq <= self.start:
+                self.before.add(id(x))
         return self.source_of(x)
 
 
@@ -133,7 +162,11 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
                 source.fixed = False
     outputs = [tape.source_of(y) if isinstance(y, Tensor) else Known(y, True, None)
                for y in flatten(result)]
-    return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds())
+    graded = [x for x in tape.leaves.values() if x.grad is not None]
+    outputs += [tape.source_of(x.grad) for x in graded]
+    cleared = [x for x in tape.leaves.values() if x.grad is None]
+    return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds(),
+                   graded, cleared, tape.told)
 
 
 def _tensors(args: Any) -> list[Tensor]:

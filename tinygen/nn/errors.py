@@ -95,7 +95,7 @@ ELSEWHERE = {
     "register_backward_hook": "use register_full_backward_hook",
     "to_empty": "layers are made with their values; use to(device)",
     "type": "use to(dtype)", "bfloat16": "NumPy has no bfloat16; use half()",
-    "compile": "record a step with tinygen.jit.capture; what Keras's compile() is given goes "
+    "compile": "record a step with tinygen.jit; what Keras's compile() is given goes "
                "elsewhere: optim.Adam(model.parameters()), nn.BCEWithLogitsLoss()",
     "fit": _FIT, "fit_generator": _FIT, "train_on_batch": _FIT,
     "predict": _PREDICT, "predict_on_batch": _PREDICT,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from .. import backend
+from ..mode import TAPE, local
 from ..tensor import Tensor
 from .errors import check_kind, elsewhere, forgot_init, name_layer
 from .hooks import Hook, HookHandle, call_hooked
@@ -88,6 +89,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward(); define it")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if local.mode & TAPE:
+            local.tape.guard_mode(self)
         try:
             if self._hooks or self._pre_hooks:
                 return call_hooked(self, args, kwargs)

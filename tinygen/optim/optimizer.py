@@ -167,11 +167,19 @@ class Optimizer(Hooked):
         hyper = [(_rate(group, taped), self.options(group)) for group in self.param_groups]
         if not self._plans_fit():
             self._make_plans()
+        if taped:
+            local.tape.guard(self._taken_for_granted, f"an option or the state of {self.name}")
         with no_grad(), np.errstate(all="ignore"):
             for plan, (lr, options) in zip(self._plans, hyper):
                 for part in plan.parts:
                     part.update(self.rule, lr, options)
         return loss
+
+    def _taken_for_granted(self) -> list[Any]:
+        """What a recorded step cannot read anew: all options but the learning rate."""
+        return [*self._plans, *((name, value) for group in self.param_groups
+                                for name, value in group.items()
+                                if name not in ("params", "lr", "param_names"))]
 
     def _plans_fit(self) -> bool:
         entry_of = self.state.get

@@ -1,0 +1,343 @@
+"""tg.jit: the same as the function, faster; recorded anew when anything it rests on changes."""
+
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import nn, optim
+from tinygen.jit import CaptureError
+
+F = nn.functional
+
+
+def trained(seed, **options):
+    """A model, its optimizer and a step, as a user writes it."""
+    tg.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.2), nn.BatchNorm1d(16),
+                          nn.Linear(16, 3))
+    optimizer = optim.AdamW(model.parameters(), **{"lr": 0.01, **options})
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return {"loss": loss.detach()}
+    return model, optimizer, step
+
+
+def batches(count, n=8):
+    rng = np.random.default_rng(0)
+    return [(rng.standard_normal((n, 4)).astype("f"), rng.integers(0, 3, n)) for _ in range(count)]
+
+
+def same_state(a, b):
+    for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(x.data, y.data)
+
+
+def test_training_is_the_same_to_the_last_bit():
+    model, optimizer, step = trained(0)
+    other, other_optimizer, other_step = trained(0)
+    fast = tg.jit(other_step)
+    schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    other_schedule = optim.lr_scheduler.CosineAnnealingLR(other_optimizer, 10)
+    tg.manual_seed(1)
+    losses = []
+    for batch in batches(10):
+        losses.append(step(*map(tg.Tensor, batch))["loss"].item())
+        schedule.step()
+    tg.manual_seed(1)
+    for batch, loss in zip(batches(10), losses, strict=True):
+        assert fast(*batch)["loss"].item() == loss        # arrays become tensors
+        other_schedule.step()
+    same_state(model, other)
+    assert len(fast.programs) == 1
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_array_equal(p.grad.data, q.grad.data)
+    state, other_state = optimizer.state_dict(), other_optimizer.state_dict()
+    np.testing.assert_array_equal(state["state"][0]["step"], other_state["state"][0]["step"])
+
+
+@pytest.mark.parametrize("sizes", [(64, 96, 64), (2048, 4, 3), (8, 2000, 2)])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU])
+def test_sizes_for_which_there_are_kernels(sizes, activation):
+    """Where there are none, the same with NumPy's code."""
+    n, inner, outer = sizes
+
+    def build():
+        tg.manual_seed(0)
+        model = nn.Sequential(nn.Linear(16, inner), activation(), nn.Linear(inner, outer))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+        return model, step
+    model, step = build()
+    other, fast = build()
+    fast = tg.jit(fast)
+    for i in range(3):
+        x = np.random.default_rng(i).standard_normal((n, 16)).astype("f")
+        assert fast(x).item() == step(tg.Tensor(x)).item()
+    same_state(model, other)
+
+
+def test_eager_and_jitted_steps_may_take_turns():
+    model, _, step = trained(0)
+    other, _, other_step = trained(0)
+    fast = tg.jit(other_step)
+    for i, batch in enumerate(batches(6)):
+        tg.manual_seed(i)
+        step(*map(tg.Tensor, batch))
+        tg.manual_seed(i)
+        (fast if i % 2 else other_step)(*map(tg.Tensor, batch))
+    same_state(model, other)
+
+
+def test_a_checkpoint_is_taken_up_by_the_same_program(tmp_path):
+    model, optimizer, step = trained(0)
+    fast = tg.jit(step)
+    for batch in batches(3):
+        fast(*batch)
+    kept = {k: v.data.copy() for k, v in model.state_dict().items()}
+    state = optimizer.state_dict()
+    tg.manual_seed(5)
+    first = [fast(*batch)["loss"].item() for batch in batches(3)]
+    model.load_state_dict({k: tg.Tensor(v) for k, v in kept.items()})
+    optimizer.load_state_dict(state)
+    tg.manual_seed(5)
+    assert [fast(*batch)["loss"].item() for batch in batches(3)] == first
+
+
+@pytest.mark.parametrize("change", ["shape", "dtype", "static", "mode", "option", "variable",
+                                    "frozen"])
+def test_what_a_program_rests_on_is_looked_at(change):
+    """The result is always that of the function as it is now."""
+    tg.manual_seed(0)
+    layer, factor = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)), 2.0
+    optimizer = optim.SGD(layer.parameters(), lr=0.1)
+
+    def step(x, times=1):
+        optimizer.zero_grad()
+        loss = (layer(x) * factor * times).sum()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+    fast = tg.jit(step)
+    fast(tg.ones((2, 3)))
+    fast(tg.ones((2, 3)))
+    assert len(fast.programs) == 1
+    given, options = (tg.ones((2, 3)),), {}
+    if change == "shape":
+        given = (tg.ones((4, 3)),)
+    elif change == "dtype":
+        given = (tg.ones((2, 3), dtype="float64"),)
+    elif change == "static":
+        options = {"times": 3}
+    elif change == "mode":
+        layer.eval()
+    elif change == "option":
+        optimizer.param_groups[0]["weight_decay"] = 0.5
+    elif change == "variable":
+        factor = 5.0
+    else:
+        layer[0].bias.requires_grad_(False)
+        layer[0].bias.grad = None
+    before = {k: v.data.copy() for k, v in layer.state_dict().items()}
+    tg.manual_seed(3)
+    expected = step(*given, **options)
+    after = {k: v.data.copy() for k, v in layer.state_dict().items()}
+    for _ in range(2):
+        layer.load_state_dict({k: tg.Tensor(v) for k, v in before.items()})
+        tg.manual_seed(3)
+        np.testing.assert_array_equal(fast(*given, **options).data, expected.data)
+        for key, value in layer.state_dict().items():
+            np.testing.assert_array_equal(value.data, after[key])
+    assert len(fast.programs) == 2
+
+
+def test_too_many_kinds_of_arguments_run_as_they_are_and_say_why():
+    fast = tg.jit(lambda x: x * 2, limit=2)
+    fast(tg.ones((1,)))
+    fast(tg.ones((2,)))
+    with pytest.warns(RuntimeWarning, match=r"recorded 2 times .* argument 0 changes: "
+                                            r"float32 \(2,\), then float32 \(3,\)"):
+        np.testing.assert_array_equal(fast(tg.ones((3,))).data, [2, 2, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fast(tg.ones((4,))).shape == (4,)
+    assert len(fast.programs) == 2
+
+
+def test_a_function_that_changes_its_own_variables_is_refused():
+    count = 0
+
+    def step(x):
+        nonlocal count
+        count += 1
+        return x * count
+    with pytest.raises(CaptureError, match=r"changes the variable count, from 0 to 1"):
+        tg.jit(step)(tg.ones(()))
+
+
+def test_a_variable_that_changes_is_named_in_the_warning():
+    factor = 0
+    fast = tg.jit(lambda x: x * factor, limit=3)
+    found = []
+    with pytest.warns(RuntimeWarning, match="the variable factor changes"):
+        for _ in range(5):
+            found.append(fast(tg.ones(())).item())
+            factor += 1
+    assert found == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("look", "message"), [
+    (lambda x: x * x.sum().item(), r"\[item\]"), (lambda x: x if x.sum() > 0 else -x, r"\[bool\]"),
+    (lambda x: x[tg.nonzero(x)[0]], r"\[nonzero\]")])
+def test_looking_at_values_is_refused(look, message):
+    fast = tg.jit(look)
+    for _ in range(2):
+        with pytest.raises(CaptureError, match=message):
+            fast(tg.ones((3,)))
+    assert not fast.programs
+
+
+def test_a_result_with_a_graph_is_refused_and_one_without_is_fine():
+    layer = nn.Linear(2, 2)
+    fast = tg.jit(layer)
+    with pytest.raises(CaptureError, match=r"a graph behind it.*no_grad"):
+        fast(tg.ones((1, 2)))
+    with tg.no_grad():
+        for _ in range(2):
+            np.testing.assert_array_equal(fast(tg.ones((1, 2))).data, layer(tg.ones((1, 2))).data)
+
+
+def test_gradients_of_an_earlier_call_are_not_added_to_silently():
+    w = tg.ones((2,), requires_grad=True)
+
+    def step(x):
+        (w * x).sum().backward()
+    fast = tg.jit(step)
+    fast(tg.ones((2,)))                 # w has no gradient yet
+    with pytest.raises(CaptureError, match="zero_grad"):
+        tg.jit(step)(tg.ones((2,)))
+
+
+def test_both_updates_of_a_gan_are_one_program():
+    def build():
+        tg.manual_seed(0)
+        g, d = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 3)), nn.Sequential(
+            nn.Linear(3, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1))
+        g_optimizer, d_optimizer = (optim.Adam(m.parameters(), lr=1e-2) for m in (g, d))
+
+        def step(real):
+            made = g(tg.random.normal((len(real), 2)))
+            d_optimizer.zero_grad()
+            d_loss = F.softplus(-d(real)).mean() + F.softplus(d(made.detach())).mean()
+            d_loss.backward()
+            d_optimizer.step()
+            g_optimizer.zero_grad()
+            g_loss = F.softplus(-d(made)).mean()
+            g_loss.backward()
+            g_optimizer.step()
+            return d_loss.detach(), g_loss.detach()
+        return g, d, step
+    g, d, step = build()
+    g_too, d_too, fast = build()
+    fast = tg.jit(fast)
+    data = [np.random.default_rng(i).standard_normal((16, 3)).astype("f") for i in range(6)]
+    tg.manual_seed(1)
+    expected = [[x.item() for x in step(tg.Tensor(a))] for a in data]
+    tg.manual_seed(1)
+    assert [[x.item() for x in fast(a)] for a in data] == expected
+    same_state(g, g_too)
+    same_state(d, d_too)
+    assert len(fast.programs) == 1
+
+
+def test_a_gradient_penalty_is_recorded_with_its_second_derivatives():
+    def build():
+        tg.manual_seed(0)
+        d = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+        optimizer = optim.SGD(d.parameters(), lr=0.1)
+
+        def step(x):
+            x = x.detach().requires_grad_()
+            slope, = tg.autograd.grad_of(d(x).sum(), [x], create_graph=True)
+            loss = ((slope ** 2.0).sum(axis=1) - 1).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+        return d, step
+    d, step = build()
+    other, fast = build()
+    fast = tg.jit(fast)
+    for i in range(4):
+        x = np.random.default_rng(i).standard_normal((5, 3)).astype("f")
+        assert fast(x).item() == step(tg.Tensor(x)).item()
+    same_state(d, other)
+
+
+def test_a_jitted_function_within_another_becomes_part_of_it():
+    inner = tg.jit(lambda x: tg.exp(x))
+    outer = tg.jit(lambda x: inner(x) + 1)
+    for value in (0.0, 1.0):
+        assert outer(tg.full((), value)).item() == pytest.approx(np.exp(value) + 1, rel=1e-6)
+    assert not inner.programs and [r.op.name for r in outer.program().rows] == ["exp", "add"]
+
+
+def test_results_do_not_share_memory_from_call_to_call():
+    fast = tg.jit(lambda x: (x * 2, tg.zeros((2,))))
+    first = [y.data.copy() for y in fast(tg.ones((2,)))]
+    for y in fast(tg.ones((2,))):
+        y += 5
+    for y, old in zip(fast(tg.ones((2,))), first, strict=True):
+        np.testing.assert_array_equal(y.data, old)
+
+
+def test_several_threads_call_it_at_once():
+    fast, failed = tg.jit(lambda x: tg.exp(x).sum()), []
+
+    def work(value):
+        for _ in range(50):
+            if fast(tg.full((10,), value)).item() != tg.exp(tg.full((10,), value)).sum().item():
+                failed.append(value)
+    threads = [threading.Thread(target=work, args=(i / 4,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed
+
+
+def test_it_decorates_methods_and_keeps_the_name():
+    class Model:
+        def __init__(self):
+            self.w = tg.Tensor([3.0])
+
+        @tg.jit
+        def forward(self, x):
+            """Times w."""
+            return self.w * x
+    model = Model()
+    assert [model.forward(tg.Tensor([v])).item() for v in (1.0, 2.0)] == [3, 6]
+    assert Model.forward.__name__ == "forward" and Model.forward.__doc__ == "Times w."
+    assert "multiply" in Model.forward.source()
+
+
+def test_wrong_uses_say_what_fits():
+    with pytest.raises(TypeError, match=r"\[jit\] takes a function, got int"):
+        tg.jit(3)
+    with pytest.raises(TypeError, match=r"\[jit\] an argument is a set"):
+        tg.jit(lambda x: x)({1, 2})
+    with pytest.raises(RuntimeError, match="nothing is recorded"):
+        tg.jit(lambda x: x).program()

@@ -1,0 +1,106 @@
+"""What a recorded program takes for granted about the world outside of its function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import CodeType
+from typing import Any
+
+from ..mode import CaptureError
+from ..tensor import Tensor
+from .program import Known, Program, Told
+
+__all__ = ["Guards"]
+
+_VALUES = (bool, int, float, str, bytes, tuple, type(None))
+
+
+class Guards:
+    """The variables a function reads, the tensors from outside, and what layers told the tape.
+
+    A program fits as long as variables are the same objects (numbers and texts: equal), tensors
+    keep their shape and dtype and whether they learn, layers their mode, and optimizers their
+    options. Variables are read before the function runs, the rest after.
+    """
+
+    def __init__(self, function: Callable[..., Any]):
+        self.variables = list(_variables(function))
+        self.told: Sequence[Told] = ()
+        self.arrays: list[tuple[Tensor, Any, bool]] = []
+
+    def after(self, program: Program) -> None:
+        """Take down what the function used while it was recorded.
+
+        Raises:
+            CaptureError: it changed a variable that it reads: a replay would not.
+        """
+        for place, name, value in self.variables:
+            if not _same(place(), value):
+                raise CaptureError(f"[jit] the function changes the variable {name}, from "
+                                   f"{value!r:.40} to {place()!r:.40}; a replay would not. Give it "
+                                   "as an argument and return it, or keep it in a tensor")
+        self.told, self.arrays = program.told, _outside(program)
+
+    def hold(self) -> bool:
+        """Is everything as it was?"""
+        for place, _, value in self.variables:
+            if not _same(place(), value):
+                return False
+        for read, value, _ in self.told:
+            if read() != value:
+                return False
+        for i, (x, array, learns) in enumerate(self.arrays):
+            if x.requires_grad is not learns:
+                return False
+            if x.data is not array:
+                if x.data.shape != array.shape or x.data.dtype != array.dtype or type(
+                        x.data) is not type(array):
+                    return False
+                self.arrays[i] = (x, x.data, learns)
+        return True
+
+    def broken(self) -> str:
+        """The first thing that is not as it was, in words."""
+        for place, name, value in self.variables:
+            if not _same(place(), value):
+                return f"the variable {name} changes"
+        for read, value, what in self.told:
+            if read() != value:
+                return f"{what} changes: {value!r}, then {read()!r}"
+        return "a tensor that it uses changes its shape or dtype, or whether it learns"
+
+
+def _same(now: Any, then: Any) -> bool:
+    return now is then or (type(now) is type(then) and isinstance(then, _VALUES) and now == then)
+
+
+def _variables(function: Any) -> Iterator[tuple[Callable[[], Any], str, Any]]:
+    """(how it is read, name, value) of what a function reads from around it, and of its defaults.
+
+    Global variables are those of its own code; what functions that it calls read is theirs.
+    """
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        def read(cell: Any = cell) -> Any:
+            try:
+                return cell.cell_contents
+            except ValueError:          # not set yet
+                return None
+        yield read, name, read()
+    spaces = function.__globals__
+    for name in code.co_names:
+        if name in spaces:
+            yield (lambda name=name: spaces.get(name)), name, spaces[name]
+
+
+def _outside(program: Program) -> list[tuple[Tensor, Any, bool]]:
+    """The tensors that a program reads from outside, with their arrays."""
+    found = {}
+    for row in program.rows:
+        for x in row.inputs:
+            if isinstance(x, Known) and isinstance(x.value, Tensor) and not x.fixed:
+                found[id(x.value)] = (x.value, x.value.data, x.value.requires_grad)
+    return list(found.values())
