@@ -182,4 +182,3 @@ def _words(kind: Any) -> str:
     if isinstance(kind, tuple) and len(kind) == 4 and isinstance(kind[0], str):
         return f"{kind[0]} {kind[1]}"
     return repr(kind[1] if isinstance(kind, tuple) and len(kind) == 2 else kind)
-

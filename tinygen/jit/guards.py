@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import CodeType
 from typing import Any
 
@@ -93,7 +94,7 @@ def _variables(function: Any) -> Iterator[tuple[Callable[[], Any], str, Any]]:
     spaces = function.__globals__
     for name in code.co_names:
         if name in spaces:
-            yield (lambda name=name: spaces.get(name)), name, spaces[name]
+            yield partial(spaces.get, name), name, spaces[name]
 
 
 def _outside(program: Program) -> list[tuple[Tensor, Any, bool]]:
