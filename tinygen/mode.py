@@ -8,9 +8,12 @@ shapes and branches: it refuses there.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-__all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "local", "reads"]
+T = TypeVar("T")
+
+__all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "decide", "local", "reads"]
 
 # What a call does, per thread: bits of `local.mode`.
 RECORD = 1   # link results to their inputs, so that gradients can be taken
@@ -50,3 +53,13 @@ def reads(what: str, *values: Any) -> None:
                     "is recorded; a replay would go on using what it saw. Do that outside the "
                     "recorded function, or choose by values with where()"
                     + (f"\n  called from {line}" if line else ""))
+
+
+def decide(read: Callable[[], T], what: str) -> T:
+    """`read()`, on which a branch depends: a jitted function reads it anew before every call.
+
+    For decisions that are not made by the tensors of a step, such as which of its batches this is.
+    """
+    if local.mode & TAPE:
+        local.tape.guard(read, what)
+    return read()

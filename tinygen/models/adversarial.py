@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import nn, ops, optim
-from ..autograd import set_grad_enabled
+from ..autograd import no_grad, set_grad_enabled
+from ..mode import decide
+from ..optim.ema import count_up
 from ..tensor import Tensor
 from .base import GenerativeModel, check_positive, frozen, learnt
 from .losses import gan_loss, gradient_penalty
@@ -96,8 +98,10 @@ class AdversarialModel(GenerativeModel):
         self._learning()
         real = self.prepare(images)
         labels = self.check_labels(labels, real.shape[0])
-        self.batches.data += 1
-        generator_learns = int(self.batches.data) % self.n_critic == 0
+        generator_learns = decide(lambda: (int(self.batches.data) + 1) % self.n_critic == 0,
+                                  "whether the generator learns")
+        with no_grad():
+            count_up(self.batches)
         z = self.noise(real.shape[0])
         with set_grad_enabled(generator_learns):
             fake = self.generator(z, labels)
