@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "decide", "local", "reads"]
+__all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "decide", "edits", "local", "reads"]
 
 # What a call does, per thread: bits of `local.mode`.
 RECORD = 1   # link results to their inputs, so that gradients can be taken
@@ -27,6 +27,8 @@ class _Local(threading.local):
 
 
 local = _Local()
+
+edits = [0]     # how often an attribute of any layer was set: while it stays, none has changed
 
 
 class CaptureError(RuntimeError):

@@ -188,6 +188,40 @@ def test_a_function_that_changes_its_own_variables_is_refused():
         tg.jit(step)(tg.ones(()))
 
 
+class Annealed(nn.Module):
+    """A user's model that keeps plain numbers."""
+
+    def __init__(self, counts=False):
+        super().__init__()
+        self.layer, self.beta, self.calls, self.counts = nn.Linear(2, 2), 1.0, 0, counts
+
+    def training_step(self, x):
+        if self.counts:
+            self.calls += 1
+        return (self.layer(x) * self.beta).sum().detach() + self.calls
+
+
+def test_numbers_that_a_model_keeps_are_looked_at():
+    model = Annealed()
+    fast = tg.jit(model.training_step)
+    for beta in (1.0, 1.0, 0.5, 0.25, 1.0):
+        model.beta = beta
+        np.testing.assert_array_equal(fast(tg.ones((1, 2))).data,
+                                      model.training_step(tg.ones((1, 2))).data)
+    assert len(fast.programs) == 3
+    around = tg.jit(lambda x: model.training_step(x))
+    for beta in (1.0, 0.5):
+        model.beta = beta
+        np.testing.assert_array_equal(around(tg.ones((1, 2))).data,
+                                      model.training_step(tg.ones((1, 2))).data)
+
+
+def test_a_model_that_counts_its_calls_in_a_number_is_refused():
+    model = Annealed(counts=True)
+    with pytest.raises(CaptureError, match=r"changes Annealed\.calls, from 0 to 1.*buffer"):
+        tg.jit(model.training_step)(tg.ones((1, 2)))
+
+
 def test_a_variable_that_changes_is_named_in_the_warning():
     factor = 0
     fast = tg.jit(lambda x: x * factor, limit=3)

@@ -7,9 +7,10 @@ from functools import partial
 from types import CodeType
 from typing import Any
 
-from ..mode import CaptureError
+from ..mode import CaptureError, edits
+from ..nn.module import Module
 from ..tensor import Tensor
-from .program import Known, Program, Told
+from .program import Known, Program, Told, plain
 
 __all__ = ["Guards"]
 
@@ -27,6 +28,9 @@ class Guards:
     def __init__(self, function: Callable[..., Any]):
         self.variables = list(_variables(function))
         self.told: Sequence[Told] = ()
+        self.layers = [(layer, plain(layer)) for root in _roots(function, self.variables)
+                       for layer in root.modules()]
+        self.edits = -1
         self.arrays: list[tuple[Tensor, Any, bool]] = []
 
     def after(self, program: Program) -> None:
@@ -40,7 +44,16 @@ class Guards:
                 raise CaptureError(f"[jit] the function changes the variable {name}, from "
                                    f"{value!r:.40} to {place()!r:.40}; a replay would not. Give it "
                                    "as an argument and return it, or keep it in a tensor")
+        for layer, then in [*self.layers, *program.layers]:
+            name = _changed(layer, then)
+            if name is not None and name != "training":
+                raise CaptureError(f"[jit] the function changes {type(layer).__name__}.{name}, "
+                                   f"from {then.get(name)!r} to {getattr(layer, name, None)!r}; a "
+                                   "replay would not. Keep it in a tensor (register_buffer)")
         self.told, self.arrays = program.told, _outside(program)
+        every = {id(layer): layer for layer, _ in [*self.layers, *program.layers]}
+        self.layers = [(layer, plain(layer)) for layer in every.values()]
+        self.edits = edits[0]
 
     def hold(self) -> bool:
         """Is everything as it was?"""
@@ -50,6 +63,10 @@ class Guards:
         for read, value, _ in self.told:
             if read() != value:
                 return False
+        if self.edits != edits[0]:
+            if any(_changed(*pair) is not None for pair in self.layers):
+                return False
+            self.edits = edits[0]
         for i, (x, array, learns) in enumerate(self.arrays):
             if x.requires_grad is not learns:
                 return False
@@ -68,7 +85,24 @@ class Guards:
         for read, value, what in self.told:
             if read() != value:
                 return f"{what} changes: {value!r}, then {read()!r}"
+        for layer, then in self.layers:
+            attribute = _changed(layer, then)
+            if attribute is not None:
+                return f"{type(layer).__name__}.{attribute} changes"
         return "a tensor that it uses changes its shape or dtype, or whether it learns"
+
+
+def _changed(layer: Any, then: dict[str, Any]) -> str | None:
+    """The first attribute that is not as it was."""
+    now = plain(layer)
+    return next((name for name in {**then, **now} if now.get(name) != then.get(name)
+                 or type(now.get(name)) is not type(then.get(name))), None)
+
+
+def _roots(function: Any, variables: Any) -> list[Module]:
+    """The models that a function is a method of, or reads from around it."""
+    found = [getattr(function, "__self__", function), *(value for _, _, value in variables)]
+    return [x for x in found if isinstance(x, Module)]
 
 
 def _same(now: Any, then: Any) -> bool:

@@ -78,9 +78,9 @@ class Program:
 
     `rows` run in order. `inputs` are the slots of the arguments, `outputs` the slots (or what is
     known) of the results and, after those, of the gradients that a replay leaves in `graded`;
-    `cleared` are left without one. `told` is what layers and optimizers took for granted: a
-    replay does not look at it, `tg.jit` does. `optimized()` gives a program that does the same
-    with fewer rows.
+    `cleared` are left without one. `told` is what optimizers took for granted, and `layers` which
+    attributes layers had: a replay does not look at them, `tg.jit` does. `optimized()` gives a
+    program that does the same with fewer rows.
 
     >>> import tinygen as tg
     >>> from tinygen.jit import capture
@@ -94,10 +94,11 @@ class Program:
     def __init__(self, rows: list[Row], inputs: list[int], signature: list[tuple[Any, ...]],
                  outputs: list[int | Known], structure: Any, kinds: dict[int, Kind],
                  graded: Sequence[Tensor] = (), cleared: Sequence[Tensor] = (),
-                 told: Sequence[Told] = ()):
+                 told: Sequence[Told] = (),
+                 layers: Sequence[tuple[Any, dict[str, Any]]] = ()):
         self.rows, self.inputs, self.signature = rows, inputs, signature
         self.outputs, self.structure, self.kinds = outputs, structure, kinds
-        self.graded, self.cleared, self.told = graded, cleared, told
+        self.graded, self.cleared, self.told, self.layers = graded, cleared, told, layers
 
     def with_rows(self, rows: list[Row], outputs: list[int | Known] | None = None,
                   kinds: dict[int, Kind] | None = None) -> Program:
@@ -105,7 +106,7 @@ class Program:
         return Program(rows, self.inputs, self.signature,
                        self.outputs if outputs is None else outputs, self.structure,
                        self.kinds if kinds is None else kinds, self.graded, self.cleared,
-                       self.told)
+                       self.told, self.layers)
 
     def memory(self, source: int | Known) -> int | None:
         """The number of the memory that an input or output lies in."""
@@ -223,6 +224,12 @@ class Program:
     def _shown(self, slot: int) -> str:
         dtype, shape, _ = self.kinds[slot]
         return f"{dtype} {'x'.join(map(str, shape)) or 'scalar'}"
+
+
+def plain(layer: Any) -> dict[str, Any]:
+    """The attributes of a layer that are numbers, texts or None, by name."""
+    return {name: value for name, value in layer.__dict__.items()
+            if type(value) in (bool, int, float, str, type(None))}
 
 
 def kind(x: Tensor) -> tuple[Any, ...]:

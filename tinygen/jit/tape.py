@@ -14,7 +14,7 @@ from ..mode import TAPE, CaptureError, local
 from ..primitive import Primitive
 from ..tensor import Tensor
 from ..transforms import flatten
-from .program import Known, Program, Row, Told, kind, written
+from .program import Known, Program, Row, Told, kind, plain, written
 
 __all__ = ["Program", "Row", "capture"]
 
@@ -32,7 +32,7 @@ class Tape:
         self.start = Tensor.wrap(None).seq
         self.outside: set[int] = set()      # arrays of tensors from before it, seen by `detach()`
         self.told: list[Told] = []          # what layers and optimizers take for granted
-        self.modes: set[int] = set()        # layers that told theirs
+        self.layers: dict[int, tuple[Any, dict[str, Any]]] = {}     # with their attributes then
         self.leaves: dict[int, Tensor] = {}     # tensors from outside that get a gradient
         self.before: set[int] = set()       # tensors from outside
         self.readers: dict[int, Callable[[], float]] = {}       # numbers that replays read anew
@@ -76,11 +76,10 @@ class Tape:
         """Say that the recording took for granted what `read` gives now."""
         self.told.append((read, read(), what))
 
-    def guard_mode(self, layer: Any) -> None:
-        """The same of whether a layer trains."""
-        if id(layer) not in self.modes:
-            self.modes.add(id(layer))
-            self.guard(lambda: layer.training, f"{type(layer).__name__}.training")
+    def guard_layer(self, layer: Any) -> None:
+        """The same of a layer's numbers and texts, `training` among them."""
+        if id(layer) not in self.layers:
+            self.layers[id(layer)] = layer, plain(layer)
 
     def leaf(self, x: Tensor) -> None:
         """Say that x is given a gradient.
@@ -166,7 +165,7 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     outputs += [tape.source_of(x.grad) for x in graded]
     cleared = [x for x in tape.leaves.values() if x.grad is None]
     return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds(),
-                   graded, cleared, tape.told)
+                   graded, cleared, tape.told, list(tape.layers.values()))
 
 
 def _tensors(args: Any) -> list[Tensor]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from .. import backend
-from ..mode import TAPE, local
+from ..mode import TAPE, edits, local
 from ..tensor import Tensor
 from .errors import check_kind, elsewhere, forgot_init, name_layer
 from .hooks import Hook, HookHandle, call_hooked
@@ -90,7 +90,7 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if local.mode & TAPE:
-            local.tape.guard_mode(self)
+            local.tape.guard_layer(self)
         try:
             if self._hooks or self._pre_hooks:
                 return call_hooked(self, args, kwargs)
@@ -150,6 +150,7 @@ class Module:
         elif "_module_names" in fields:
             check_kind(self, name, value)
         fields[name] = value
+        edits[0] += 1
 
     def __delattr__(self, name: str) -> None:
         if name not in self.__dict__:
@@ -310,6 +311,7 @@ class Module:
             raise TypeError(f"[{type(self).__name__}] train() takes True or False, got {mode!r}")
         for module in self.modules():
             module.__dict__["training"] = mode
+        edits[0] += 1
         return self
 
     def eval(self: M) -> M:

@@ -28,6 +28,7 @@ def find_culprit(trainer: Trainer, seen: str, last_step: int) -> NonFiniteError:
         seen: what was noticed, for the message.
         last_step: where to give up.
     """
+    trainer.run_eagerly()           # what is replayed cannot be watched
     restore(trainer, trainer.snapshot)
     batches = trainer.batches()
     while trainer.step < last_step:

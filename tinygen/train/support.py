@@ -19,8 +19,8 @@ from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..tensor import Tensor
 from .errors import TrainingError
 
-__all__ = ["ClippedOptimizer", "as_parts", "check_arguments", "run_config", "split_batch",
-           "step_plateaus", "stop_on_full_disk", "undisturbed"]
+__all__ = ["ClippedOptimizer", "as_parts", "check_arguments", "jitted_step", "run_config",
+           "split_batch", "step_plateaus", "stop_on_full_disk", "undisturbed"]
 
 
 class ClippedOptimizer:
@@ -86,6 +86,16 @@ def check_arguments(loader: Any, epochs: int | None, steps: int | None, schedule
     if not all(hasattr(loader, name) for name in ("state_dict", "load_state_dict", "__len__")):
         raise TypeError("[Trainer] loader must be a tinygen.data.DataLoader, or have its "
                         f"state_dict, load_state_dict and len; got {type(loader).__name__}")
+
+
+def jitted_step(model: Any, accumulate: int) -> Any:
+    """The model's training step under `tg.jit`."""
+    from ..jit import jit
+
+    if accumulate > 1:
+        raise ValueError(f"[Trainer] jit=True does not go with accumulate={accumulate}: gradients "
+                         "are gathered between steps")
+    return jit(model.training_step)
 
 
 def run_config(model: Any, loader: Any, seed: int, total_steps: int,

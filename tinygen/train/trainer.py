@@ -36,6 +36,7 @@ from .support import (
     ClippedOptimizer,
     as_parts,
     check_arguments,
+    jitted_step,
     run_config,
     split_batch,
     step_plateaus,
@@ -78,6 +79,8 @@ class Trainer:
             result, less memory; see `accumulated_step`).
         ema_decay: average the weights (`trainer.ema`, an `optim.EMA` with warm-up); pictures,
             evaluations and `tinygen sample` use the average.
+        jit: record steps and replay them (`tg.jit`): the same numbers, to the last bit, sooner. A
+            model whose step cannot be recorded raises `jit.CaptureError`.
         config: what else to keep in config.json.
         progress: a `Progress`, True for one on standard error, False for silence.
         resume_with: what to tell the user to type after a stop.
@@ -94,7 +97,8 @@ class Trainer:
                  samples: int = 64, keep: int = 3, eval_loader: Any = None,
                  monitor: str | None = None, schedulers: Any = None, schedule_per: str = "epoch",
                  clip_norm: float | None = None, accumulate: int = 1,
-                 ema_decay: float | None = None, config: Mapping[str, Any] | None = None,
+                 ema_decay: float | None = None, jit: bool = False,
+                 config: Mapping[str, Any] | None = None,
                  progress: Progress | bool = True, resume_with: str | None = None):
         check_arguments(loader, epochs, steps, schedule_per, log_every=log_every, keep=keep,
                         checkpoint_every=checkpoint_every, sample_every=sample_every,
@@ -111,6 +115,7 @@ class Trainer:
         self._stepped = self.optimizers if clip_norm is None else {
             name: ClippedOptimizer(o, clip_norm) for name, o in self.optimizers.items()}
         self.accumulate = accumulate
+        self._training_step = jitted_step(model, accumulate) if jit else model.training_step
         self.ema = None if ema_decay is None else EMA(model, ema_decay, warm_up=True)
         self.schedulers = as_parts(schedulers, "scheduler")
         self.config = run_config(model, loader, seed, self.total_steps, config or {})
@@ -275,7 +280,9 @@ class Trainer:
         """One step of the model, the optimizers and the schedules; returns its losses."""
         # Overflow is looked for in the results: NumPy's warnings would tear the progress bar
         with np.errstate(all="ignore"):
-            losses = accumulated_step(self.model, images, labels, self._stepped, self.accumulate)
+            losses = (self._training_step(images, labels, self._stepped) if self.accumulate == 1
+                      else accumulated_step(self.model, images, labels, self._stepped,
+                                            self.accumulate))
             if self.ema is not None:
                 self.ema.update()
         self.step += 1
@@ -284,6 +291,10 @@ class Trainer:
                 if not isinstance(scheduler, ReduceLROnPlateau):
                     scheduler.step()
         return losses
+
+    def run_eagerly(self) -> None:
+        """Take the model's training step as it is from now on, where `jit` was on."""
+        self._training_step = self.model.training_step
 
     def _after_step(self) -> bool:
         """Metrics, pictures and callbacks; whether the model is now the best."""
