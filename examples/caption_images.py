@@ -62,7 +62,7 @@ def main() -> dict[str, float]:
     found, written = judge(model, tokenizer, test)
     draw(model, tokenizer, test, written, Path(args.out) / "captions.png", args.seed)
 
-    model, tokenizer, flickr = learn(*photographs, 40, 100, 5e-4, args.seed, dropout=0.2)
+    model, tokenizer, flickr = learn(*photographs, 60, 50, 1e-3, args.seed, dropout=0.2)
     describe(model, tokenizer, *photographs)
     return figures | found | {f"flickr {name}": value for name, value in flickr.items()}
 
@@ -131,11 +131,10 @@ def draw(model: Captioner, tokenizer: WordTokenizer, test: Scenes, written: np.n
         drawers.append(partial(overlay_attention, picture=picture, title=said))
         maps = model.attention(test.pictures()[i:i + 1], written[i:i + 1])[0]   # (T - 1, R)
         words = said.split()
-        places = [p for p, word in enumerate([*words, "and"]) if p and (
-            word in ("and", "above", "below"))]                               # a noun goes before
-        for p in places:
-            drawers.append(partial(overlay_attention, picture=picture, title=words[p - 1],
-                                   weights=maps[p - 1].reshape(model.images.grid)))
+        for p in range(1, len(words)):
+            if words[p - 1] in ("light", "dark"):                             # a noun follows
+                drawers.append(partial(overlay_attention, picture=picture, title=words[p],
+                                       weights=maps[p].reshape(model.images.grid)))
     save_panels(drawers, path, columns=4, size=(2.2, 2.4))
     stamp(path, Provenance(model.name, seed, f"as its data: {licence_of('fashion-mnist')}",
                            data="fashion-mnist"))
@@ -146,7 +145,8 @@ def describe(model: Captioner, tokenizer: WordTokenizer, train: CaptionedImages,
              test: CaptionedImages) -> None:
     """Print captions of eight held-out photographs, and whether they were learnt by heart."""
     known = {tokenizer.decode(tokens) for tokens in train.tokens}
-    for i, tokens in enumerate(model.write(test.pictures()[:8], beams=4)):
+    for i, tokens in enumerate(model.write(
+            test.pictures()[:8], beams=4, never=[tokenizer.unk_id])):
         text = tokenizer.decode(tokens)
         print(f"    {text}{' (a training caption)' if text in known else ''}"
               f"   # people say: {test.captions[i][0]}")

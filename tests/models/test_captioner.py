@@ -102,6 +102,14 @@ def test_beams_find_captions_that_are_as_likely_or_likelier():
             assert log_p(model, x[i], best[i]) >= log_p(model, x[i], greedy[i]) - 1e-5
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_some_tokens_are_never_written(beams):
+    model, x = small(), pictures()
+    usual = set(model.write(x, beams).ravel().tolist()) - {0, 1, 2}
+    assert usual
+    assert not usual & set(model.write(x, beams, never=list(usual)).ravel().tolist())
+
+
 @tg.no_grad()
 def test_words_do_not_see_what_comes_after_them():
     model, x = small(), pictures()

@@ -20,5 +20,6 @@ def test_weights_lie_over_the_whole_picture(tmp_path):
     assert path.stat().st_size > 500
     picture, weights = seen[0].images
     assert picture.get_extent() == weights.get_extent() == [0, 1, 0, 1]
+    assert picture.get_clim() == (0, 1), "a dark picture stays dark"
     np.testing.assert_array_equal(weights.get_array(), [[0, 1], [2, 3]])
     assert "\n" in seen[0].get_title(), "a long title is broken into lines"

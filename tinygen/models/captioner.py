@@ -113,28 +113,32 @@ class Captioner(nn.Module):
     # -- writing -----------------------------------------------------------------------------------
 
     def write(self, images: Any, beams: int = 1, length_penalty: float = 1.0,
-              batch: int = 64) -> np.ndarray:
+              never: Sequence[int] = (), batch: int = 64) -> np.ndarray:
         """A caption for each picture, (N, T) tokens from `bos` on, padded with 0 after `eos`.
 
         The likeliest word at each step, or with `beams` the best caption that a search with so many
-        open ones finds: see `tinygen.generate`.
+        open ones finds: see `tinygen.generate`. Tokens of `never`, such as the one for unknown
+        words, are not written.
         """
         found = []
         for start in range(0, len(images), batch):
             with inference(self):
                 regions = self.images(images[start:start + batch])           # (n, R, W)
-                found.append(self._continue(regions, beams, length_penalty))
+                found.append(self._continue(regions, beams, length_penalty, never))
         rows = np.zeros((len(images), max((f.shape[1] for f in found), default=1)), np.int64)
         for start, part in zip(range(0, len(images), batch), found, strict=True):
             rows[start:start + len(part), :part.shape[1]] = part
         return rows
 
-    def _continue(self, regions: Tensor, beams: int, length_penalty: float) -> np.ndarray:
+    def _continue(self, regions: Tensor, beams: int, length_penalty: float,
+                  never: Sequence[int]) -> np.ndarray:
         if beams > 1:
             regions = ops.repeat(regions, beams, 0)
 
-        def following(tokens: Tensor, cache: DecodingCache) -> Tensor:
-            return self._read(regions, tokens, cache)
+        def following(tokens: Tensor, cache: DecodingCache) -> np.ndarray:
+            logits = self._read(regions, tokens, cache).numpy()[:, -1]       # (N, V)
+            logits[:, list(never)] = -np.inf
+            return logits
         prompt = np.full((len(regions) // beams, 1), self.bos)
         options: dict[str, Any] = {"eos": self.eos, "pad": 0,
                                    "cache": DecodingCache(len(self.decoder.layers))}

@@ -66,11 +66,12 @@ def save_panels(
 def overlay_attention(axes: Any, picture: Any, weights: Any = None, title: str = "") -> None:
     """A grey picture (H, W), or one (3, H, W), with what `weights` (h, w) look at, in colour.
 
-    Without weights the picture alone. Meant for a drawer of `save_panels`.
+    Pictures are uint8 or floats in [0, 1]. Without weights the picture alone. Meant for a drawer
+    of `save_panels`.
     """
     pixels = np.asarray(picture)
-    axes.imshow(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0), cmap="gray",
-                extent=(0, 1, 0, 1))
+    axes.imshow(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0), cmap="gray", vmin=0,
+                vmax=255 if pixels.dtype == np.uint8 else 1, extent=(0, 1, 0, 1))
     if weights is not None:
         axes.imshow(np.asarray(weights), cmap="inferno", alpha=0.55, vmin=0,
                     extent=(0, 1, 0, 1), interpolation="bilinear")
