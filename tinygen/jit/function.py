@@ -74,12 +74,9 @@ class Jitted:
         functools.update_wrapper(self, function)
         self.function, self.limit = function, limit
         self._recorded: list[tuple[Any, Guards, Program]] = []
+        self.programs: list[Program] = []         # after all passes, in the order of recording
         self._warned = False
 
-    @property
-    def programs(self) -> list[Program]:
-        """The programs recorded so far, after all passes."""
-        return [program for _, _, program in self._recorded]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = (args, kwargs)
@@ -115,7 +112,8 @@ class Jitted:
                     f"[jit] a result ({y.dtype} {y.shape}) has a graph behind it, which a replay "
                     "has not: take its gradients inside the function, detach() it, or call the "
                     "function inside no_grad()")
-        self._recorded.append((key, guards, program.optimized()))
+        self.programs.append(program.optimized())
+        self._recorded.append((key, guards, self.programs[-1]))
         return results[0]
 
     def _warn(self, key: Any) -> None:

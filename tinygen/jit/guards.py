@@ -45,10 +45,10 @@ class Guards:
                                    f"{value!r:.40} to {place()!r:.40}; a replay would not. Give it "
                                    "as an argument and return it, or keep it in a tensor")
         for layer, then in [*self.layers, *program.layers]:
-            name = _changed(layer, then)
-            if name is not None and name != "training":
-                raise CaptureError(f"[jit] the function changes {type(layer).__name__}.{name}, "
-                                   f"from {then.get(name)!r} to {getattr(layer, name, None)!r}; a "
+            field = _changed(layer, then)
+            if field is not None and field != "training":
+                raise CaptureError(f"[jit] the function changes {type(layer).__name__}.{field}, "
+                                   f"from {then.get(field)!r} to {getattr(layer, field, None)!r}; a "
                                    "replay would not. Keep it in a tensor (register_buffer)")
         self.told, self.arrays = program.told, _outside(program)
         every = {id(layer): layer for layer, _ in [*self.layers, *program.layers]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,12 +91,23 @@ def check_arguments(loader: Any, epochs: int | None, steps: int | None, schedule
 
 def jitted_step(model: Any, accumulate: int) -> Any:
     """The model's training step under `tg.jit`."""
-    from ..jit import jit
+    from ..jit import CaptureError, jit
 
     if accumulate > 1:
         raise ValueError(f"[Trainer] jit=True does not go with accumulate={accumulate}: gradients "
                          "are gathered between steps")
-    return jit(model.training_step)
+    step = jit(model.training_step)
+
+    @functools.wraps(model.training_step)
+    def run(*args: Any) -> Any:
+        try:
+            return step(*args)
+        except CaptureError as error:
+            name = getattr(model, "name", type(model).__name__)
+            raise CaptureError(f"a training step of {name} cannot be recorded, train it without "
+                               f"jit: {error}") from None
+    run.programs = step.programs      # type: ignore[attr-defined]
+    return run
 
 
 def run_config(model: Any, loader: Any, seed: int, total_steps: int,
