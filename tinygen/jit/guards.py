@@ -47,9 +47,10 @@ class Guards:
         for layer, then in [*self.layers, *program.layers]:
             field = _changed(layer, then)
             if field is not None and field != "training":
+                now = getattr(layer, field, None)
                 raise CaptureError(f"[jit] the function changes {type(layer).__name__}.{field}, "
-                                   f"from {then.get(field)!r} to {getattr(layer, field, None)!r}; a "
-                                   "replay would not. Keep it in a tensor (register_buffer)")
+                                   f"from {then.get(field)!r} to {now!r}; a replay would not. Keep "
+                                   "it in a tensor (register_buffer)")
         self.told, self.arrays = program.told, _outside(program)
         every = {id(layer): layer for layer, _ in [*self.layers, *program.layers]}
         self.layers = [(layer, plain(layer)) for layer in every.values()]
