@@ -14,13 +14,8 @@ from benchmarks import (
     child,
     macro_rows,
     operations,
-    overhead,
-    page,
-    report,
     rows,
     runner,
-    tables,
-    targets,
     workloads,
 )
 from benchmarks.__main__ import main
@@ -240,18 +235,6 @@ def test_a_side_that_dies_is_named_and_does_not_stop_the_others(row, monkeypatch
     assert result.ratio("broken") is None
 
 
-def test_a_row_that_a_peer_does_not_have_is_told_in_words(monkeypatch):
-    def load(row):
-        raise operations.Unsupported("there is no such thing")
-    monkeypatch.setattr(workloads, "load", load)
-    assert child.Child("tinygen").load("micro-mlp", True) == {
-        "unsupported": "there is no such thing"}
-    result = runner.Result(ROWS[0], {"tinygen": runner.Measurement([1.0])},
-                           unsupported={"jax": "there is no such thing"})
-    lines = report.footnote(_report([result], ["jax"]))
-    assert "jax: there is no such thing (micro-mlp)" in lines
-
-
 def test_sides_with_another_model_are_refused():
     result = runner.Result(ROWS[0], {"tinygen": runner.Measurement([1.0], parameters=3),
                                      "torch": runner.Measurement([1.0], parameters=4)})
@@ -263,142 +246,3 @@ def test_sides_with_another_model_are_refused():
 def test_the_machines_limits_are_measured():
     assert ceiling.gflops(0.001) > 0.1
     assert ceiling.bandwidth(0.001) > 0.1
-
-
-# -- the figures -----------------------------------------------------------------------------------
-
-
-def _report(results, peers):
-    return report.Report(results, runner.Ceiling(100.0, 10.0), peers, 3, 2, False, "command",
-                         (0.0, 0.0))
-
-
-def _result(row, ours, **peers):
-    sides = {s.replace("_", "-"): runner.Measurement([t]) for s, t in peers.items()}
-    return runner.Result(row, {"tinygen": runner.Measurement([ours]), **sides})
-
-
-def test_filters_choose_groups_and_names():
-    assert rows.select([], quick=True) == ROWS
-    assert rows.select(["macro"], quick=True) == MACRO
-    assert {r.group for r in rows.select(["micro", "sampling"])} == {"micro", "sampling"}
-    assert [r.name for r in rows.select(["micro-mlp", "tanh-4M-b"])] == ["micro-mlp",
-                                                                          "tanh-4M-backward"]
-    assert rows.select(["nosuch"]) == []
-    assert len({r.name for r in ROWS}) == len(ROWS)
-    assert [r.name for r in rows.rows()] == [r.name for r in ROWS]
-
-
-def test_ratio_is_peer_time_over_ours():
-    result = runner.Result(ROWS[0], {"tinygen": runner.Measurement([2.0, 1.0, 4.0]),
-                                     "torch": runner.Measurement([6.0, 3.0, 4.0])})
-    assert result.ratio("torch") == 3.0
-    assert result.paired_ratio("torch") == 3.0
-    assert result.sides["torch"].typical == 4.0
-    assert _result(ROWS[0], 1.0, torch=3.0, jax=2.0).best_peer() == "jax"
-
-
-def test_rows_that_others_disturbed_are_marked():
-    """What counts is what the machine did in the fastest round."""
-    quiet = runner.Measurement([3.0, 1.0, 2.0], [1.5, 0.0, 0.9])
-    shared = runner.Measurement([3.0, 1.0, 2.0], [0.0, 0.5, 0.0])
-    assert not quiet.disturbed and shared.disturbed and not runner.Measurement([1.0]).disturbed
-    results = [runner.Result(ROWS[0], {"tinygen": quiet}),
-               runner.Result(ROWS[1], {"tinygen": shared})]
-    (_, lines), = tables.tables(_report(results, []))
-    shared.rounds = [9.0, 3.0, 6.0]
-    both = runner.Result(ROWS[0], {"tinygen": quiet, "torch": shared})
-    assert both.ratio("torch") == 3.0 and targets.verdict(both, runner.Ceiling()) is None
-    (summary,) = targets.summaries([both], runner.Ceiling())
-    assert (summary.met, summary.rows, summary.disturbed, summary.found) == (0, 1, 1, "-")
-    assert [line[0] for line in lines] == [ROWS[0].name, ROWS[1].name + " *"]
-    assert any(text.startswith("* 1 of 2 rows") for text in report.footnote(_report(results, [])))
-
-
-def test_shares_are_of_what_limits_the_row():
-    limit = runner.Ceiling(100.0, 10.0)
-    flops = rows.Row("a", "", "micro", flops=50 * 10 ** 9)
-    memory = rows.Row("b", "", "micro", bytes=8 * 10 ** 9)
-    assert _result(flops, 1.0).share("tinygen", limit) == 0.5
-    assert _result(memory, 2.0).share("tinygen", limit) == 0.4
-    assert _result(rows.Row("c", "", "micro"), 1.0).share("tinygen", limit) is None
-
-
-def test_memory_is_compared_whole_and_above_the_library():
-    result = _result(ROWS[0], 1.0, torch=1.0)
-    result.sides["tinygen"].memory, result.sides["tinygen"].above_idle = 50, 40
-    result.sides["torch"].memory, result.sides["torch"].above_idle = 100, 20
-    assert result.memory_ratio("torch") == 0.5
-    assert result.memory_ratio("torch", above_idle=True) == 2.0
-    found = {s.what: s.met for s in targets.summaries([result], runner.Ceiling())}
-    whole, above = list(found.values())[-2:]
-    assert (whole, above) == (1, 0)
-
-
-def test_targets_are_met_by_time_or_on_4m_elements_by_bandwidth():
-    (row,) = [r for r in rows.rows() if r.name == "tanh-4M-backward"]
-    limit = runner.Ceiling(100.0, 10.0)
-    fast = row.bytes / 10e9 / 0.9
-    assert targets.verdict(_result(row, 1.0, torch=3.1), limit) is True
-    assert targets.verdict(_result(row, 1.0, torch=2.9), limit) is False
-    assert targets.verdict(_result(row, fast, torch=fast), limit) is True
-    assert targets.verdict(_result(row, 1.0, jax=9.0), limit) is None
-
-
-def test_convolutions_have_a_target_of_their_mean():
-    chosen = [r for r in rows.rows() if r.name.startswith("conv") and r.target is not None]
-    results = [_result(r, 1.0, torch=1.2 + 0.2 * (i % 2)) for i, r in enumerate(chosen)]
-    mean = targets.summaries(results, runner.Ceiling())[-1]
-    assert mean.what == "convolutions, geometric mean"
-    assert mean.met == (math.prod(1.2 + 0.2 * (i % 2) for i in range(len(results)))
-                        >= 1.3 ** len(results))
-
-
-def test_lines_have_a_cell_for_each_column():
-    results = [_result(ROWS[0], 1.0, torch=3.0, torch_compile=2.0), _result(MICRO[0], 1.0),
-               runner.Result(MICRO[1])]
-    for title, lines in tables.tables(_report(results, ["torch", "torch-compile"])):
-        assert all(len(line) == len(title) for line in lines)
-        assert tables.plain_table(title, lines)
-    (model, *_), = tables.tables(_report(results[:1], ["torch", "torch-compile"]))[0][1],
-    assert "2.00 torch-compile" in model and model[-1] == "2.0 met"
-
-
-def test_the_page_has_all_tables_and_a_chart(tmp_path):
-    pytest.importorskip("matplotlib")
-    results = [_result(r, 1.0, torch=1.0 + i % 3, jax=2.0) for i, r in enumerate(ROWS)]
-    page.write_markdown(_report(results, ["torch", "jax"]), tmp_path / "page.md")
-    text = (tmp_path / "page.md").read_text()
-    assert "![Speed of tinygen relative to each peer](page.png)" in text
-    assert all(f"| {r.title if r.group != 'micro' else r.name} |" in text for r in ROWS)
-    assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
-    assert not page.write_chart(_report(results[:1], ["nosuch"]), tmp_path / "none.png")
-
-
-@pytest.mark.parametrize(("seconds", "text"), [
-    (1.234, "1.23 s"), (0.0123, "12.3 ms"), (845e-6, "845 us"), (5e-8, "50 ns")])
-def test_durations_have_three_figures(seconds, text):
-    assert report.duration(seconds) == text
-
-
-def test_overhead_check_fails_above_the_limit(monkeypatch, capsys):
-    """A tinygen that is slower than the budget allows is refused, after three attempts."""
-    slow, good = [overhead.Row("op", 1.0, 8.0)] * 3, [overhead.Row("op", 1.0, 3.0)] * 3
-    measured = []
-
-    def forward(repeats):
-        measured.append(repeats)
-        return slow
-    monkeypatch.setattr(overhead, "backward_rows", lambda repeats: good)
-    monkeypatch.setattr(overhead, "forward_rows", forward)
-    assert overhead.main(["--check"]) == 1
-    assert len(measured) == overhead.ATTEMPTS
-    assert "forward: tinygen adds 7.00 times" in capsys.readouterr().err
-    monkeypatch.setattr(overhead, "forward_rows", lambda repeats: good)
-    assert overhead.main(["--check"]) == 0
-
-
-def test_overhead_measures_both_directions():
-    forward, backward = overhead.forward_rows(1, number=10), overhead.backward_rows(1, chains=1)
-    assert len(forward) == len(overhead.FORWARD) and len(backward) == len(overhead.BACKWARD)
-    assert all(r.numpy > 0 and r.tinygen > 0 for r in forward + backward)

@@ -10,6 +10,7 @@ from .adversarial_loss import *
 from .attention import *
 from .cache import *
 from .containers import *
+from .dictionaries import *
 from .conv import *
 from .distance import *
 from .dropout import *

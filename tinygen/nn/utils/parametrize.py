@@ -14,7 +14,8 @@ from typing import Any
 
 from ...autograd import no_grad
 from ...tensor import Tensor
-from ..containers import ModuleDict, ModuleList
+from ..containers import ModuleList
+from ..dictionaries import ModuleDict
 from ..module import Module, Parameter
 
 __all__ = ["ParametrizationList", "cached", "is_parametrized", "register_parametrization",
