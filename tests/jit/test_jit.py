@@ -1,5 +1,6 @@
 """tg.jit: the same as the function, faster; recorded anew when anything it rests on changes."""
 
+import random
 import threading
 import warnings
 
@@ -242,6 +243,12 @@ def test_looking_at_values_is_refused(look, message):
         with pytest.raises(CaptureError, match=message):
             fast(tg.ones((3,)))
     assert not fast.programs
+
+
+def test_draws_from_generators_that_it_does_not_record_are_refused():
+    for draw in (lambda: np.random.rand(3), random.random):
+        with pytest.raises(CaptureError, match=r"drew from (numpy|Python's )\.?random"):
+            tg.jit(lambda x, draw=draw: x * draw())(tg.ones((3,)))
 
 
 def test_a_result_with_a_graph_is_refused_and_one_without_is_fine():

@@ -6,8 +6,11 @@ captured function may hold a whole backward pass.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from .. import backend
 from ..mode import TAPE, CaptureError, local
@@ -146,11 +149,17 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     tensors = _tensors(args)
     slots = [tape.slot(x.data) for x in tensors]
     tape.watch(*tensors)
+    chance = _chance()
     local.mode, local.tape = local.mode | TAPE, tape
     try:
         result = function(*args)
     finally:
         local.mode, local.tape = before
+    for (name, state), now in zip(chance, _chance(), strict=True):
+        if now[1] != state:
+            raise CaptureError(f"[capture] the function drew from {name}; a replay would get the "
+                               "same numbers each time. Draw with tinygen.random, or outside the "
+                               "function")
     for x, seq, array in tape.seen:
         if x.seq != seq and x.data is array and id(array) not in tape.written:
             raise RuntimeError(f"[capture] a {x.dtype} {x.shape} tensor that the function used was "
@@ -166,6 +175,13 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     cleared = [x for x in tape.leaves.values() if x.grad is None]
     return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds(),
                    graded, cleared, tape.told, list(tape.layers.values()))
+
+
+def _chance() -> list[tuple[str, Any]]:
+    """The states of the generators that everyone shares, beside tinygen's own."""
+    kind, keys, *rest = np.random.get_state()
+    return [("numpy.random", (kind, np.asarray(keys).tobytes(), *rest)),
+            ("Python's random", random.getstate())]
 
 
 def _tensors(args: Any) -> list[Tensor]:
