@@ -3,10 +3,11 @@
     python examples/few_labels.py             # MNIST, 10 labels a class, 5 draws of them
     python examples/few_labels.py --quick     # the bundled digits, 3 labels a class, a few seconds
 
-A VAE learns from all training pictures and never sees a label. Its code of a picture, the mean of
-q(z | x), is then what a classifier is given in place of the pixels. The same two classifiers, one
-linear and one with a hidden layer, learn both from the same few labels; a convolutional network on
-the pixels stands beside them. This is the model M1 of D. P. Kingma et al., "Semi-supervised
+A VAE learns from all training pictures and never sees a label. Its code of a picture is then what
+a classifier is given in place of the pixels: draws from q(z | x) while it learns, a new one at each
+step, and the mean when it is asked. The same two classifiers, one linear and one with a hidden
+layer, learn both from the same few labels; a convolutional network on the pixels stands beside
+them. This is the model M1 of D. P. Kingma et al., "Semi-supervised
 Learning with Deep Generative Models", NeurIPS 2014.
 """
 
@@ -38,17 +39,20 @@ def main() -> dict[str, float]:
     train, test = load(name), load(name, train=False)
     vae = learn_vae(train, test, args.epochs or (20 if args.quick else 10), args.quick, args.seed)
     pixels = [data.images / np.float32(255) for data in (train, test)]        # (N, 1, H, W)
-    codes = [codes_of(vae, images) for images in pixels]                      # (N, latent)
     flat = [images.reshape(len(images), -1) for images in pixels]             # (N, pixels)
+    codes = codes_of(vae, pixels[1])[0]                                       # (N, latent)
 
     runs: dict[str, list[float]] = {}
     for draw in range(args.draws or (2 if args.quick else 5)):
         seed = args.seed + draw
         chosen = few_labels(train.labels, args.labels or (3 if args.quick else 10), seed)
         few = train.labels[chosen]                                            # (labels,)
-        for kind, (known, unknown) in {"pixels": flat, "codes": codes}.items():
+        mean, sigma = codes_of(vae, pixels[0][chosen])                        # (labels, latent)
+        inputs = {"pixels": (flat[0][chosen], np.float32(0), flat[1]),
+                  "codes": (mean, sigma, codes)}
+        for kind, (known, noise, unknown) in inputs.items():
             for hidden in (0, 128):
-                right = learn_dense(known[chosen], few, unknown, test.labels, hidden, seed)
+                right = learn_dense(known, noise, few, unknown, test.labels, hidden, seed)
                 runs.setdefault(f"{'hidden layer' if hidden else 'linear'} on {kind}",
                                 []).append(right)
         right = learn_convolutions(pixels[0][chosen], few, pixels[1], test.labels, seed)
@@ -71,7 +75,7 @@ def learn_vae(train: ImageDataset, test: ImageDataset, epochs: int, quick: bool,
               seed: int) -> VAE:
     """A VAE of all training pictures; no label is looked at."""
     tg.manual_seed(seed)
-    model = VAE(train.image_shape, latent=10 if quick else 50, hidden=64 if quick else 400)
+    model = VAE(train.image_shape, latent=10, hidden=64 if quick else 400)
     trainer = Trainer(model, DataLoader(train, 50 if quick else 100, shuffle=True, seed=seed),
                       epochs=epochs, lr=3e-3 if quick else None, seed=seed, samples=0,
                       progress=False,
@@ -82,22 +86,25 @@ def learn_vae(train: ImageDataset, test: ImageDataset, epochs: int, quick: bool,
     return model.eval()
 
 
-def codes_of(vae: VAE, images: np.ndarray) -> np.ndarray:
-    """The mean of q(z | x) for each image: (N, latent)."""
-    parts = np.array_split(images, -(-len(images) // 1000))
-    return np.concatenate([vae.encode(part)[0].numpy() for part in parts])
+def codes_of(vae: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of q(z | x) for each image: (N, latent) twice."""
+    parts = [vae.encode(part) for part in np.array_split(images, -(-len(images) // 1000))]
+    mean, logvar = (np.concatenate([part[i].numpy() for part in parts]) for i in (0, 1))
+    return mean, np.exp(0.5 * logvar)
 
 
-def learn_dense(known: np.ndarray, labels: np.ndarray, unknown: np.ndarray, truth: np.ndarray,
-                hidden: int, seed: int) -> float:
-    """The accuracy on vectors (M, D) of a classifier that learnt from a few (n, D)."""
+def learn_dense(known: np.ndarray, noise: np.ndarray, labels: np.ndarray, unknown: np.ndarray,
+                truth: np.ndarray, hidden: int, seed: int) -> float:
+    """The accuracy on vectors (M, D) of a classifier that learnt from a few (n, D) and noise."""
     tg.manual_seed(seed)
+    rng = np.random.default_rng(seed)
     size, classes = known.shape[1], int(truth.max()) + 1
     model = nn.Sequential(nn.Linear(size, hidden), nn.ReLU(), nn.Dropout(0.5),
                           nn.Linear(hidden, classes)) if hidden else nn.Linear(size, classes)
     optimizer = optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
     for _ in range(500):
-        loss = F.cross_entropy(model(tg.Tensor(known)), tg.Tensor(labels))
+        x = known + noise * rng.standard_normal(known.shape, dtype=np.float32)
+        loss = F.cross_entropy(model(tg.Tensor(x)), tg.Tensor(labels))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
