@@ -17,7 +17,7 @@ from ..primitive import Primitive
 from ..tensor import Tensor
 from .program import Known, Program, Row
 
-__all__ = ["bind", "fits", "source"]
+__all__ = ["bind", "fits", "row_function", "source"]
 
 
 def fits(program: Program) -> bool:
@@ -75,7 +75,7 @@ def source(program: Program, scope: dict[str, Any] | None = None) -> str:
 def _lines(program: Program, row: Row, i: int, scope: dict[str, Any]) -> list[str]:
     """A call, and what makes its results arrays of the recorded dtype."""
     name = f"{row.op.name}_{i}"
-    scope[name] = _function(program, row)
+    scope[name] = row_function(program, row)
     given = ", ".join(f"v{x}" if isinstance(x, int) else _known(x, scope) for x in row.inputs)
     made = ["_" if o is None else f"v{o}" for o in row.outputs]
     one = len(made) == 1 and row.op.outputs > 1                             # a tuple of one
@@ -101,7 +101,7 @@ def _known(x: Known, scope: dict[str, Any]) -> str:
     return f"{name}.data" if isinstance(x.value, Tensor) else name
 
 
-def _function(program: Program, row: Row) -> Callable[..., Any]:
+def row_function(program: Program, row: Row) -> Callable[..., Any]:
     """The implementation that dispatch would choose for these arrays, with its attributes."""
     op, first = row.op, row.inputs[0] if row.inputs else None
     size = None

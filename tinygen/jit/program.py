@@ -48,11 +48,12 @@ class Row:
     An input is a slot number, or a `Known`. An output is a slot number, or None.
     """
 
-    __slots__ = ("attrs", "inputs", "op", "outputs")
+    __slots__ = ("attrs", "inputs", "line", "op", "outputs")
 
     def __init__(self, op: Primitive, inputs: list[int | Known], attrs: dict[str, Any],
-                 outputs: list[int | None]):
+                 outputs: list[int | None], line: str | None = None):
         self.op, self.inputs, self.attrs, self.outputs = op, inputs, attrs, outputs
+        self.line = line           # of the recorded function: "file.py:3: y = x @ w"
 
     @property
     def pure(self) -> bool:
@@ -136,7 +137,7 @@ class Program:
                 made = iter(self._bound(*[x.data for x in tensors]))
                 results = [Tensor.wrap(next(made)) if isinstance(y, int) else y.value
                            for y in self.outputs]
-                for x in self._changed(tensors):
+                for x in self.changed(tensors):
                     x.touch()
         for i in self.own:
             results[i] = ops.positive(results[i])
@@ -146,7 +147,7 @@ class Program:
             x.grad = None
         return unflatten(self.structure, iter(results))
 
-    def _changed(self, tensors: list[Tensor]) -> list[Tensor]:
+    def changed(self, tensors: list[Tensor]) -> list[Tensor]:
         """The tensors that a replay has changed in place, of arguments and from outside."""
         numbers, outside = self._written
         return [tensors[i] for i in numbers] + outside
@@ -185,6 +186,15 @@ class Program:
         from .bind import bind, fits
 
         return bind(self) if fits(self) else None
+
+    def table(self, *args: Any, repeats: int = 5) -> str:
+        """The rows with operations and bytes; with arguments, also with time and lines of code.
+
+        What the rows change in place is put back afterwards. See `tinygen.jit.report.table`.
+        """
+        from .report import table
+
+        return table(self, [x for x in flatten(args) if isinstance(x, Tensor)], repeats)
 
     def source(self) -> str:
         """The Python function that a replay is, as text."""

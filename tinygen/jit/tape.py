@@ -6,6 +6,7 @@ captured function may hold a whole backward pass.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..errors import user_line
 from ..mode import TAPE, CaptureError, local
 from ..primitive import Primitive
 from ..tensor import Tensor
@@ -53,7 +55,8 @@ class Tape:
                outs: tuple[Tensor | None, ...]) -> None:
         """Append one call (dispatch does this while capturing)."""
         self.rows.append(Row(op, [self._source(x) for x in inputs], attrs,
-                             [None if y is None else self.slot(y.data) for y in outs]))
+                             [None if y is None else self.slot(y.data) for y in outs],
+                             _line()))
         self.watch(*(y for y in outs if y is not None))
         self.written.update(id(x.data) for x in written(op, inputs, attrs))
 
@@ -175,6 +178,16 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     cleared = [x for x in tape.leaves.values() if x.grad is None]
     return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds(),
                    graded, cleared, tape.told, list(tape.layers.values()))
+
+
+def _line() -> str | None:
+    """The innermost line that is not tinygen's own, in short."""
+    found = user_line()
+    if found is None:
+        return None
+    place, source = found.split(", in ", 1)
+    file, number = place.removeprefix('File "').split('", line ')
+    return f"{file.replace(os.sep, '/').rsplit('/', 1)[-1]}:{number}: {source.split(': ', 1)[-1]}"
 
 
 def _chance() -> list[tuple[str, Any]]:

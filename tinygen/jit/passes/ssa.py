@@ -52,7 +52,7 @@ def single_assignment(program: Program) -> Program:
             if slot is not None:
                 given.add(slot)
             outputs.append(slot)
-        rows.append(Row(row.op, inputs, row.attrs, outputs))
+        rows.append(Row(row.op, inputs, row.attrs, outputs, row.line))
     last: list[int | Known] = [newest.get(y, y) if isinstance(y, int) else y
                                for y in program.outputs]
     return program.with_rows(rows, last, kinds)

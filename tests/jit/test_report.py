@@ -1,0 +1,74 @@
+"""Tables of programs: counts by hand, and measuring that leaves everything as it was."""
+
+import re
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import nn, optim
+from tinygen.jit import capture
+from tinygen.jit.report import costs
+
+F = nn.functional
+
+
+@pytest.mark.parametrize(("function", "shapes", "flops", "moved"), [
+    (lambda x, y: x @ y, [(3, 5), (5, 7)], 2 * 3 * 5 * 7, 4 * (15 + 35 + 21)),
+    (lambda x, w: F.linear(x, w), [(2, 3, 5), (7, 5)], 2 * 6 * 5 * 7, 4 * (30 + 35 + 42)),
+    (lambda x, w: F.conv2d(x, w, padding=1), [(2, 3, 8, 8), (4, 3, 3, 3)],
+     2 * (2 * 4 * 64) * 27, 4 * (384 + 108 + 512)),
+    (lambda x, w: F.conv_transpose2d(x, w, stride=2), [(2, 3, 4, 4), (3, 5, 2, 2)],
+     2 * (2 * 3 * 16) * 20, 4 * (96 + 60 + 640)),
+    (lambda x: x + x, [(4, 4)], 16, 4 * 48),
+    (lambda x: x.T, [(4, 5)], 0, 0),
+    (lambda x: x.sum(), [(4, 5)], 20, 4 * 21)])
+def test_operations_and_bytes_are_counted(function, shapes, flops, moved):
+    found = costs(capture(function, *(tg.ones(s) for s in shapes)))
+    assert (sum(c.flops for c in found), sum(c.bytes for c in found)) == (flops, moved)
+
+
+def test_gradients_of_a_linear_layer_cost_twice_what_it_costs():
+    w = tg.ones((7, 5), requires_grad=True)
+
+    def step(x):
+        x = x.detach().requires_grad_()
+        F.linear(x, w).sum().backward()
+        return x.grad
+    program = capture(step, tg.ones((3, 5)))
+    rows = zip(program.rows, costs(program), strict=True)
+    found = {row.op.name: cost.flops for row, cost in rows}
+    assert found["linear_vjp"] == 2 * found["linear"] == 4 * 3 * 5 * 7
+
+
+def test_measuring_changes_nothing():
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm1d(8))
+    optimizer = optim.Adam(model.parameters())
+
+    @tg.jit
+    def step(x):
+        optimizer.zero_grad()
+        loss = model(x).square().mean() + (tg.random.normal((3,)) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+    x = tg.ones((6, 4)) * tg.arange(6)[:, None]
+    step(x)
+    state, drawn = {k: v.data.copy() for k, v in model.state_dict().items()}, tg.random.get_state()
+    text = step.program().table(x)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value.data, state[name])
+    assert str(tg.random.get_state()) == str(drawn)
+    assert re.search(r"adam_updates.* \d+\.\d +\d+%  test_report.py:\d+: optimizer.step\(\)", text)
+    assert re.search(r"^\d+ rows +[\d.]+ +[\d.]+ +[\d.]+ +\d+%$", text, re.MULTILINE)
+    step(x)
+
+
+def test_a_row_names_the_line_that_made_it():
+    def f(x):
+        y = tg.exp(x)
+        return y.sum()
+    lines = [row.line for row in capture(f, tg.ones((2,))).optimized().rows]
+    assert lines[0].endswith("y = tg.exp(x)") and lines[1].endswith("return y.sum()")
+    assert lines[0].startswith("test_report.py:")
