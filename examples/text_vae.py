@@ -33,7 +33,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "names": {"width": 64, "hidden": 128, "dropout": 0.1, "latent": 16, "word_dropout": 0.3,
               "free_nats": 4.0, "epochs": 12},
     "mr": {"width": 128, "hidden": 128, "dropout": 0.4, "latent": 32, "word_dropout": 0.3,
-           "free_nats": 6.0, "epochs": 7},
+           "free_nats": 6.0, "epochs": 6},
 }
 PAIRS = {"made up": [("mikalo", "sune"), ("tara", "tolimu")],
          "names": [("emma", "sebastian"), ("olivia", "jack"), ("anna", "kathryn")],
@@ -93,10 +93,12 @@ def main() -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="made-up names, a few seconds")
     parser.add_argument("--data", choices=["names", "mr"], default="names")
-    parser.add_argument("--epochs", type=int, help="default 12 for names, 7 for mr")
+    parser.add_argument("--epochs", type=int, help="default 12 for names, 6 for mr")
     parser.add_argument("--samples", type=int, default=50, help="importance samples a sentence")
     parser.add_argument("--collapse", action="store_true",
                         help="also train a VAE without annealing, free nats and word dropout")
+    parser.add_argument("--begin", action="store_true",
+                        help="the VAE's writer begins with the language model's weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/text_vae", help="folder for the written sentences")
     args = parser.parse_args()
@@ -110,10 +112,27 @@ def main() -> dict[str, float]:
     test = batches(held_out, tokenizer, 128, shuffle=False)
     print(f"{len(texts)} {data}, {len(tokenizer)} tokens; {len(held_out)} held out")
 
-    tg.manual_seed(args.seed)
-    vae = TextVAE(len(tokenizer), anneal_steps=epochs * len(train) // 2, **sizes)
-    found = {"untrained": measure(vae, test)["loss"]}
-    fit(vae, train, epochs, args.seed)
+    def language_model() -> LSTMLanguageModel:
+        plain = {name: sizes[name] for name in ("width", "hidden", "dropout")}
+        tg.manual_seed(args.seed)
+        model = fit(LSTMLanguageModel(len(tokenizer), **plain), train, epochs, args.seed)
+        now = measure(model, test)
+        found.update({"lstm": now["loss"],
+                      "lstm perplexity": math.exp(now["loss"] / now["tokens"])})
+        print(f"LSTM: {now['loss']:.2f} nats a sentence, perplexity {found['lstm perplexity']:.2f}")
+        return model
+
+    def learnt(begin: LSTMLanguageModel | None, **options: Any) -> TextVAE:
+        tg.manual_seed(args.seed)
+        model = TextVAE(len(tokenizer), **{**sizes, **options})
+        found.setdefault("untrained", measure(model, test)["loss"])
+        if begin is not None:
+            model.begin_with(begin)
+        return fit(model, train, epochs, args.seed)
+
+    found: dict[str, float] = {}
+    begin = language_model() if args.begin else None
+    vae = learnt(begin, anneal_steps=epochs * len(train) // 2)
     tg.manual_seed(args.seed)
     now = measure(vae, test, args.samples)
     found |= {"bound": now["loss"], "kl": now["kl"], "weighted bound": -now["log p"],
@@ -122,33 +141,26 @@ def main() -> dict[str, float]:
     print(f"VAE: {now['loss']:.2f} nats a sentence or less = words {now['reconstruction']:.2f} + "
           f"KL {now['kl']:.2f}; with {args.samples} samples {-now['log p']:.2f} or less")
     print(f"  perplexity at most {found['perplexity bound']:.2f}, by importance weights at most "
-          f"{found['weighted perplexity bound']:.2f}, a token")
-
-    plain = {name: sizes[name] for name in ("width", "hidden", "dropout")}
-    tg.manual_seed(args.seed)
-    lstm = fit(LSTMLanguageModel(len(tokenizer), **plain), train, epochs, args.seed)
-    now = measure(lstm, test)
-    found |= {"lstm": now["loss"], "lstm perplexity": math.exp(now["loss"] / now["tokens"])}
-    print(f"LSTM: {now['loss']:.2f} nats a sentence, perplexity {found['lstm perplexity']:.2f}")
-
+          f"{found['weighted perplexity bound']:.2f}, a token", flush=True)
+    lstm = begin or language_model()
     if args.collapse:
-        tg.manual_seed(args.seed)
-        bare = TextVAE(len(tokenizer), **{**sizes, "word_dropout": 0.0, "free_nats": 0.0},
-                       anneal_steps=0)
-        now = measure(fit(bare, train, epochs, args.seed), test)
+        now = measure(learnt(begin, word_dropout=0.0, free_nats=0.0, anneal_steps=0), test)
         found |= {"collapsed bound": now["loss"], "collapsed kl": now["kl"]}
         print(f"VAE without these measures: {now['loss']:.2f}, KL {now['kl']:.3f}")
 
     tg.manual_seed(args.seed)
     known, lines = set(texts), []
-    for title, ids in (("VAE", vae.generate(vae.noise(500))), ("LSTM", lstm.write(500))):
+    heat, penalty = (0.7, 1.3) if data == "mr" else (1.0, 1.0)    # words repeat more than letters
+    for title, ids in (("VAE", vae.generate(vae.noise(500), temperature=heat)),
+                       ("LSTM", lstm.write(500, temperature=heat))):
         made = tokenizer.decode_batch(ids.numpy())
         found[f"{title.lower()} new"] = float(np.mean([s not in known for s in made]))
         lines += [f"{title}, {found[f'{title.lower()} new']:.1%} of 500 are new:",
                   *(f"    {s}" for s in made[:12])]
     for first, last in PAIRS[data]:
         ends = tokenizer.encode_batch([first, last], bos=True, eos=True)
-        way = tokenizer.decode_batch(vae.interpolate(*ends, steps=7).numpy())
+        way = tokenizer.decode_batch(
+            vae.interpolate(*ends, steps=7, repetition_penalty=penalty).numpy())
         lines += [f"from {first!r} to {last!r}:", *(f"    {s}" for s in way)]
     print("\n".join(lines))
     Path(args.out).mkdir(parents=True, exist_ok=True)
