@@ -79,13 +79,13 @@ def main() -> dict[str, float]:
     """Train, compare, draw; returns mean overlaps and shares of moments above 0.5 and 0.7."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="bundled digits, a few seconds")
-    parser.add_argument("--updates", type=int, help="default 2000")
+    parser.add_argument("--updates", type=int, help="default 1600")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/video_moments", help="folder for the picture")
     args = parser.parse_args()
 
     tokenizer = WordTokenizer().fit(phrases())
-    count = 32 * (args.updates or (130 if args.quick else 2000))
+    count = 32 * (args.updates or (130 if args.quick else 1600))
     train = make_videos(True, count, tokenizer, args.quick, 2 * args.seed)
     test = make_videos(False, 100 if args.quick else 500, tokenizer, args.quick, 2 * args.seed + 1)
     spans = np.concatenate([[e[2:] for e in train.script(i)] for i in range(min(count, 500))])
