@@ -196,6 +196,11 @@ def matmul_sample(draw):
     return Sample((between(left), between(right)))
 
 
+def look_up_sample(draw):
+    rows, columns, lead = draw(st.integers(1, 5)), draw(st.integers(1, 3)), draw(shapes(max_dims=2))
+    return Sample((between((rows, columns)), lambda rng: rng.integers(0, rows, lead)))
+
+
 def linear_sample(draw):
     lead = draw(shapes(max_dims=3))
     n_in, n_out = draw(st.integers(1, 4)), draw(st.integers(1, 4))

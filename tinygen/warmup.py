@@ -130,6 +130,7 @@ def _recurrent(dtype: str) -> None:
 
 def _embedding(dtype: str) -> None:
     _run(F.embedding(ops.arange(512) % 100, _draw(100, 64, dtype=dtype)))
+    _run(_draw(100, 64, dtype=dtype)[ops.arange(512) % 100])
 
 
 def _updates(dtype: str) -> None:

@@ -27,7 +27,16 @@ SCATTERED = "not contiguous"
 def _(x: Any, *arrays: Any, template: Any) -> Any:
     if len(template) != 1 or template[0] is not SLOT:
         return OTHER
-    (numbers,) = arrays
+    return _rows(x, arrays[0], -len(x))
+
+
+@kernel("look_up", np.ndarray, smallest=1 << 11)
+def _(table: Any, numbers: Any) -> Any:
+    return _rows(table, numbers, 0)
+
+
+def _rows(x: Any, numbers: Any, least: int) -> Any:
+    """Rows of x by numbers of at least `least`."""
     if numbers.size * (x.size // len(x)) < GRAIN or x.ndim < 2:
         return FEW
     if numbers.dtype.kind not in "iu":
@@ -39,7 +48,7 @@ def _(x: Any, *arrays: Any, template: Any) -> Any:
         return SCATTERED
     out = np.empty((*numbers.shape, *x.shape[1:]), x.dtype)
     fits = native.rows(x.reshape(-1, width), _flat(numbers), out.reshape(-1, width),
-                       threads_for(out.size, GRAIN))
+                       least, threads_for(out.size, GRAIN))
     return out if fits else RANGE
 
 

@@ -8,6 +8,7 @@ from tests.checking import same_array
 from tinygen import threads
 from tinygen.nn import functional as F
 from tinygen.ops.index import SLOT, getitem_p, scatter_index_p
+from tinygen.ops.table import look_up
 from tinygen.primitive import KERNELS, kernel_status
 
 pytest.importorskip("numba")
@@ -32,6 +33,13 @@ def test_rows_and_sums_agree_with_numpy(dtype, rows, width, shape):
     for index in (at, at.astype(np.int32), np.asfortranarray(at)):
         same_array(getitem_p(tg.Tensor(table), index, template=(SLOT,)).numpy(), table[at])
     assert KERNELS["getitem", np.ndarray].last is True
+    positive = at % rows
+    same_array(look_up(tg.Tensor(table), positive).numpy(), table[positive])
+    assert table.size < 1 << 11 or KERNELS["look_up", np.ndarray].last is True
+    for wrong in (-1, rows):
+        positive.reshape(-1)[-1] = wrong
+        with pytest.raises(IndexError, match=rf"has rows 0 to {rows - 1}"):
+            look_up(tg.Tensor(table), positive)
     g = values(*shape, width, dtype=dtype, seed=2)
     expected = np.zeros_like(table)
     np.add.at(expected, at, g)

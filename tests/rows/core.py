@@ -123,6 +123,7 @@ CASES = [
     Case("scatter_along", arrays.scatter_along_sample, arrays.scatter_along_reference),
     Case("argsort", arrays.argsort_sample, arrays.argsort_reference, inputs=()),
     Case("argtopk", arrays.argtopk_sample, arrays.argtopk_reference, inputs=()),
+    Case("look_up", arrays.look_up_sample, lambda table, numbers: table[numbers]),
     # products
     Case("matmul", arrays.matmul_sample, np.matmul, inputs=(0, 1)),
     Case("linear", arrays.linear_sample, arrays.linear_reference, inputs=(0, 1, 2)),

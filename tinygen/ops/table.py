@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..primitive import primitive
+from .index import SLOT, scatter_index_p
 
-__all__ = ["argmax_in_bags", "limit_rows", "within"]
+__all__ = ["argmax_in_bags", "limit_rows", "look_up", "within"]
 
 
 def within(numbers: Any, rows: int) -> bool:
@@ -14,6 +15,21 @@ def within(numbers: Any, rows: int) -> bool:
     if numbers.size == 1:               # one token: 0.2 us instead of 3
         return 0 <= numbers.item() < rows
     return not numbers.size or bool(numbers.min() >= 0 and numbers.max() < rows)
+
+
+@primitive
+def look_up(xp, table, numbers):
+    """Rows of a table: (...,) -> (..., columns). It checks the numbers, so that a replay does too.
+
+    Raises:
+        IndexError: a number does not lie in [0, rows).
+    """
+    if not within(numbers, len(table)):
+        raise IndexError(f"[embedding] input has numbers from {numbers.min()} to {numbers.max()}, "
+                         f"weight {tuple(table.shape)} has rows 0 to {len(table) - 1}")
+    return table.take(numbers, axis=0)
+look_up.vjp(lambda g, out, table, numbers: scatter_index_p(
+    g, numbers, template=(SLOT,), shape=tuple(table.shape)))
 
 
 @primitive

@@ -12,11 +12,11 @@ LINE = 16      # numbers in a cache line of 64 bytes
 
 
 @jit(fastmath=EXACT)
-def _in_range(numbers, count):
+def _in_range(numbers, least, count):
     low, high = numbers[0], numbers[0]
     for i in range(len(numbers)):
         low, high = min(low, numbers[i]), max(high, numbers[i])
-    return -count <= low and high < count
+    return least <= low and high < count
 
 
 @jit(fastmath=EXACT)
@@ -30,9 +30,12 @@ def _copy_rows(table, numbers, out, start, stop):
 
 
 @jit
-def rows(table, numbers, out, parts):
-    """out[i] = table[numbers[i]], each thread a range of i; false if a number is out of range."""
-    if not _in_range(numbers, len(table)):
+def rows(table, numbers, out, least, parts):
+    """out[i] = table[numbers[i]], each thread a range of i; false if a number is out of range.
+
+    Numbers may be from `least` to the number of rows - 1.
+    """
+    if not _in_range(numbers, least, len(table)):
         return False
     ranges(_copy_rows, (table, numbers, out), len(out), parts)
     return True
@@ -56,7 +59,7 @@ def scatter(g, numbers, out, parts):
     Each thread takes some of the columns, for all rows: a row that occurs often (a space, a
     padding) is no burden for one thread, and sums are added up in the same order by any number.
     """
-    if not _in_range(numbers, len(out)):
+    if not _in_range(numbers, -len(out), len(out)):
         return False
     ranges(_add_columns, (g, numbers, out), (g.shape[1] + LINE - 1) // LINE, parts)
     return True

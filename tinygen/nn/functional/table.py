@@ -7,8 +7,8 @@ from typing import Any
 from ... import ops
 from ...autograd import no_grad
 from ...mode import reads
-from ...ops.index import SLOT, getitem_p, scatter_index_p
-from ...ops.table import argmax_in_bags, limit_rows, within
+from ...ops.index import SLOT, scatter_index_p
+from ...ops.table import argmax_in_bags, limit_rows, look_up, within
 from ...tensor import Tensor
 
 __all__ = ["embedding", "embedding_bag", "one_hot"]
@@ -28,6 +28,9 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None,
     Raises:
         IndexError: a number is not in [0, rows); the message has both.
     """
+    if padding_idx is None and max_norm is None and not (scale_grad_by_freq or sparse) and (
+            type(input) is Tensor and input.data.dtype.kind in "iu" and weight.ndim == 2):
+        return look_up(weight, input)
     input = _numbers(input, weight, "embedding", sparse)
     padding = _padding(padding_idx, weight, "embedding")
     out = _look_up(input, weight, max_norm, norm_type, scale_grad_by_freq)
@@ -147,7 +150,7 @@ def _look_up(input: Tensor, weight: Any, max_norm: float | None, norm_type: floa
         with no_grad():
             limit_rows(weight, input, max_norm=float(max_norm), norm_type=float(norm_type))
         weight.touch()
-    out = getitem_p(weight, input, template=(SLOT,))
+    out = look_up(weight, input)
     if not scale_grad_by_freq:
         return out
     times = ops.bincount(ops.reshape(input, (-1,)), minlength=weight.shape[0])
