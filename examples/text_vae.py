@@ -1,12 +1,13 @@
 """A VAE for sentences beside a language model of the same decoder: names by letters, MR by words.
 
-    python examples/text_vae.py                # names: 32,033 of them, letter by letter
-    python examples/text_vae.py --data mr      # 10,662 sentences of film reviews, word by word
-    python examples/text_vae.py --quick        # made-up names, a few seconds
+    python examples/text_vae.py --begin              # names, letter by letter
+    python examples/text_vae.py --begin --data mr    # sentences of film reviews, word by word
+    python examples/text_vae.py --quick              # made-up names, a few seconds
 
 The language model gives a perplexity; for the VAE there are two upper bounds on it, one by the ELBO
 and a closer one by importance weights. What the VAE has beyond the language model is a code: from
-two names or sentences it writes those that lie between, and from noise new ones.
+two names or sentences it writes those that lie between, and from noise new ones. With --begin its
+writer starts from the language model's weights, which helps where there are few sentences.
 """
 
 from __future__ import annotations
