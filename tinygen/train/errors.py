@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 __all__ = ["CheckpointError", "NonFiniteError", "TrainingError", "TrainingInterrupted",
-           "TrainingWarning", "UsageError"]
+           "TrainingWarning", "UsageError", "refuse_options"]
 
 
 class TrainingError(RuntimeError):
@@ -32,3 +35,18 @@ class TrainingWarning(UserWarning):
 
 class UsageError(TrainingError):
     """What the command line asks for does not fit together."""
+
+
+def refuse_options(name: str, options: Mapping[str, Any], others: Iterable[str],
+                   own: Sequence[str]) -> None:
+    """Raise for options of models of images that the model `name` does not have.
+
+    Args:
+        options: what was given. others: the options of all models. own: those that this one has.
+    """
+    def flag(key: str) -> str:
+        return f"--{key.replace('_', '-')}"
+    for key in ("size", "conditional", *(k for k in others if k not in own)):
+        if key in options:
+            raise UsageError(f"{flag(key)} does not apply to {name}; these do: "
+                             + ", ".join(map(flag, own)))

@@ -12,7 +12,7 @@ from ..backend import Generator
 from ..provenance import embed
 from ..serialization import write_atomically
 from .callbacks import SampleGrid
-from .errors import TrainingError, UsageError
+from .errors import TrainingError, UsageError, refuse_options
 from .origin import origin
 from .state import derive_seed
 
@@ -43,11 +43,7 @@ def sentence_trainer(name: str, options: Options, folder: Path, quiet: bool, dev
     from .. import data, models, random
     from .trainer import Trainer
 
-    for key in ("size", "conditional", *(k for k in image_options if k not in SENTENCE_OPTIONS)):
-        if key in options:
-            fitting = ", ".join(f"--{k}" for k in SENTENCE_OPTIONS)
-            raise UsageError(f"--{key.replace('_', '-')} does not apply to {name}; these do: "
-                             f"{fitting}")
+    refuse_options(name, options, image_options, SENTENCE_OPTIONS)
     if "steps" not in options:
         options.setdefault("epochs", EPOCHS)
     options.setdefault("clip_norm", CLIP_NORM)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..provenance import embed
 from ..serialization import write_atomically
 from .callbacks import SampleGrid
-from .errors import TrainingError, UsageError
+from .errors import TrainingError, UsageError, refuse_options
 from .origin import origin
 
 if TYPE_CHECKING:
@@ -37,11 +37,7 @@ def translator_trainer(name: str, options: Options, folder: Path, quiet: bool, d
     from ..text import pair_tokenizers
     from .trainer import Trainer
 
-    for key in ("size", "conditional", *(k for k in image_options if k not in TRANSLATOR_OPTIONS)):
-        if key in options:
-            fitting = ", ".join(f"--{k.replace('_', '-')}" for k in TRANSLATOR_OPTIONS)
-            raise UsageError(f"--{key.replace('_', '-')} does not apply to {name}; these do: "
-                             f"{fitting}")
+    refuse_options(name, options, image_options, TRANSLATOR_OPTIONS)
     if "steps" not in options:
         options.setdefault("epochs", EPOCHS)
     batch, seed = options.setdefault("batch_size", BATCH_SIZE), options["seed"]
