@@ -108,8 +108,8 @@ def main() -> dict[str, float]:
     """Train, print ROUGE-L beside the leads and some titles; returns the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="made-up texts, a few seconds")
-    parser.add_argument("--epochs", type=int, help="default 4")
-    parser.add_argument("--members", type=int, help="models to average (default 3)")
+    parser.add_argument("--epochs", type=int, help="default 2 (4 for made-up texts)")
+    parser.add_argument("--members", type=int, default=1, help="models to average")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/summarize_chinese", help="folder for titles.tsv")
     args = parser.parse_args()
@@ -125,11 +125,11 @@ def main() -> dict[str, float]:
     print(f"{len(texts)} texts with titles, {len(tokenizer)} characters; {len(unseen)} to test")
     found = baselines(unseen, wanted)
 
+    epochs = args.epochs or (4 if args.quick else 2)
     models: list[SpanExtractor] = []
     scores: list[float] = []
-    for member in range(args.members or (1 if args.quick else 3)):
-        models.append(fit(args.seed + member, args.epochs or 4, texts, titles, tokenizer,
-                          unlabelled))
+    for member in range(args.members):
+        models.append(fit(args.seed + member, epochs, texts, titles, tokenizer, unlabelled))
         spans = [best_span(p, PRIOR) for p in probabilities(models[-1:], rows)]
         made = [text[i:j] for text, (i, j) in zip(unseen, spans, strict=True)]
         scores.append(float(rouge_l(made, wanted, True).mean()))
