@@ -48,7 +48,8 @@ Float = float | None
 def train(
     model: Annotated[Text, typer.Argument(
         metavar="MODEL",
-        help="gan, dcgan, wgan-gp, vae, conv-vae, vae-gan, gpt, translator or text-vae.")] = None,
+        help="gan, dcgan, wgan-gp, vae, conv-vae, vae-gan, gpt, translator, text-vae, restorer, "
+        "inpainter, cycle-gan, sentiment, mult-vae, factorization or summarizer.")] = None,
     run: Annotated[Text, typer.Argument(
         metavar="RUN", help="With --resume: the run's folder, or a checkpoint.")] = None,
     data: Annotated[Text, _option(
@@ -56,12 +57,14 @@ def train(
         "pictures; for gpt: tinyshakespeare (the default), names, or a text file; for text-vae: "
         "names (the default), or a file with a sentence in each line; for translator: "
         "tatoeba (the default), multi30k-de, multi30k-fr, or a text file with a tab between a "
-        "sentence and its translation.",
+        "sentence and its translation; for cycle-gan: pictures (the default), drawn, or a folder "
+        "with two folders of pictures; for mult-vae and factorization: ml-latest-small (the "
+        "default) or drawn.",
         metavar="NAME|PATH")] = None,
     epochs: Annotated[Int, _count("How often to go through the data.")] = None,
     steps: Annotated[Int, _count("How many batches, instead of --epochs.")] = None,
     batch_size: Annotated[Int, _count(
-        "Images in a batch (default 64), or pieces of text (default 12).")] = None,
+        "Samples in a batch (default: 64 images, 12 pieces of text, or the recipe's).")] = None,
     lr: Annotated[Float, _number("Learning rate (default: that of the model's paper).")] = None,
     seed: Annotated[Int, _count("Same seed, same result (default 0).", least=0)] = None,
     clip_norm: Annotated[Float, _number("Clip gradients to this norm.")] = None,
@@ -72,14 +75,14 @@ def train(
     device: Annotated[Text, _option("cpu (the default) or cuda.", metavar="NAME")] = None,
     jit: Annotated[bool | None, _option(
         "Record steps and replay them: the same numbers, sooner.", None, "--jit")] = None,
-    size: Annotated[Int, _count("Scale pictures to N x N.")] = None,
+    size: Annotated[Int, _count("Scale pictures to N x N; cycle-gan: patches of N x N.")] = None,
     conditional: Annotated[bool | None, _option(
         "Tell the model each image's class.", MODEL, "--conditional")] = None,
     width: Annotated[Int, _count(
         "Channels of convolutional models; numbers for each token of a text.", MODEL)] = None,
     hidden: Annotated[Text, _option(
         "Widths of hidden layers: 400, or 256,512 for gan.", MODEL, metavar="N,N")] = None,
-    latent: Annotated[Int, _count("Length of the noise vector.", MODEL)] = None,
+    latent: Annotated[Int, _count("Length of the noise vector, or of a code.", MODEL)] = None,
     loss: Annotated[Text, _option(
         "GANs: non-saturating, saturating, least-squares, hinge or wasserstein.", MODEL,
         metavar="NAME")] = None,
@@ -95,9 +98,13 @@ def train(
     likelihood: Annotated[Text, _option(
         "VAEs: bernoulli or gaussian.", MODEL, metavar="NAME")] = None,
     block: Annotated[Int, _count("gpt: characters that it sees at once.", MODEL)] = None,
-    layers: Annotated[Int, _count("gpt, translator: layers.", MODEL)] = None,
-    heads: Annotated[Int, _count("gpt, translator: attention heads in a layer.", MODEL)] = None,
-    dropout: Annotated[Float, _number("gpt, translator, text-vae: rate of dropout.", MODEL)] = None,
+    layers: Annotated[Int, _count(
+        "gpt, translator, sentiment: layers; cycle-gan: residual blocks.", MODEL)] = None,
+    heads: Annotated[Int, _count(
+        "gpt, translator, sentiment, summarizer: attention heads in a layer.", MODEL)] = None,
+    dropout: Annotated[Float, _number("Models of text, mult-vae: rate of dropout.", MODEL)] = None,
+    damage: Annotated[Text, _option(
+        "restorer: noise (the default) or shrink.", MODEL, metavar="NAME")] = None,
     out: Annotated[Text, _option(
         "Folder of the run (default: runs/MODEL-DATA).", FILES, metavar="FOLDER")] = None,
     resume: Annotated[bool, _option(

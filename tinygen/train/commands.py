@@ -13,7 +13,9 @@ from .errors import TrainingError, TrainingWarning, UsageError
 from .origin import data_name, origin
 from .progress import describe_seconds
 from .runs import (
+    ELSEWHERE,
     MODELS,
+    RECIPES,
     TEXT_MODELS,
     Run,
     choose,
@@ -28,8 +30,10 @@ __all__ = ["interpolate", "reconstruct", "sample", "train"]
 EPOCHS = 10
 SMALL_EPOCHS = 100     # the 1500 digits make an epoch of half a second
 BATCH_SIZE = 64
+TRAINABLE = (*MODELS, *RECIPES)
 MODEL_OPTIONS = ("width", "hidden", "latent", "loss", "label_smoothing", "gradient_penalty",
-                 "n_critic", "beta", "gamma", "likelihood", "block", "layers", "heads", "dropout")
+                 "n_critic", "beta", "gamma", "likelihood", "block", "layers", "heads", "dropout",
+                 "damage")
 # Options that make a run what it is: a resumed run keeps its own.
 FIXED = ("data", "size", "batch_size", "lr", "seed", "clip_norm", "accumulate", "ema_decay",
          "conditional", *MODEL_OPTIONS)
@@ -46,9 +50,10 @@ def train(model: str | None, run: str | None, resume: bool, quiet: bool, given: 
     """`tinygen train`: start a run, or continue one."""
     given = {k: v for k, v in given.items() if v is not None}
     source: bool | Path = False
-    if model is not None and resume and model not in MODELS and (run in MODELS or run is None):
+    if model is not None and resume and model not in TRAINABLE and (
+            run in TRAINABLE or run is None):
         model, run = run, model                       # tinygen train --resume RUN
-    start_over = model in MODELS and run is None and _is_new(given.get("out"))
+    start_over = model in TRAINABLE and run is None and _is_new(given.get("out"))
     if resume and not start_over:      # with the whole recipe, --resume may come before the run
         model, options, folder, source = _continued(model, run, given)
     else:
@@ -56,8 +61,11 @@ def train(model: str | None, run: str | None, resume: bool, quiet: bool, given: 
             raise UsageError(f"unexpected argument {run}; the run's folder is --out (or, to "
                              "continue one, RUN with --resume)")
         if model is None:
-            raise UsageError(f"which model? tinygen train MODEL, one of {', '.join(MODELS)}")
-        choose("model", model, MODELS)
+            raise UsageError(f"which model? tinygen train MODEL, one of {', '.join(TRAINABLE)}")
+        if model in ELSEWHERE:
+            raise UsageError(f"there is no recipe for {model}; python examples/{ELSEWHERE[model]}"
+                             ".py trains it")
+        choose("model", model, TRAINABLE)
         options = given
         folder = _new_folder(model, options)
     trainer = _trainer(model, options, folder, quiet)
@@ -81,7 +89,7 @@ def _continued(model: str | None, run: str | None, given: Options,
     if "data" not in stored:
         raise UsageError(f"{place} was not started by `tinygen train`; continue it with "
                          "Trainer.fit(resume=True)")
-    name = found.config["model"]
+    name = found.config.get("recipe", found.config["model"])
     clashes = [] if model in (None, name) else [f"the model {model} (it has {name})"]
     for key in FIXED:
         if key in given and _value(key, given[key]) != _value(key, stored.get(key)):
@@ -111,7 +119,7 @@ def _flag(option: str) -> str:
 def _new_folder(model: str, options: Options) -> Path:
     """The folder for a new run; it must not hold anything yet."""
     data = options.setdefault("data", {"gpt": "tinyshakespeare", "translator": "tatoeba",
-                                       "text-vae": "names"}.get(model, "digits"))
+                                       "text-vae": "names", **RECIPES}.get(model, "digits"))
     if is_folder(data) and Path(data).expanduser().exists():
         options["data"] = str(Path(data).expanduser().resolve())  # for a resume from elsewhere
     folder = Path(options.get("out") or Path("runs", f"{model}-{Path(data).stem}"))
@@ -148,13 +156,15 @@ def _trainer(name: str, options: Options, folder: Path, quiet: bool) -> Any:
         raise UsageError(f"--ema-decay {options['ema_decay']}: it lies between 0 and 1, "
                          "such as 0.999")
     seed = options.setdefault("seed", 0)
-    if name in TEXT_MODELS:
+    if name in TEXT_MODELS or name in RECIPES:
+        from .recipes import recipe_trainer
         from .sentences import sentence_trainer
         from .text import text_trainer
         from .translation import translator_trainer
 
-        makers = {"translator": translator_trainer, "text-vae": sentence_trainer}
-        make = makers.get(name, text_trainer)
+        makers = {"translator": translator_trainer, "text-vae": sentence_trainer,
+                  "gpt": text_trainer}
+        make = makers.get(name, recipe_trainer)
         return make(name, options, folder, quiet, device, MODEL_OPTIONS, TRAINER_OPTIONS,
                     _resume_command(folder))
     dataset = load_data(options["data"], options.get("size"))
@@ -234,6 +244,10 @@ def _farewell(trainer: Any, seconds: float, first_step: int) -> None:
                        ("curves", "curves.png"), ("metrics", "metrics.csv")):
         if (out / name).exists():
             print(f"  {what:9}{out / name}")
+    if "recipe" in trainer.config:
+        from .recipes import what_next
+
+        return print(f"Use it: {what_next(trainer.config)}")
     more = "--length 500 --temperature 0.8" if written else "--n 64 --out grid.png"
     if trainer.config["model"] == "translator":
         more = '--prompt "A sentence."'
@@ -350,6 +364,10 @@ def reconstruct(run: str, n: int, out: str | None, data: str | None, checkpoint:
 
 def _load(run: str, checkpoint: str | None, device: str) -> tuple[Run, Any]:
     found = open_run(run)
+    if "recipe" in found.config:
+        from .recipes import refuse_sampling
+
+        refuse_sampling(found)
     return found, found.model(checkpoint, device, lambda text: warnings.warn(
         text, TrainingWarning, stacklevel=4))
 

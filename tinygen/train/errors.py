@@ -46,7 +46,7 @@ def refuse_options(name: str, options: Mapping[str, Any], others: Iterable[str],
     """
     def flag(key: str) -> str:
         return f"--{key.replace('_', '-')}"
-    for key in ("size", "conditional", *(k for k in others if k not in own)):
+    for key in (k for k in ("size", "conditional", *others) if k not in own):
         if key in options:
             raise UsageError(f"{flag(key)} does not apply to {name}; these do: "
                              + ", ".join(map(flag, own)))

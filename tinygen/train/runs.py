@@ -11,11 +11,22 @@ from typing import Any
 from .checkpoint import Checkpoints, read_checkpoint
 from .errors import CheckpointError, TrainingError, UsageError
 
-__all__ = ["MODELS", "TEXT_MODELS", "Run", "choose", "device_named", "is_folder", "load_data",
-           "open_run"]
+__all__ = ["ELSEWHERE", "MODELS", "RECIPES", "TEXT_MODELS", "Run", "choose", "device_named",
+           "is_folder", "load_data", "open_run"]
 
 TEXT_MODELS = ("gpt", "translator", "text-vae")
 MODELS = ("gan", "dcgan", "wgan-gp", "vae", "conv-vae", "vae-gan", *TEXT_MODELS)
+# Trained as recipes.py says, each with its data; `--data` knows more names than those of pictures.
+RECIPES = {"restorer": "digits", "inpainter": "digits", "cycle-gan": "pictures",
+           "sentiment": "rt-polarity", "mult-vae": "ml-latest-small",
+           "factorization": "ml-latest-small", "summarizer": "csl-title"}
+RECIPE_DATA = ("pictures", "drawn", "rt-polarity", "ml-latest-small", "csl-title")
+# No recipe: batches of three parts, or a training loop of their own. The example of each.
+ELSEWHERE = {"video-moments": "video_moments", "captioner": "caption_images",
+             "image-text": "match_images_text", "image-text-matcher": "match_images_text",
+             "style-network": "style_network", "style-transfer": "style_transfer",
+             "spoken-digits": "spoken_digits", "private-vae": "private_vae",
+             "classifier": "classify_mnist"}
 
 
 @dataclass
@@ -123,7 +134,7 @@ def is_folder(name: str) -> bool:
     """Whether `--data` names a folder of pictures, which has no test part, or a text file."""
     from ..data import DATASETS, PAIRS, TEXTS
 
-    return name.lower().replace("_", "-") not in (*DATASETS, *TEXTS, *PAIRS)
+    return name.lower().replace("_", "-") not in (*DATASETS, *TEXTS, *PAIRS, *RECIPE_DATA)
 
 
 def device_named(name: str) -> str:
