@@ -217,6 +217,21 @@ def test_numbers_that_a_model_keeps_are_looked_at():
                                       model.training_step(tg.ones((1, 2))).data)
 
 
+def test_numbers_of_a_model_that_is_an_argument_are_looked_at():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.beta = 2.0
+
+        @tg.jit
+        def forward(self, x):
+            return x * self.beta
+    model, fast = Scaled(), tg.jit(lambda model, x: x * model.beta)
+    for beta in (2.0, 3.0, 2.0):
+        model.beta = beta
+        assert model(tg.ones(())).item() == fast(model, tg.ones(())).item() == beta
+
+
 def test_a_model_that_counts_its_calls_in_a_number_is_refused():
     model = Annealed(counts=True)
     with pytest.raises(CaptureError, match=r"changes Annealed\.calls, from 0 to 1.*buffer"):

@@ -103,7 +103,7 @@ class Jitted:
                                              for x in leaves))
             results.append(self.function(*args, **kwargs))
             return results[0]
-        guards = Guards(self.function)
+        guards = Guards(self.function, leaves)
         program = capture(run, *tensors)
         guards.after(program)
         for y in flatten(results[0]):

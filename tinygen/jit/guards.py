@@ -25,10 +25,10 @@ class Guards:
     options. Variables are read before the function runs, the rest after.
     """
 
-    def __init__(self, function: Callable[..., Any]):
+    def __init__(self, function: Callable[..., Any], arguments: Sequence[Any] = ()):
         self.variables = list(_variables(function))
         self.told: Sequence[Told] = ()
-        self.layers = [(layer, plain(layer)) for root in _roots(function, self.variables)
+        self.layers = [(layer, plain(layer)) for root in _roots(function, self.variables, arguments)
                        for layer in root.modules()]
         self.edits = -1
         self.arrays: list[tuple[Tensor, Any, bool]] = []
@@ -100,9 +100,10 @@ def _changed(layer: Any, then: dict[str, Any]) -> str | None:
                  or type(now.get(name)) is not type(then.get(name))), None)
 
 
-def _roots(function: Any, variables: Any) -> list[Module]:
-    """The models that a function is a method of, or reads from around it."""
-    found = [getattr(function, "__self__", function), *(value for _, _, value in variables)]
+def _roots(function: Any, variables: Any, arguments: Sequence[Any]) -> list[Module]:
+    """The models that a function is a method of, reads from around it, or is given."""
+    found = [getattr(function, "__self__", function), *arguments,
+             *(value for _, _, value in variables)]
     return [x for x in found if isinstance(x, Module)]
 
 
