@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "decide", "edits", "local", "reads"]
+__all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "copies", "decide", "edits", "local", "reads"]
 
 # What a call does, per thread: bits of `local.mode`.
 RECORD = 1   # link results to their inputs, so that gradients can be taken
@@ -55,6 +55,19 @@ def reads(what: str, *values: Any) -> None:
                     "is recorded; a replay would go on using what it saw. Do that outside the "
                     "recorded function, or choose by values with where()"
                     + (f"\n  called from {line}" if line else ""))
+
+
+def copies(array: Any, frame: Any) -> None:
+    """Say that code at `frame` copies an array into a tensor, while a tape records.
+
+    Raises:
+        CaptureError: that code is not tinygen's own: a replay would use the same copy each time.
+    """
+    if not frame.f_globals.get("__name__", "").startswith("tinygen"):
+        raise CaptureError(
+            f"[Tensor] a {array.dtype} {array.shape} array is copied while a program is recorded; "
+            "a replay would use that copy again. Give the array as an argument, or use "
+            "tg.asarray(array), which is read anew")
 
 
 def decide(read: Callable[[], T], what: str) -> T:

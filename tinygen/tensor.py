@@ -10,6 +10,7 @@ The operators and methods (`+`, `sum`, `reshape`, ...) are given to this class b
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend
-from .mode import TAPE, local, reads
+from .mode import TAPE, copies, local, reads
 
 __all__ = ["Tensor"]
 
@@ -61,6 +62,8 @@ class Tensor:
                  device: Any = None):
         if isinstance(data, Tensor):
             data = data.data
+        elif local.mode & TAPE and isinstance(data, np.ndarray):
+            copies(data, sys._getframe(1))
         elif isinstance(data, (list, tuple)):
             data = _unwrap_nested(data)
         self._fill(backend.as_array(data, dtype, device, copy=True))

@@ -217,6 +217,64 @@ def test_numbers_that_a_model_keeps_are_looked_at():
                                       model.training_step(tg.ones((1, 2))).data)
 
 
+def test_an_array_may_be_two_arguments_and_a_parameter_at_first():
+    a, b = tg.Tensor([1.0, 2.0]), tg.Tensor([10.0, 20.0])
+    fast = tg.jit(lambda x, y: x * 2 + y * a)
+    np.testing.assert_array_equal(fast(a, a).data, [3, 8])
+    np.testing.assert_array_equal(fast(b, a).data, [21, 44])
+    np.testing.assert_array_equal(fast(a, b).data, [12, 44])
+    assert len(fast.programs) == 1
+
+
+def test_gradients_that_an_argument_would_keep_are_refused():
+    x = tg.ones((2,), requires_grad=True)
+    fast = tg.jit(lambda x: (x * x).sum().backward())
+    with pytest.raises(CaptureError, match="argument was given a gradient"):
+        fast(x)
+    slope = tg.jit(lambda x: tg.grad(lambda v: (v ** 3.0).sum())(x.detach()))
+    for value in (1.0, 2.0):
+        np.testing.assert_allclose(slope(tg.Tensor([value])).data, [3 * value ** 2])
+
+
+def test_an_argument_that_is_changed_in_place_is_changed_in_every_call():
+    def shrink(w, g):
+        optim.ema.mix_update(w, g, weight=0.5)
+        return w * 1.0
+    fast = tg.jit(shrink)
+    for _ in range(2):
+        w = tg.Tensor([4.0])
+        assert fast(w, tg.Tensor([0.0])).item() == 2 and w.item() == 2
+
+
+def test_an_array_that_someone_changes_is_read_anew():
+    scale = np.ones(2, np.float32)
+    fast = tg.jit(lambda x: x * (tg.asarray(scale) * 1.0 + scale))
+    for value in (1.0, 3.0):
+        scale[:] = value
+        np.testing.assert_array_equal(fast(tg.ones((2,))).data, [2 * value] * 2)
+    assert len(fast.programs) == 1
+
+
+def test_a_copy_of_an_array_is_refused_and_numbers_are_constants():
+    with pytest.raises(CaptureError, match=r"^\[Tensor\] a float64 \(3,\) array is copied"):
+        tg.jit(lambda x: x + tg.Tensor(np.random.default_rng().random(3)))(tg.ones((3,)))
+    fast = tg.jit(lambda x: x + tg.Tensor([1.0, 2.0]))
+    for _ in range(2):
+        np.testing.assert_array_equal(fast(tg.ones((2,))).data, [2, 3])
+
+
+loss = 0          # a global variable with the name of an attribute below
+
+
+def test_attributes_are_no_global_variables():
+    global loss
+    holder = type("Holder", (), {"loss": 3.0})()
+    fast = tg.jit(lambda x: x * holder.loss)
+    for i in range(3):
+        loss = fast(tg.ones(()))
+        assert loss.item() == 3 and len(fast.programs) == 1, i
+
+
 def test_numbers_of_a_model_that_is_an_argument_are_looked_at():
     class Scaled(nn.Module):
         def __init__(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import CodeType
@@ -128,9 +129,16 @@ def _variables(function: Any) -> Iterator[tuple[Callable[[], Any], str, Any]]:
                 return None
         yield read, name, read()
     spaces = function.__globals__
-    for name in code.co_names:
+    for name in sorted(_global_names(code)):
         if name in spaces:
             yield partial(spaces.get, name), name, spaces[name]
+
+
+def _global_names(code: CodeType) -> set[str]:
+    """The global variables that some code reads, that of functions within it included."""
+    found = {i.argval for i in dis.get_instructions(code)
+             if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return found.union(*(_global_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 def _outside(program: Program) -> list[tuple[Tensor, Any, bool]]:

@@ -18,7 +18,7 @@ from ..errors import user_line
 from ..mode import TAPE, CaptureError, local
 from ..primitive import Primitive
 from ..tensor import Tensor
-from ..transforms import flatten
+from ..transforms import flatten, unflatten
 from .program import Known, Program, Row, Told, kind, plain, written
 
 __all__ = ["Program", "Row", "capture"]
@@ -68,8 +68,7 @@ class Tape:
     def keep(self, x: Tensor) -> None:
         """Remember the array of a tensor that another one is going to share."""
         if not self.is_constant(x):
-            self.outside.add(id(x.data))
-            self.alive.append(x.data)
+            self.share(x)
 
     def follow(self, read: Callable[[], float]) -> float:
         """A number for the recorded function, which a replay gets from `read` anew."""
@@ -77,6 +76,11 @@ class Tape:
         self.readers[id(number)] = read
         self.alive.append(number)
         return number
+
+    def share(self, x: Tensor) -> None:
+        """Say that the memory of x is also that of an array from outside."""
+        self.outside.add(id(x.data))
+        self.alive.append(x.data)
 
     def guard(self, read: Callable[[], Any], what: str) -> None:
         """Say that the recording took for granted what `read` gives now."""
@@ -125,7 +129,7 @@ class Tape:
         if id(array) in self.slots:
             return self.slots[id(array)]
         self.alive.append(array)
-        fixed = not isinstance(x, Tensor) or self.is_constant(x)
+        fixed = isinstance(x, Tensor) and self.is_constant(x)     # an array may be someone's
         return Known(x, fixed, self.memory(array))
 
     def _source(self, x: Any) -> int | Known:
@@ -150,14 +154,24 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
         raise RuntimeError("[capture] a capture is running in this thread already")
     tape, before = Tape(), (local.mode, local.tape)
     tensors = _tensors(args)
-    slots = [tape.slot(x.data) for x in tensors]
-    tape.watch(*tensors)
-    chance = _chance()
+    inputs = [_argument(x) for x in tensors]
+    slots = [tape.slot(x.data) for x in inputs]
+    tape.watch(*inputs)
+    given = iter(inputs)
+    args = unflatten(args, (next(given) if isinstance(x, Tensor) else x for x in flatten(args)))
+    chance, versions = _chance(), [x.seq for x in inputs]
     local.mode, local.tape = local.mode | TAPE, tape
     try:
         result = function(*args)
     finally:
         local.mode, local.tape = before
+        for x, mine, version in zip(tensors, inputs, versions, strict=True):
+            if mine.seq != version:
+                x.touch()
+    if any(x.grad is not None for x in inputs):
+        raise CaptureError("[capture] an argument was given a gradient in its `.grad`, which a "
+                           "replay could not do for other arguments: return gradients instead, "
+                           "as tg.grad does")
     for (name, state), now in zip(chance, _chance(), strict=True):
         if now[1] != state:
             raise CaptureError(f"[capture] the function drew from {name}; a replay would get the "
@@ -195,6 +209,16 @@ def _chance() -> list[tuple[str, Any]]:
     kind, keys, *rest = np.random.get_state()
     return [("numpy.random", (kind, np.asarray(keys).tobytes(), *rest)),
             ("Python's random", random.getstate())]
+
+
+def _argument(x: Tensor) -> Tensor:
+    """A tensor of the recording's own in the memory of an argument.
+
+    The same array may be two arguments, or be known to the function as a parameter too; the next
+    arguments will be others.
+    """
+    mine = Tensor.wrap(x.data[...])
+    return mine.requires_grad_() if x.requires_grad else mine
 
 
 def _tensors(args: Any) -> list[Tensor]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import backend
+from ..mode import TAPE, local
 from ..tensor import Tensor
 from .shape import as_shape, as_tensor, broadcast_arrays, reshape
 
@@ -152,7 +153,10 @@ def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None 
         return data.to(dtype=dtype, device=device) if dtype is not None or device else data
     if isinstance(data, (list, tuple)):
         return Tensor(data, dtype=dtype, device=device)
-    return Tensor.wrap(backend.as_array(data, dtype, device, copy=bool(copy)))
+    out = Tensor.wrap(backend.as_array(data, dtype, device, copy=bool(copy)))
+    if local.mode & TAPE and not copy:      # someone may write into the array that it shares
+        local.tape.share(out)
+    return out
 
 
 def _no_copy_needed(data: Any, dtype: Any, device: Any) -> None:
