@@ -32,7 +32,7 @@ def test_a_run_with_jit_is_the_run_without(tmp_path, name):
     trainer = make_trainer(tmp_path / "jit", jit=True, **options)
     trainer.fit()
     assert_same_run(tmp_path / "eager", tmp_path / "jit", 20)
-    assert len(trainer._training_step.programs) == (2 if "n_critic" in OPTIONS[name] else 1)
+    assert len(trainer._jitted.programs) == (2 if "n_critic" in OPTIONS[name] else 1)
 
 
 def test_a_run_may_be_resumed_with_or_without_it(tmp_path):

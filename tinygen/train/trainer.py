@@ -115,7 +115,7 @@ class Trainer:
         self._stepped = self.optimizers if clip_norm is None else {
             name: ClippedOptimizer(o, clip_norm) for name, o in self.optimizers.items()}
         self.accumulate = accumulate
-        self._training_step = jitted_step(model, accumulate) if jit else model.training_step
+        self._jitted = jitted_step(model, accumulate) if jit else None
         self.ema = None if ema_decay is None else EMA(model, ema_decay, warm_up=True)
         self.schedulers = as_parts(schedulers, "scheduler")
         self.config = run_config(model, loader, seed, self.total_steps, config or {})
@@ -280,9 +280,8 @@ class Trainer:
         """One step of the model, the optimizers and the schedules; returns its losses."""
         # Overflow is looked for in the results: NumPy's warnings would tear the progress bar
         with np.errstate(all="ignore"):
-            losses = (self._training_step(images, labels, self._stepped) if self.accumulate == 1
-                      else accumulated_step(self.model, images, labels, self._stepped,
-                                            self.accumulate))
+            losses = (self._jitted(images, labels, self._stepped) if self._jitted else
+                      accumulated_step(self.model, images, labels, self._stepped, self.accumulate))
             if self.ema is not None:
                 self.ema.update()
         self.step += 1
@@ -294,7 +293,7 @@ class Trainer:
 
     def run_eagerly(self) -> None:
         """Take the model's training step as it is from now on, where `jit` was on."""
-        self._training_step = self.model.training_step
+        self._jitted = None
 
     def _after_step(self) -> bool:
         """Metrics, pictures and callbacks; whether the model is now the best."""
