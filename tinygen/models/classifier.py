@@ -10,10 +10,44 @@ from ..nn import functional as F
 from ..tensor import Tensor
 from .base import Model, check_positive, inference, learnt
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "ImageClassifier"]
 
 
-class Classifier(Model):
+class ImageClassifier(Model):
+    """What classifiers of images share: cross entropy, Adam with learning rate `rate`."""
+
+    rate = 1e-3
+
+    def configure_optimizers(self, lr: float | None = None) -> dict[str, optim.Optimizer]:
+        """Adam with the class's learning rate."""
+        return {"model": optim.Adam(learnt(self), lr=self.rate if lr is None else lr)}
+
+    def training_step(self, images: Any, labels: Any,
+                      optimizers: dict[str, optim.Optimizer]) -> dict[str, Tensor]:
+        """One update; returns `loss` (nats per image) and `accuracy` of the batch."""
+        self._learning()
+        results = self._results(images, labels)
+        optimizers["model"].zero_grad()
+        results["loss"].backward()
+        optimizers["model"].step()
+        return {name: value.detach() for name, value in results.items()}
+
+    def evaluate(self, images: Any, labels: Any = None) -> dict[str, Tensor]:
+        """`loss` and `accuracy`, means over the images, in eval mode."""
+        with inference(self):
+            return self._results(images, labels)
+
+    def _results(self, images: Any, labels: Any) -> dict[str, Tensor]:
+        x = self.prepare(images)
+        targets = self.check_labels(labels, x.shape[0])
+        assert targets is not None
+        logits = self(x)
+        right = ops.equal(logits.detach().argmax(axis=1), targets)
+        return {"loss": F.cross_entropy(logits, targets),
+                "accuracy": right.astype(logits.dtype).mean()}
+
+
+class Classifier(ImageClassifier):
     """Two convolutions and two linear layers: images (N, C, H, W) -> logits (N, num_classes).
 
     conv 5x5 -> ReLU -> max pool 2 -> conv 5x5 -> ReLU -> max pool 2 -> linear -> ReLU -> dropout
@@ -65,31 +99,3 @@ class Classifier(Model):
             for layer in list(self.layers)[:-1]:
                 x = layer(x)
             return x
-
-    def configure_optimizers(self, lr: float | None = None) -> dict[str, optim.Optimizer]:
-        """Adam with learning rate 1e-3."""
-        return {"model": optim.Adam(learnt(self), lr=1e-3 if lr is None else lr)}
-
-    def training_step(self, images: Any, labels: Any,
-                      optimizers: dict[str, optim.Optimizer]) -> dict[str, Tensor]:
-        """One update; returns `loss` (nats per image) and `accuracy` of the batch."""
-        self._learning()
-        results = self._results(images, labels)
-        optimizers["model"].zero_grad()
-        results["loss"].backward()
-        optimizers["model"].step()
-        return {name: value.detach() for name, value in results.items()}
-
-    def evaluate(self, images: Any, labels: Any = None) -> dict[str, Tensor]:
-        """`loss` and `accuracy`, means over the images, in eval mode."""
-        with inference(self):
-            return self._results(images, labels)
-
-    def _results(self, images: Any, labels: Any) -> dict[str, Tensor]:
-        x = self.prepare(images)
-        targets = self.check_labels(labels, x.shape[0])
-        assert targets is not None
-        logits = self(x)
-        right = ops.equal(logits.detach().argmax(axis=1), targets)
-        return {"loss": F.cross_entropy(logits, targets),
-                "accuracy": right.astype(logits.dtype).mean()}

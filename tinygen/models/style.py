@@ -13,6 +13,7 @@ from ..data import DataLoader, PicturePatches
 from ..nn import functional as F
 from ..tensor import Tensor
 from .base import Model, check_positive, inference, learnt
+from .classifier import ImageClassifier
 
 __all__ = ["ImageTransformer", "StyleNetwork", "StyleObjective", "TextureNetwork", "gram_matrix",
            "learn_textures", "optimise_picture", "total_variation"]
@@ -53,7 +54,7 @@ def total_variation(images: Tensor) -> Tensor:
     return ops.square(down).mean() + ops.square(across).mean()
 
 
-class TextureNetwork(Model):
+class TextureNetwork(ImageClassifier):
     """A classifier of patches whose feature maps serve to compare textures.
 
     Each stage is conv 3x3 -> batch norm -> ReLU, twice; stages are joined by average pooling 2x2
@@ -71,6 +72,8 @@ class TextureNetwork(Model):
     >>> [m.shape for m in network.maps(tg.zeros((1, 3, 8, 8)))]
     [(1, 4, 8, 8), (1, 6, 4, 4)]
     """
+
+    rate = 2e-3
 
     def __init__(self, image_shape: Sequence[int], num_classes: int | None = None, *,
                  channels: Sequence[int] = (32, 64, 128, 128), name: str = "texture"):
@@ -96,34 +99,6 @@ class TextureNetwork(Model):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of images in [0, 1]."""
         return self.last(self.maps(images)[-1].mean(axis=(2, 3)))
-
-    def configure_optimizers(self, lr: float | None = None) -> dict[str, optim.Optimizer]:
-        """Adam with learning rate 2e-3."""
-        return {"model": optim.Adam(learnt(self), lr=2e-3 if lr is None else lr)}
-
-    def training_step(self, images: Any, labels: Any,
-                      optimizers: dict[str, optim.Optimizer]) -> dict[str, Tensor]:
-        """One update; returns `loss` (nats per patch) and `accuracy` of the batch."""
-        self._learning()
-        results = self._results(images, labels)
-        optimizers["model"].zero_grad()
-        results["loss"].backward()
-        optimizers["model"].step()
-        return {name: value.detach() for name, value in results.items()}
-
-    def evaluate(self, images: Any, labels: Any = None) -> dict[str, Tensor]:
-        """`loss` and `accuracy`, means over the patches, in eval mode."""
-        with inference(self):
-            return self._results(images, labels)
-
-    def _results(self, images: Any, labels: Any) -> dict[str, Tensor]:
-        x = self.prepare(images)
-        targets = self.check_labels(labels, x.shape[0])
-        assert targets is not None
-        logits = self(x)
-        right = ops.equal(logits.detach().argmax(axis=1), targets)
-        return {"loss": F.cross_entropy(logits, targets),
-                "accuracy": right.astype(logits.dtype).mean()}
 
 
 class StyleObjective:
