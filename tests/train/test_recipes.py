@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("typer")
 
 from tests.train.helpers import assert_same_state
-from tinygen import cli, data, models
+from tinygen import data, models
 from tinygen.provenance import read
 from tinygen.train import read_checkpoint
 from tinygen.train.recipes import TABLE
@@ -29,19 +29,6 @@ RUNS = {
     "summarizer": (["--width", 16, "--heads", 2, "--dropout", 0, "--lr", 0.01, "--steps", 30],
                    "loss"),
 }
-
-
-@pytest.fixture
-def tinygen(capsys):
-    """`tinygen("sample", ...)`: the exit code, standard output and standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return caught.value.code, out, err
-
-    return run
 
 
 @pytest.fixture

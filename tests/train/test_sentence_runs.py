@@ -8,24 +8,10 @@ import pytest
 pytest.importorskip("typer")
 
 from tests.train.helpers import assert_same_state
-from tinygen import cli
 from tinygen.provenance import strip
 from tinygen.train import read_checkpoint
 
 SMALL = ["--width", "8", "--hidden", "16", "--latent", "4", "--batch-size", "16", "--lr", "0.01"]
-
-
-@pytest.fixture
-def tinygen(capsys):
-    """`tinygen("sample", ...)`: the exit code, standard output and standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return caught.value.code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -7,25 +7,11 @@ import pytest
 pytest.importorskip("typer")
 
 from tests.train.helpers import assert_same_state
-from tinygen import cli
 from tinygen.provenance import strip
 from tinygen.train import read_checkpoint
 
 TEXT = "the cat sat on the mat.\nthe dog lay by the cat.\n" * 20
 SMALL = ["--block", "8", "--layers", "1", "--heads", "2", "--width", "8", "--batch-size", "4"]
-
-
-@pytest.fixture
-def tinygen(capsys):
-    """`tinygen("sample", ...)`: the exit code, standard output and standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return caught.value.code, out, err
-
-    return run
 
 
 @pytest.fixture
