@@ -77,7 +77,6 @@ class Jitted:
         self.programs: list[Program] = []         # after all passes, in the order of recording
         self._warned = False
 
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = (args, kwargs)
         if local.mode & TAPE:                   # within another function that is recorded

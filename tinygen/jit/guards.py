@@ -9,7 +9,6 @@ from types import CodeType
 from typing import Any
 
 from ..mode import CaptureError, edits
-from ..nn.module import Module
 from ..tensor import Tensor
 from .program import Known, Program, Told, plain
 
@@ -59,39 +58,32 @@ class Guards:
 
     def hold(self) -> bool:
         """Is everything as it was?"""
-        for place, _, value in self.variables:
-            if not _same(place(), value):
-                return False
-        for read, value, _ in self.told:
-            if read() != value:
-                return False
-        if self.edits != edits[0]:
-            if any(_changed(*pair) is not None for pair in self.layers):
-                return False
-            self.edits = edits[0]
-        for i, (x, array, learns) in enumerate(self.arrays):
-            if x.requires_grad is not learns:
-                return False
-            if x.data is not array:
-                if x.data.shape != array.shape or x.data.dtype != array.dtype or type(
-                        x.data) is not type(array):
-                    return False
-                self.arrays[i] = (x, x.data, learns)
-        return True
+        return self.broken() is None
 
-    def broken(self) -> str:
+    def broken(self) -> str | None:
         """The first thing that is not as it was, in words."""
         for place, name, value in self.variables:
             if not _same(place(), value):
                 return f"the variable {name} changes"
         for read, value, what in self.told:
-            if read() != value:
-                return f"{what} changes: {value!r}, then {read()!r}"
-        for layer, then in self.layers:
-            attribute = _changed(layer, then)
-            if attribute is not None:
-                return f"{type(layer).__name__}.{attribute} changes"
-        return "a tensor that it uses changes its shape or dtype, or whether it learns"
+            now = read()
+            if now != value:
+                return f"{what} changes: {value!r}, then {now!r}"
+        if self.edits != edits[0]:
+            for layer, then in self.layers:
+                field = _changed(layer, then)
+                if field is not None:
+                    return f"{type(layer).__name__}.{field} changes"
+            self.edits = edits[0]
+        for i, (x, array, learns) in enumerate(self.arrays):
+            if x.requires_grad is not learns:
+                return "whether a tensor that it uses learns changes"
+            if x.data is not array:
+                if (x.data.shape, x.data.dtype, type(x.data)) != (
+                        array.shape, array.dtype, type(array)):
+                    return "a tensor that it uses changes its shape or dtype"
+                self.arrays[i] = (x, x.data, learns)
+        return None
 
 
 def _changed(layer: Any, then: dict[str, Any]) -> str | None:
@@ -101,11 +93,11 @@ def _changed(layer: Any, then: dict[str, Any]) -> str | None:
                  or type(now.get(name)) is not type(then.get(name))), None)
 
 
-def _roots(function: Any, variables: Any, arguments: Sequence[Any]) -> list[Module]:
+def _roots(function: Any, variables: Any, arguments: Sequence[Any]) -> list[Any]:
     """The models that a function is a method of, reads from around it, or is given."""
     found = [getattr(function, "__self__", function), *arguments,
              *(value for _, _, value in variables)]
-    return [x for x in found if isinstance(x, Module)]
+    return [x for x in found if hasattr(type(x), "named_modules")]
 
 
 def _same(now: Any, then: Any) -> bool:
