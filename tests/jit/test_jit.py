@@ -1,6 +1,5 @@
 """tg.jit: the same as the function, faster; recorded anew when anything it rests on changes."""
 
-import random
 import threading
 import warnings
 
@@ -178,17 +177,6 @@ def test_too_many_kinds_of_arguments_run_as_they_are_and_say_why():
     assert len(fast.programs) == 2
 
 
-def test_a_function_that_changes_its_own_variables_is_refused():
-    count = 0
-
-    def step(x):
-        nonlocal count
-        count += 1
-        return x * count
-    with pytest.raises(CaptureError, match=r"changes the variable count, from 0 to 1"):
-        tg.jit(step)(tg.ones(()))
-
-
 class Annealed(nn.Module):
     """A user's model that keeps plain numbers."""
 
@@ -226,16 +214,6 @@ def test_an_array_may_be_two_arguments_and_a_parameter_at_first():
     assert len(fast.programs) == 1
 
 
-def test_gradients_that_an_argument_would_keep_are_refused():
-    x = tg.ones((2,), requires_grad=True)
-    fast = tg.jit(lambda x: (x * x).sum().backward())
-    with pytest.raises(CaptureError, match="argument was given a gradient"):
-        fast(x)
-    slope = tg.jit(lambda x: tg.grad(lambda v: (v ** 3.0).sum())(x.detach()))
-    for value in (1.0, 2.0):
-        np.testing.assert_allclose(slope(tg.Tensor([value])).data, [3 * value ** 2])
-
-
 def test_an_argument_that_is_changed_in_place_is_changed_in_every_call():
     def shrink(w, g):
         optim.ema.mix_update(w, g, weight=0.5)
@@ -253,14 +231,6 @@ def test_an_array_that_someone_changes_is_read_anew():
         scale[:] = value
         np.testing.assert_array_equal(fast(tg.ones((2,))).data, [2 * value] * 2)
     assert len(fast.programs) == 1
-
-
-def test_a_copy_of_an_array_is_refused_and_numbers_are_constants():
-    with pytest.raises(CaptureError, match=r"^\[Tensor\] a float64 \(3,\) array is copied"):
-        tg.jit(lambda x: x + tg.Tensor(np.random.default_rng().random(3)))(tg.ones((3,)))
-    fast = tg.jit(lambda x: x + tg.Tensor([1.0, 2.0]))
-    for _ in range(2):
-        np.testing.assert_array_equal(fast(tg.ones((2,))).data, [2, 3])
 
 
 loss = 0          # a global variable with the name of an attribute below
@@ -305,44 +275,6 @@ def test_a_variable_that_changes_is_named_in_the_warning():
             found.append(fast(tg.ones(())).item())
             factor += 1
     assert found == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize(("look", "message"), [
-    (lambda x: x * x.sum().item(), r"\[item\]"), (lambda x: x if x.sum() > 0 else -x, r"\[bool\]"),
-    (lambda x: x[tg.nonzero(x)[0]], r"\[nonzero\]")])
-def test_looking_at_values_is_refused(look, message):
-    fast = tg.jit(look)
-    for _ in range(2):
-        with pytest.raises(CaptureError, match=message):
-            fast(tg.ones((3,)))
-    assert not fast.programs
-
-
-def test_draws_from_generators_that_it_does_not_record_are_refused():
-    for draw in (lambda: np.random.rand(3), random.random):
-        with pytest.raises(CaptureError, match=r"drew from (numpy|Python's )\.?random"):
-            tg.jit(lambda x, draw=draw: x * draw())(tg.ones((3,)))
-
-
-def test_a_result_with_a_graph_is_refused_and_one_without_is_fine():
-    layer = nn.Linear(2, 2)
-    fast = tg.jit(layer)
-    with pytest.raises(CaptureError, match=r"a graph behind it.*no_grad"):
-        fast(tg.ones((1, 2)))
-    with tg.no_grad():
-        for _ in range(2):
-            np.testing.assert_array_equal(fast(tg.ones((1, 2))).data, layer(tg.ones((1, 2))).data)
-
-
-def test_gradients_of_an_earlier_call_are_not_added_to_silently():
-    w = tg.ones((2,), requires_grad=True)
-
-    def step(x):
-        (w * x).sum().backward()
-    fast = tg.jit(step)
-    fast(tg.ones((2,)))                 # w has no gradient yet
-    with pytest.raises(CaptureError, match="zero_grad"):
-        tg.jit(step)(tg.ones((2,)))
 
 
 def test_both_updates_of_a_gan_are_one_program():
@@ -446,12 +378,3 @@ def test_it_decorates_methods_and_keeps_the_name():
     assert [model.forward(tg.Tensor([v])).item() for v in (1.0, 2.0)] == [3, 6]
     assert Model.forward.__name__ == "forward" and Model.forward.__doc__ == "Times w."
     assert "multiply" in Model.forward.source()
-
-
-def test_wrong_uses_say_what_fits():
-    with pytest.raises(TypeError, match=r"\[jit\] takes a function, got int"):
-        tg.jit(3)
-    with pytest.raises(TypeError, match=r"\[jit\] an argument is a set"):
-        tg.jit(lambda x: x)({1, 2})
-    with pytest.raises(RuntimeError, match="nothing is recorded"):
-        tg.jit(lambda x: x).program()
