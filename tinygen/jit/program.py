@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -42,18 +43,30 @@ class Known:
         return f"{'const' if self.fixed else 'outside'}:{shape}"
 
 
+_numbers = itertools.count()
+
+
 class Row:
     """One call: a primitive, where its inputs come from, its static arguments, its outputs.
 
-    An input is a slot number, or a `Known`. An output is a slot number, or None.
+    An input is a slot number, or a `Known`. An output is a slot number, or None. `number` is
+    the row's own, and stays the same through passes that only give it other inputs. `parts` are
+    the rows that a pass put together in this one; a plain row has none.
     """
 
-    __slots__ = ("attrs", "inputs", "line", "op", "outputs")
+    __slots__ = ("attrs", "inputs", "line", "number", "op", "outputs", "parts")
 
     def __init__(self, op: Primitive, inputs: list[int | Known], attrs: dict[str, Any],
-                 outputs: list[int | None], line: str | None = None):
+                 outputs: list[int | None], line: str | None = None, *,
+                 parts: tuple[Row, ...] = (), number: int | None = None):
         self.op, self.inputs, self.attrs, self.outputs = op, inputs, attrs, outputs
         self.line = line           # of the recorded function: "file.py:3: y = x @ w"
+        self.parts, self.number = parts, next(_numbers) if number is None else number
+
+    def renamed(self, inputs: list[int | Known], outputs: list[int | None] | None = None) -> Row:
+        """The same row with other names for what it reads and makes."""
+        return Row(self.op, inputs, self.attrs, self.outputs if outputs is None else outputs,
+                   self.line, parts=self.parts, number=self.number)
 
     @property
     def pure(self) -> bool:

@@ -41,7 +41,7 @@ def fold_constants(program: Program) -> Program:
                 isinstance(x, Known) and x.fixed and x.memory not in apart for x in inputs):
             known |= _results(row, inputs, program)
         else:
-            rows.append(Row(row.op, inputs, row.attrs, row.outputs, row.line))
+            rows.append(row.renamed(inputs))
     return program.with_rows(rows)
 
 

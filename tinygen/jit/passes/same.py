@@ -44,7 +44,7 @@ def common_subexpressions(program: Program) -> Program:
     rows = []
     for row in program.rows:
         inputs = [same.get(x, x) if isinstance(x, int) else x for x in row.inputs]
-        row = Row(row.op, inputs, row.attrs, row.outputs, row.line)
+        row = row.renamed(inputs)
         made = [o for o in row.outputs if o is not None]
         key = None
         if row.pure and not apart.intersection(program.kinds[o][2] for o in made):

@@ -30,7 +30,7 @@ outputs %2
 
 from __future__ import annotations
 
-from ..program import Known, Program, Row
+from ..program import Known, Program
 
 __all__ = ["single_assignment"]
 
@@ -52,7 +52,7 @@ def single_assignment(program: Program) -> Program:
             if slot is not None:
                 given.add(slot)
             outputs.append(slot)
-        rows.append(Row(row.op, inputs, row.attrs, outputs, row.line))
+        rows.append(row.renamed(inputs, outputs))
     last: list[int | Known] = [newest.get(y, y) if isinstance(y, int) else y
                                for y in program.outputs]
     return program.with_rows(rows, last, kinds)
