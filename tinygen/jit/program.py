@@ -113,6 +113,7 @@ class Program:
         self.rows, self.inputs, self.signature = rows, inputs, signature
         self.outputs, self.structure, self.kinds = outputs, structure, kinds
         self.graded, self.cleared, self.told, self.layers = graded, cleared, told, layers
+        self.before: tuple[tuple[str, Program], ...] = ()     # passes, and the program before each
 
     def with_rows(self, rows: list[Row], outputs: list[int | Known] | None = None,
                   kinds: dict[int, Kind] | None = None) -> Program:

@@ -7,6 +7,8 @@
 (5, 3)
 """
 
+from copy import copy
+
 from ..program import Program
 from .dead import dead_code
 from .fold import fold_constants
@@ -20,7 +22,11 @@ PASSES = (single_assignment, fold_constants, common_subexpressions, dead_code)
 
 
 def optimize(program: Program) -> Program:
-    """All passes, in their order."""
+    """All passes, in their order; the program remembers what it was before each of them."""
+    before = []
     for improve in PASSES:
+        before.append((improve.__name__, program))
         program = improve(program)
+    program = copy(program)        # a pass with nothing to do gives back what it got
+    program.before = tuple(before)
     return program
