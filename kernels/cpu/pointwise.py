@@ -12,6 +12,7 @@ import numpy as np
 from tinygen.primitive import kernel
 from tinygen.threads import count
 
+from .formulas import CONSTANTS
 from .lazy import F32, F64, NOT_FLOAT, Native, address_of, threads_for
 
 native = Native("pointwise")
@@ -151,9 +152,9 @@ _VECTOR, _PASSES, _MEMORY = (3 << 13, 1 << 13), (1 << 13, 1 << 13), (1 << 16, 1 
 _ERF = (1 << 6, 1 << 13)
 
 
-def _register(name: str, sizes: tuple[int, int], attrs: tuple[str, ...] = (), lead: int = 0,
-              copies: bool = True) -> None:
+def _register(name: str, sizes: tuple[int, int], lead: int = 0, copies: bool = True) -> None:
     smallest, grain = sizes
+    attrs = CONSTANTS.get(name, ())
 
     def call(*inputs: Any, **given: Any) -> Any:
         first = inputs[lead]
@@ -169,11 +170,9 @@ for _name in ("exp", "expm1", "log", "log1p", "tanh"):
     _register(_name, _VECTOR)
 for _name in ("erf", "gelu_exact"):
     _register(_name, _ERF)
-for _name in ("sigmoid", "log_sigmoid", "silu", "mish", "gelu_tanh"):
+for _name in ("sigmoid", "log_sigmoid", "silu", "mish", "gelu_tanh", "leaky_relu", "elu",
+              "softplus"):
     _register(_name, _PASSES)
-_register("leaky_relu", _PASSES, ("slope",))
-_register("elu", _PASSES, ("alpha",))
-_register("softplus", _PASSES, ("beta", "threshold"))
 for _name in ("sqrt", "rsqrt"):
     _register(_name, _MEMORY)
 _register("relu", _VECTOR)
@@ -181,11 +180,9 @@ for _name in ("add", "subtract", "multiply", "divide"):
     _register(_name, _MEMORY, copies=False)
 
 _register("gelu_exact_grad", _ERF, lead=1)
-for _name in ("tanh", "relu", "sigmoid", "log_sigmoid", "silu", "mish", "gelu_tanh"):
+for _name in ("tanh", "relu", "sigmoid", "log_sigmoid", "silu", "mish", "gelu_tanh", "leaky_relu",
+              "elu", "softplus"):
     _register(f"{_name}_grad", _PASSES, lead=1)
-_register("leaky_relu_grad", _PASSES, ("slope",), lead=1)
-_register("elu_grad", _PASSES, ("alpha",), lead=1)
-_register("softplus_grad", _PASSES, ("beta", "threshold"), lead=1)
 _register("bce_with_logits_grad", _PASSES)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numba import carray, types
 from numba.core.ccallback import CFunc
 
+from ..formulas import FORMULAS
 from . import vecmath
 from .base import FAST, jit
 from .cache import KernelCache
@@ -27,48 +28,6 @@ __all__ = ["BLOCK", "launch", "launch_blocks", "loop"]
 # Sums are taken of blocks: bits do not depend on the number of threads, and an error grows with
 # the length of a block, not of the array.
 BLOCK = 1 << 12
-
-# The result in terms of inputs x, y and z, and constants a, b and c (keyword arguments, or inputs
-# that are numbers). `one` and the like have the type of the arrays.
-FORMULAS = {
-    "add": "x + y",
-    "subtract": "x - y",
-    "multiply": "x * y",
-    "divide": "x / y",
-    "sqrt": "sqrt(x)",
-    "rsqrt": "one / sqrt(x)",
-    "exp": "exp(x)",
-    "expm1": "expm1(x)",
-    "log": "log(x)",
-    "log1p": "log1p(x)",
-    "tanh": "tanh(x)",
-    "tanh_grad": "x * (one - y * y)",
-    "relu": "x if not x < zero else zero",
-    "relu_grad": "x * (one if y > zero else zero)",
-    "leaky_relu": "x if x > zero else a * x",
-    "leaky_relu_grad": "x * (one if y > zero else a)",
-    "elu": "elu(x, a)",
-    "elu_grad": "x * (one if y > zero else a * exp(y))",
-    "sigmoid": "sigmoid(x)",
-    "sigmoid_grad": "x * (y * (one - y))",
-    "log_sigmoid": "log_sigmoid(x)",
-    "log_sigmoid_grad": "x * sigmoid(-y)",
-    "softplus": "x if a * x > b else softplus(a * x) * (one / a)",
-    "softplus_grad": "x * (one if a * y > b else sigmoid(a * y))",
-    "silu": "silu(x)",
-    "silu_grad": "x * silu_slope(y)",
-    "mish": "mish(x)",
-    "mish_grad": "x * mish_slope(y)",
-    "erf": "erf(x)",
-    "gelu_exact": "gelu(x)",
-    "gelu_exact_grad": "x * gelu_slope(y)",
-    "gelu_tanh": "gelu_tanh(x)",
-    "gelu_tanh_grad": "x * gelu_tanh_slope(y)",
-    "bce_with_logits": "softplus(x) - x * y",
-    "bce_with_logits_grad": "z * (sigmoid(x) - y)",
-    "mse_loss": "(x - y) * (x - y)",
-    "sum": "x",
-}
 
 _functions = {name: getattr(vecmath, name) for name in _names}
 _loops: dict[tuple[str, Any, str, str], tuple[int, Callable[..., None]]] = {}
