@@ -28,7 +28,7 @@ __all__ = ["SIDES", "main", "peak_memory"]
 # Side -> the module with `load(row)` and `version()`. "ceiling" measures the machine itself.
 SIDES = {"tinygen": "benchmarks.workloads", "torch": "benchmarks.peers.torch_workloads",
          "torch-compile": "benchmarks.peers.torch_compiled",
-         "jax": "benchmarks.peers.jax_workloads", "ceiling": "benchmarks.ceiling"}
+         "jax": "benchmarks.peers.jax_workloads", "ceiling": "tinygen.jit.ceilings"}
 
 
 def peak_memory() -> int:

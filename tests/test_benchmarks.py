@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-    ceiling,
     child,
     macro_rows,
     operations,
@@ -19,6 +18,7 @@ from benchmarks import (
     workloads,
 )
 from benchmarks.__main__ import main
+from tinygen.jit import ceilings
 
 ROWS = rows.rows(quick=True)
 MACRO = [r for r in ROWS if r.group == "macro"]
@@ -244,5 +244,5 @@ def test_sides_with_another_model_are_refused():
 
 
 def test_the_machines_limits_are_measured():
-    assert ceiling.gflops(0.001) > 0.1
-    assert ceiling.bandwidth(0.001) > 0.1
+    assert ceilings.gflops(0.001) > 0.1
+    assert ceilings.bandwidth(0.001) > 0.1

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import dis
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from types import CodeType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..mode import CaptureError, edits
 from ..tensor import Tensor
+from .around import same, variables
 from .program import Known, Program, Told, plain
 
 __all__ = ["Guards"]
-
-_VALUES = (bool, int, float, str, bytes, tuple, type(None))
-
 
 class Guards:
     """The variables a function reads, the tensors from outside, and what layers told the tape.
@@ -26,7 +21,7 @@ class Guards:
     """
 
     def __init__(self, function: Callable[..., Any], arguments: Sequence[Any] = ()):
-        self.variables = list(_variables(function))
+        self.variables = list(variables(function))
         self.told: Sequence[Told] = ()
         self.layers = [(layer, plain(layer)) for root in _roots(function, self.variables, arguments)
                        for layer in root.modules()]
@@ -40,7 +35,7 @@ class Guards:
             CaptureError: it changed a variable that it reads: a replay would not.
         """
         for place, name, value in self.variables:
-            if not _same(place(), value):
+            if not same(place(), value):
                 raise CaptureError(f"[jit] the function changes the variable {name}, from "
                                    f"{value!r:.40} to {place()!r:.40}; a replay would not. Give it "
                                    "as an argument and return it, or keep it in a tensor")
@@ -63,7 +58,7 @@ class Guards:
     def broken(self) -> str | None:
         """The first thing that is not as it was, in words."""
         for place, name, value in self.variables:
-            if not _same(place(), value):
+            if not same(place(), value):
                 return f"the variable {name} changes"
         for read, value, what in self.told:
             now = read()
@@ -98,39 +93,6 @@ def _roots(function: Any, variables: Any, arguments: Sequence[Any]) -> list[Any]
     found = [getattr(function, "__self__", function), *arguments,
              *(value for _, _, value in variables)]
     return [x for x in found if hasattr(type(x), "named_modules")]
-
-
-def _same(now: Any, then: Any) -> bool:
-    return now is then or (type(now) is type(then) and isinstance(then, _VALUES) and now == then)
-
-
-def _variables(function: Any) -> Iterator[tuple[Callable[[], Any], str, Any]]:
-    """(how it is read, name, value) of what a function reads from around it, and of its defaults.
-
-    Global variables are those of its own code; what functions that it calls read is theirs.
-    """
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, CodeType):
-        return
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        def read(cell: Any = cell) -> Any:
-            try:
-                return cell.cell_contents
-            except ValueError:          # not set yet
-                return None
-        yield read, name, read()
-    spaces = function.__globals__
-    for name in sorted(_global_names(code)):
-        if name in spaces:
-            yield partial(spaces.get, name), name, spaces[name]
-
-
-def _global_names(code: CodeType) -> set[str]:
-    """The global variables that some code reads, that of functions within it included."""
-    found = {i.argval for i in dis.get_instructions(code)
-             if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return found.union(*(_global_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 def _outside(program: Program) -> list[tuple[Tensor, Any, bool]]:

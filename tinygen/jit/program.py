@@ -210,11 +210,33 @@ class Program:
 
         return table(self, [x for x in flatten(args) if isinstance(x, Tensor)], repeats)
 
+    def history(self, *args: Any, repeats: int = 5, everything: bool = False) -> str:
+        """What each pass did to the rows, and what they cost before and after: see
+        `tinygen.jit.history.history`. With arguments, also with time and lines of code."""
+        from .history import history
+
+        return history(self, [x for x in flatten(args) if isinstance(x, Tensor)], repeats,
+                       everything)
+
+    def html(self, path: Any = None, *args: Any, repeats: int = 5) -> str:
+        """A page to open in a browser: rows from the line of Python that made them, through each
+        pass, to the kernel that runs them, and the memory over time. `path` is a file to write
+        it to; with arguments, times are measured. See `tinygen.jit.page.page`."""
+        from .page import page
+
+        return page(self, path, [x for x in flatten(args) if isinstance(x, Tensor)], repeats)
+
+    def kernels(self) -> dict[str, str]:
+        """The sources of the kernels that were generated for it, by name."""
+        from .kernels import generated
+
+        return generated(self)
+
     def source(self) -> str:
-        """The Python function that a replay is, as text."""
+        """The Python function that a replay is, as text, after the kernels made for it."""
         from .bind import source
 
-        return source(self)
+        return "\n\n\n".join([*self.kernels().values(), source(self)])
 
     @functools.cached_property
     def own(self) -> list[int]:
@@ -238,14 +260,18 @@ class Program:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        yield "inputs " + ", ".join(f"%{i} {self._shown(i)}" for i in self.inputs)
+        yield "inputs " + ", ".join(f"%{i} {self.shown(i)}" for i in self.inputs)
         for row in self.rows:
-            made = ", ".join(self._shown(o) for o in row.outputs if o is not None)
-            yield f"{row!r:34} {made}"
+            yield f"{row!r:34} {self.made(row)}"
         yield "outputs " + ", ".join(f"%{y}" if isinstance(y, int) else repr(y)
                                      for y in self.outputs)
 
-    def _shown(self, slot: int) -> str:
+    def made(self, row: Row) -> str:
+        """Dtypes and shapes of what a row makes."""
+        return ", ".join(self.shown(o) for o in row.outputs if o is not None)
+
+    def shown(self, slot: int) -> str:
+        """Dtype and shape of what is in a slot."""
         dtype, shape, _ = self.kinds[slot]
         return f"{dtype} {'x'.join(map(str, shape)) or 'scalar'}"
 

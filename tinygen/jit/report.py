@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -12,9 +11,10 @@ import numpy as np
 
 from ..backend import Generator
 from ..tensor import Tensor
-from .program import Known, Program, Row
+from .ceilings import ceilings
+from .program import Known, Program, Row, kind
 
-__all__ = ["Cost", "costs", "table"]
+__all__ = ["Cost", "costs", "table", "total"]
 
 
 class Cost(NamedTuple):
@@ -23,6 +23,12 @@ class Cost(NamedTuple):
     flops: int
     bytes: int
     seconds: float | None = None
+
+    @property
+    def least(self) -> float:
+        """Seconds that this machine needs at its best: for its products or for its copies."""
+        products, copies = ceilings()
+        return max(self.flops / products, self.bytes / copies)
 
 
 # -- counting --------------------------------------------------------------------------------------
@@ -39,6 +45,8 @@ def _shape(program: Program, source: int | Known | None) -> tuple[int, ...]:
 
 def flops(program: Program, row: Row) -> int:
     """A multiply-add counts as two. What only moves numbers counts nothing."""
+    if row.parts:
+        return sum(flops(program, part) for part in row.parts)
     name, ins = row.op.name, [_shape(program, x) for x in row.inputs]
     made = [_shape(program, o) for o in row.outputs]
     size = sum(math.prod(s) for s, o in zip(made, row.outputs, strict=True) if o is not None)
@@ -95,15 +103,19 @@ def _measured(program: Program, args: Sequence[Tensor], repeats: int) -> list[fl
     best = [math.inf] * len(functions)
     for _ in range(repeats):
         values: dict[int, Any] = {i: x.data for i, x in zip(program.inputs, args, strict=True)}
-        for i, (row, function) in enumerate(zip(program.rows, functions, strict=True)):
+        for i, (row, function, done) in enumerate(zip(program.rows, functions, program.last_uses,
+                                                      strict=True)):
             given = [values[x] if isinstance(x, int) else getattr(x.now(), "data", x.now())
                      if x.memory is not None else x.now() for x in row.inputs]
-            start = perf_counter()
-            made = function(*given)
-            best[i] = min(best[i], perf_counter() - start)
+            with np.errstate(all="ignore"):
+                start = perf_counter()
+                made = function(*given)
+                best[i] = min(best[i], perf_counter() - start)
             made = made if row.op.outputs > 1 else (made,)
             values |= {o: np.asarray(y) for o, y in zip(row.outputs, made, strict=True)
                        if o is not None}
+            for slot in done:
+                del values[slot]
         for array, copy in kept:
             array[...] = copy
         for generator, state in states:
@@ -111,31 +123,29 @@ def _measured(program: Program, args: Sequence[Tensor], repeats: int) -> list[fl
     return best
 
 
-@functools.cache
-def _ceilings() -> tuple[float, float]:
-    """Operations and bytes a second that this machine reaches: a large product, a large copy."""
-    a = np.ones((768, 768), np.float32)
-    out, source = np.empty_like(a), np.ones(1 << 22, np.float32)
-    target = np.empty_like(source)
-    product = min(_seconds(lambda: np.matmul(a, a, out=out)) for _ in range(8))
-    copy = min(_seconds(lambda: np.copyto(target, source)) for _ in range(8))
-    return 2 * 768 ** 3 / product, 2 * source.nbytes / copy
-
-
-def _seconds(call: Any) -> float:
-    start = perf_counter()
-    call()
-    return perf_counter() - start
-
-
 # -- showing ---------------------------------------------------------------------------------------
 
 
 def costs(program: Program, args: Sequence[Tensor] = (), repeats: int = 5) -> list[Cost]:
-    """The cost of each row; with arguments to run it on, measured too."""
-    times: list[Any] = _measured(program, args, repeats) if args else [None] * len(program.rows)
+    """The cost of each row; with the arguments to run it on, if it takes any, measured too.
+
+    Raises:
+        ValueError: the arguments are not like those that the program was captured for.
+    """
+    times: list[Any] = [None] * len(program.rows)
+    if repeats and (args or not program.inputs):
+        if (given := [kind(x) for x in args]) != program.signature:
+            raise ValueError(f"[table] captured for {program.signature}, called with {given}")
+        times = _measured(program, args, repeats)
     return [Cost(flops(program, row), _bytes(program, row), t)
             for row, t in zip(program.rows, times, strict=True)]
+
+
+def total(found: Sequence[Cost]) -> Cost:
+    """Of all rows."""
+    seconds = [c.seconds for c in found if c.seconds is not None]
+    return Cost(sum(c.flops for c in found), sum(c.bytes for c in found),
+                sum(seconds) if seconds else None)
 
 
 def table(program: Program, args: Sequence[Tensor] = (), repeats: int = 5) -> str:
@@ -150,24 +160,28 @@ def table(program: Program, args: Sequence[Tensor] = (), repeats: int = 5) -> st
     %2 = sum(%1)                               0.004    0.016
     2 rows                                     0.528    0.066
     """
-    return "\n".join(_lines(program, costs(program, args, repeats), bool(args)))
-
-
-def _lines(program: Program, found: Sequence[Cost], timed: bool) -> Iterator[str]:
-    yield f"{'row':38}{'MFLOP':>10}{'MB':>9}" + (f"{'us':>9}{'share':>7}  line" if timed else "")
-    total = Cost(sum(c.flops for c in found), sum(c.bytes for c in found),
-                 sum(c.seconds or 0.0 for c in found))
+    found = costs(program, args, repeats)
+    timed = any(c.seconds is not None for c in found)
+    lines = [title("row", 38, timed)]
     for row, cost in zip(program.rows, found, strict=True):
-        text = repr(row)
-        text = text if len(text) <= 38 else text[:35] + "..."
-        yield _line(text, cost, timed) + (f"  {row.line or ''}" if timed else "")
-    yield _line(f"{len(found)} rows", total, timed)
+        lines.append(line(short(repr(row), 38), 38, cost) + (f"  {row.line or ''}" * timed))
+    return "\n".join([*lines, line(f"{len(found)} rows", 38, total(found))])
 
 
-def _line(text: str, cost: Cost, timed: bool) -> str:
-    line = f"{text:38}{cost.flops / 1e6:>10.3f}{cost.bytes / 1e6:>9.3f}"
-    if not timed or not cost.seconds:
-        return line
-    products, copies = _ceilings()
-    least = max(cost.flops / products, cost.bytes / copies)
-    return line + f"{cost.seconds * 1e6:>9.1f}{least / cost.seconds:>7.0%}"
+def short(text: str, width: int) -> str:
+    """A text that fits a column."""
+    return text if len(text) <= width else text[:width - 3] + "..."
+
+
+def title(text: str, width: int, timed: bool) -> str:
+    """The head of a table of rows."""
+    return (f"{text:{width}}{'MFLOP':>10}{'MB':>9}"
+            + (f"{'us':>9}{'share':>7}  line" if timed else ""))
+
+
+def line(text: str, width: int, cost: Cost) -> str:
+    """A line of a table; the share is that of the time which the machine needs at its best."""
+    shown = f"{text:{width}}{cost.flops / 1e6:>10.3f}{cost.bytes / 1e6:>9.3f}"
+    if not cost.seconds:
+        return shown
+    return shown + f"{cost.seconds * 1e6:>9.1f}{cost.least / cost.seconds:>7.0%}"

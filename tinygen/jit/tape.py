@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
+from .. import backend, ops
+from ..autograd import no_grad
 from ..errors import user_line
 from ..mode import TAPE, CaptureError, local
-from ..primitive import Primitive
+from ..primitive import Primitive, primitive
 from ..tensor import Tensor
 from ..transforms import flatten, unflatten
+from .around import Around, shown, variables
 from .program import Known, Program, Row, Told, kind, plain, written
 
 __all__ = ["Program", "Row", "capture"]
@@ -27,7 +29,8 @@ __all__ = ["Program", "Row", "capture"]
 class Tape:
     """What dispatch appends to. A value is known by its array: `detach()` keeps its slot."""
 
-    def __init__(self) -> None:
+    def __init__(self, around: Around) -> None:
+        self.around = around                # what to put back if the function fails
         self.rows: list[Row] = []
         self.slots: dict[int, int] = {}
         self.arrays: list[Any] = []         # by slot
@@ -90,6 +93,25 @@ class Tape:
         """The same of a layer's numbers and texts, `training` among them."""
         if id(layer) not in self.layers:
             self.layers[id(layer)] = layer, plain(layer)
+            self.around.add(layer, type(layer).__name__)
+
+    def touches(self, optimizer: Any) -> None:
+        """Say that an optimizer is going to change parameters or their gradients."""
+        self.around.add(optimizer, type(optimizer).__name__)
+
+    def assign(self, x: Tensor, value: Any) -> None:
+        """Record that x gets other values in place, and do it.
+
+        What was made from nothing becomes a copy first: a replay has to begin with the same.
+        """
+        if x.op is None and x.seq <= self.start:
+            self.around.add(x, "a tensor", owned=True, checked=False)
+        with no_grad():
+            if self.is_constant(x):
+                x.data = ops.positive(x).data
+                self.watch(x)
+            assign_p(x, value)
+        x.touch()
 
     def leaf(self, x: Tensor) -> None:
         """Say that x is given a gradient.
@@ -140,19 +162,42 @@ class Tape:
         return self.source_of(x)
 
 
-def capture(function: Callable[..., Any], *args: Any) -> Program:
+def capture(function: Callable[..., Any], *args: Any, around: Around | None = None) -> Program:
     """Run `function(*args)` once and record its primitive calls, backward passes included.
+
+    If it fails, everything that it changed is put back: values and gradients of tensors, states
+    of optimizers and generators, attributes and lists, as far as they are in `around` (by default:
+    what the function and its arguments hold).
 
     Raises:
         CaptureError: the function looked at values (`item()`, `bool()`, `print`, `nonzero`, ...):
-            see `tinygen.mode.reads`.
-        RuntimeError: a tensor that the function read was changed in place meanwhile by other
-            means than a primitive that names what it `writes` (replaying would miss the change),
-            or a capture is running in this thread already.
+            see `tinygen.mode.reads`. Or a tensor that it read was changed in place meanwhile by
+            other means than a primitive that names what it `writes`: replaying would miss that.
+        RuntimeError: a capture is running in this thread already.
     """
     if local.mode & TAPE:
         raise RuntimeError("[capture] a capture is running in this thread already")
-    tape, before = Tape(), (local.mode, local.tape)
+    around = surroundings(function, args) if around is None else around
+    try:
+        return _captured(function, args, around)
+    except BaseException:
+        around.back()
+        raise
+
+
+def surroundings(function: Callable[..., Any], args: Any) -> Around:
+    """What is around a call of a function, as it is now."""
+    from ..random import default_generator
+
+    found = [(name, value) for _, name, value in variables(function)]
+    return Around([("the generator of tinygen.random", default_generator()),
+                   *(("an argument", x) for x in flatten(args) if not isinstance(x, Tensor)),
+                   ("the function", function),
+                   *((f"the variable {name}", value) for name, value in found)])
+
+
+def _captured(function: Callable[..., Any], args: Any, around: Around) -> Program:
+    tape, before = Tape(around), (local.mode, local.tape)
     tensors = _tensors(args)
     inputs = [_argument(x) for x in tensors]
     slots = [tape.slot(x.data) for x in inputs]
@@ -160,6 +205,8 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     given = iter(inputs)
     args = unflatten(args, (next(given) if isinstance(x, Tensor) else x for x in flatten(args)))
     chance, versions = _chance(), [x.seq for x in inputs]
+    for x in tensors:
+        around.add(x, "an argument", owned=True, checked=False)
     local.mode, local.tape = local.mode | TAPE, tape
     try:
         result = function(*args)
@@ -179,8 +226,11 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
                                "function")
     for x, seq, array in tape.seen:
         if x.seq != seq and x.data is array and id(array) not in tape.written:
-            raise RuntimeError(f"[capture] a {x.dtype} {x.shape} tensor that the function used was "
-                               "changed in place while it was captured; return new tensors instead")
+            raise CaptureError(
+                f"[capture] {shown(x)} that the function used was changed in place while it was "
+                "captured, by other means than operations; use x.assign_(value), or return new "
+                "tensors")
+    _check_views(tape)
     for row in tape.rows:
         for source in row.inputs:        # the state of an optimizer is made here, and changes
             if isinstance(source, Known) and id(getattr(source.value, "data", 0)) in tape.written:
@@ -192,6 +242,27 @@ def capture(function: Callable[..., Any], *args: Any) -> Program:
     cleared = [x for x in tape.leaves.values() if x.grad is None]
     return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds(),
                    graded, cleared, tape.told, list(tape.layers.values()))
+
+
+@primitive(name="assign")
+def assign_p(xp, x, value):
+    """x[...] = value: an update in place as a recorded operation."""
+    x[...] = value
+    return x
+assign_p.writes = (0,)
+
+
+def _check_views(tape: Tape) -> None:
+    """Raise if values were assigned to a part of something that was made from nothing."""
+    made = {x.memory for row in tape.rows for x in row.inputs if isinstance(x, Known) and x.fixed}
+    for row in tape.rows:
+        if row.op is assign_p:
+            x = row.inputs[0]
+            memory = tape.memory(tape.arrays[x]) if isinstance(x, int) else x.memory
+            if memory is not None and memory in made:
+                raise CaptureError("[assign_] values were assigned to a view of a tensor that was "
+                                   "made from nothing in the recorded function; write x[...] = "
+                                   f"value into that tensor itself\n  at {row.line}")
 
 
 def _line() -> str | None:

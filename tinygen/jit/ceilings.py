@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 import numpy as np
 
-__all__ = ["bandwidth", "gflops"]
+from ..threads import get_num_threads
+
+__all__ = ["bandwidth", "ceilings", "gflops"]
 
 _N = 1024
-_ELEMENTS = 1 << 22       # 16 MiB, as the rows on 4M elements have them
+_ELEMENTS = 1 << 22       # 16 MiB, as the benchmarks' rows on 4M elements have them
+
+
+@functools.cache
+def ceilings() -> tuple[float, float]:
+    """Operations and bytes a second, measured once in a process."""
+    return gflops() * 1e9, bandwidth() * 1e9
 
 
 def gflops(seconds: float = 0.1) -> float:
@@ -28,9 +36,10 @@ def gflops(seconds: float = 0.1) -> float:
 
 def bandwidth(seconds: float = 0.1) -> float:
     """The fastest copy of 16 MiB, each thread its part, in 10^9 bytes/s read and written."""
-    threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
+    threads = get_num_threads()
     source, target = np.ones(_ELEMENTS, np.float32), np.zeros(_ELEMENTS, np.float32)
-    pieces = list(zip(np.array_split(target, threads), np.array_split(source, threads)))
+    pieces = list(zip(np.array_split(target, threads), np.array_split(source, threads),
+                      strict=True))
     best = float("inf")
     with ThreadPoolExecutor(threads) as pool:
         end = perf_counter() + seconds
