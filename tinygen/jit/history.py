@@ -37,9 +37,9 @@ class Change(NamedTuple):
 
 def stages(program: Program) -> list[Stage]:
     """The passes that made a program, in their order; none of a program as it was recorded."""
-    after = [p for _, p in program.before[1:]] + [program]
-    return [Stage(name, before, now)
-            for (name, before), now in zip(program.before, after, strict=True)]
+    every = [p for _, p in program.before] + [program]
+    return [Stage(name, before, after) for (name, before), after in
+            zip(program.before, every[1:], strict=True)]
 
 
 def changes(stage: Stage) -> list[Change]:
@@ -97,7 +97,7 @@ def _places(row: Row, places: dict[int, int]) -> Iterator[int]:
 
 
 def _alike(row: Row, before: Row) -> bool:
-    return row is before or (repr(row) == repr(before) and row.attrs == before.attrs)
+    return row is before or (repr(row) == repr(before) and row.attrs is before.attrs)
 
 
 # -- showing ---------------------------------------------------------------------------------------

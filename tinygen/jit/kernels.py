@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
 import numpy as np
 
-from ..primitive import KERNELS, Primitive
+from ..primitive import KERNELS, Primitive, kernel_status
 from .program import Program, Row
 
 __all__ = ["generated", "implementation"]
 
 
 def generated(program: Program) -> dict[str, str]:
-    """The sources of the kernels that were made for a program, by name.
+    """The sources of the kernels that were made for groups of a program's rows, by name."""
+    return dict(made for row in program.rows if (made := _made_for(row)) is not None)
 
-    A pass that generates one gives it to the primitive of its row, as `source`.
-    """
-    return {row.op.name: text for row in program.rows
-            if (text := getattr(row.op, "source", None)) is not None}
+
+def _made_for(row: Row) -> tuple[str, str] | None:
+    """Name and source of what was generated for a group of rows: its kernel, or its definition."""
+    group = row.attrs.get("group")
+    if not row.parts or group is None:
+        return None
+    name, native = f"group_{group.key[:8]}", KERNELS.get((row.op.name, np.ndarray))
+    write = getattr(native and native.function, "source", None)
+    return name, repr(group) if write is None else write(group, name)
 
 
 def implementation(program: Program, row: Row) -> tuple[str, str]:
     """What a row calls on the CPU, in words, and its source."""
-    made = getattr(row.op, "source", None)
+    kernel_status(np.ndarray)                      # loads them, if nothing has run yet
+    made = _made_for(row)
     if made is not None:
-        return f"generated kernel {row.op.name}", made
+        return f"generated kernel {made[0]} ({len(row.parts)} rows)", made[1]
     native = KERNELS.get((row.op.name, np.ndarray))
     if native is not None and _size(program, row) >= native.smallest:
         f = inspect.unwrap(native.function)
-        return (f"kernel {f.__module__}.{f.__qualname__} (where it declines a call, NumPy's code "
-                "runs)", _source(f))
+        return (f"kernel of {row.op.name} in {f.__module__} (where it declines a call, NumPy's "
+                "code runs)", _source(f))
     return f"NumPy's code of {row.op.name}", _source(_function(row.op))
 
 
@@ -48,6 +56,7 @@ def _function(op: Primitive) -> Any:
     return inspect.unwrap(inner.get("rule", op.fn))
 
 
+@functools.cache
 def _source(f: Any) -> str:
     try:
         return inspect.cleandoc("\n" + inspect.getsource(f))
