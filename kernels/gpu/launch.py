@@ -1,0 +1,153 @@
+"""From a file in `source/` to a launch: compiling on first use, arguments, sizes of grids.
+
+    native = Source("softmax")                              # source/softmax.cu
+    native("softmax_f32", rows, (32, 8), x, y, n)           # grid and block: numbers or tuples
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import cupy
+import numpy as np
+
+from tinygen.primitive import Unavailable
+
+__all__ = ["EMPTY", "F16", "F32", "HOLD", "MIXED", "NOT_FLOAT", "SUFFIXES", "Source", "blocks",
+           "plain", "processors", "read", "team"]
+
+SOURCES = Path(__file__).parent / "source"
+OPTIONS = ("-std=c++17",)
+
+F32, F16 = np.dtype(np.float32), np.dtype(np.float16)
+SUFFIXES: dict[Any, str] = {F32: "f32", F16: "f16"}     # the ends of kernels' names by dtype
+try:
+    import ml_dtypes
+except ImportError:             # then CuPy has no bfloat16 arrays either
+    pass
+else:
+    SUFFIXES[np.dtype(ml_dtypes.bfloat16)] = "bf16"
+
+NOT_FLOAT = "neither float32, bfloat16 nor float16"
+MIXED = "inputs of several types"
+EMPTY = "nothing to do"
+
+NULL = np.uint64(0)             # None would be the address of an argument, not an argument
+FREE_SHARED = 48 * 1024         # bytes of shared memory that need not be asked for
+HOLD = 8                        # values of a row that a thread of rows.cuh keeps in registers
+
+
+# -- sources ---------------------------------------------------------------------------------------
+
+
+@functools.cache
+def read(name: str) -> str:
+    """The text of `source/NAME` with the files that it includes in place.
+
+    CuPy keeps what it compiled by the text that it was given, and would not see that an included
+    file has changed.
+    """
+    def paste(found: re.Match[str]) -> str:
+        line = text[:found.start()].count("\n") + 2
+        return f'#line 1 "{found[1]}"\n{read(found[1])}\n#line {line} "{name}"'
+
+    text = (SOURCES / name).read_text(encoding="utf-8")
+    return re.sub(r'^#include "([\w.]+)"$', paste, text, flags=re.M)
+
+
+class Source:
+    """The kernels of one file, compiled when the first of them is launched.
+
+    Raises:
+        Unavailable: NVRTC is missing or does not work here; CuPy's code stays in charge.
+    """
+
+    def __init__(self, name: str, options: tuple[str, ...] = ()):
+        self.name, self.options = name, (*OPTIONS, *options)
+        self._functions: dict[str, Any] = {}
+        self._shared: dict[str, int] = {}
+        self._module: Any = None
+
+    def __call__(self, kernel: str, grid: Any, block: Any, *args: Any, shared: int = 0) -> None:
+        """Launch a kernel on the current stream.
+
+        Arguments: arrays; None for a null pointer; a bool for an int, an int for a long long, a
+        float for a float; NumPy's numbers for C types of their own. `shared` is in bytes.
+        """
+        function = self._functions.get(kernel)
+        if function is None:
+            function = self._find(kernel)
+        if shared > self._shared.get(kernel, FREE_SHARED):
+            function.max_dynamic_shared_size_bytes = self._shared[kernel] = shared
+        function(grid if type(grid) is tuple else (grid,),
+                 block if type(block) is tuple else (block,),
+                 tuple([_argument(x) for x in args]), shared_mem=shared)
+
+    def _find(self, kernel: str) -> Any:
+        try:
+            if self._module is None:
+                self._module = cupy.RawModule(code=read(f"{self.name}.cu"), options=self.options,
+                                              backend="nvrtc")
+            found = self._module.get_function(kernel)
+        except (ImportError, OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "nvrtc" not in str(error).lower():
+                raise
+            raise Unavailable(f"NVRTC does not work here: {error}") from error
+        self._functions[kernel] = found
+        return found
+
+
+def _argument(x: Any) -> Any:
+    kind = type(x)
+    if kind is int:
+        return np.int64(x)
+    if kind is float:
+        return np.float32(x)
+    if kind is bool:
+        return np.int32(x)
+    return NULL if x is None else x
+
+
+# -- arrays ----------------------------------------------------------------------------------------
+
+
+def plain(x: Any) -> Any:
+    """`x`, or a copy that lies in memory in order and begins at a multiple of 16 bytes."""
+    if x.flags.c_contiguous and x.data.ptr % 16 == 0:
+        return x
+    return cupy.array(x, order="C", copy=True)
+
+
+# -- sizes of grids --------------------------------------------------------------------------------
+
+
+def blocks(n: int, size: int) -> int:
+    """How many blocks of `size` hold n."""
+    return -(-n // size)
+
+
+def team(n: int) -> tuple[int, int]:
+    """The block (threads to a row, rows) for rows of n values, see rows.cuh.
+
+    A warp takes a row of up to 256 values, eight of them share a block. A longer row has the
+    threads that hold it in registers, 1024 at most; from 8193 values on it is read anew for each
+    pass, by 512 threads: a block that waits at a barrier leaves room for three others.
+    """
+    if n <= 32 * HOLD:
+        return 32, 8
+    if n > 1024 * HOLD:
+        return 512, 1
+    return blocks(n, 32 * HOLD) * 32, 1
+
+
+@functools.cache
+def _processors(device: int) -> int:
+    return int(cupy.cuda.Device(device).attributes["MultiProcessorCount"])
+
+
+def processors() -> int:
+    """How many multiprocessors the current device has."""
+    return _processors(cupy.cuda.runtime.getDevice())
