@@ -6,18 +6,21 @@ A device is a string, ``"cpu"`` or ``"cuda:0"``.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 __all__ = [
-    "DTYPES", "Generator", "array_module", "as_array", "canonical_device", "canonical_dtype",
-    "device_of", "is_array", "module_of_type", "to_device", "unavailable_reason",
+    "DTYPES", "FLOATS", "Generator", "array_module", "as_array", "bfloat16", "canonical_device",
+    "canonical_dtype", "device_of", "is_array", "is_half", "module_of_type", "notice_halves",
+    "to_device", "unavailable_reason",
 ]
 
 def _keep_freed_memory() -> bool:
@@ -44,10 +47,18 @@ keeps_memory = _keep_freed_memory()
 Array = Any  # numpy.ndarray or cupy.ndarray: both follow the same interface
 Device = str
 
-# The number types that tinygen computes with, under the names that NumPy gives them.
-DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64",
+# The number types that tinygen computes with, under the names that NumPy gives them. bfloat16 comes
+# from ml_dtypes, which is imported when it is first asked for.
+DTYPES = ("bfloat16", "float16", "float32", "float64", "int8", "int16", "int32", "int64",
           "uint8", "uint16", "uint32", "uint64", "bool")
-_KNOWN = {np.dtype(name) for name in DTYPES}    # `dtype.name` takes 1.5 us to make
+FLOATS = "fV"       # kinds of floating point types: NumPy files bfloat16 under V, "other"
+# `dtype.name` takes 1.5 us to make. Floats of 16 bits join when one is first asked for.
+_KNOWN = {np.dtype(name) for name in DTYPES[2:]}
+
+# Whether a float of 16 bits has been seen. From then on dispatch looks out for them (`halves.py`);
+# until then nothing does.
+halves = [False]
+_waiting: list[Callable[[], None]] = []
 
 _MODULES: dict[type, ModuleType] = {np.ndarray: np}
 
@@ -116,9 +127,16 @@ def to_device(array: Array, device: Device) -> Array:
         return array
     if device == "cpu":
         return array.get()
+    with on_device(device) as cupy:
+        return cupy.asarray(array)
+
+
+@contextlib.contextmanager
+def on_device(device: Device) -> Iterator[Any]:
+    """CuPy, with a device `"cuda:N"` current inside of the block: new arrays lie there."""
     cupy = importlib.import_module("cupy")
     with cupy.cuda.Device(int(device.partition(":")[2])):
-        return cupy.asarray(array)
+        yield cupy
 
 
 def canonical_dtype(dtype: Any) -> np.dtype:
@@ -131,10 +149,48 @@ def canonical_dtype(dtype: Any) -> np.dtype:
     try:
         found = np.dtype(dtype)
     except TypeError:
-        found = None
-    if found not in _KNOWN and (found is None or found.name not in DTYPES):
-        raise TypeError(f"dtype {dtype!r} is not supported; use one of {', '.join(DTYPES)}")
+        found = bfloat16() if dtype == "bfloat16" else None
+    if found not in _KNOWN:
+        if found is None or found.name not in DTYPES:
+            raise TypeError(f"dtype {dtype!r} is not supported; use one of {', '.join(DTYPES)}")
+        notice_halves(found)
     return found
+
+
+# -- floats of 16 bits --------------------------------------------------------------------------
+
+
+def bfloat16() -> np.dtype:
+    """The type bfloat16: a float32 cut to 16 bits, with its range and 8 significant bits.
+
+    Raises:
+        ModuleNotFoundError: the library ml_dtypes, which adds it to NumPy, is not installed.
+    """
+    try:
+        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("bfloat16 needs the library ml_dtypes: "
+                                  "pip install ml_dtypes") from None
+
+
+def is_half(dtype: np.dtype) -> bool:
+    """True for float16 and bfloat16."""
+    return dtype.itemsize == 2 and dtype.kind in FLOATS
+
+
+def when_halves_come(then: Callable[[], None]) -> None:
+    """Call `then` when the first float of 16 bits is seen."""
+    _waiting.append(then)
+
+
+def notice_halves(dtype: np.dtype) -> None:
+    """Say that numbers of this type are about: if it has 16 bits, dispatch looks out for them."""
+    if is_half(dtype):
+        _KNOWN.add(dtype)
+        if not halves[0]:
+            halves[0] = True
+            for then in _waiting:
+                then()
 
 
 def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Array:
@@ -147,8 +203,10 @@ def as_array(data: Any, dtype: Any = None, device: Any = None, copy: bool = Fals
         array = data
     else:
         array = _from_python(data, target is None)
-    if array.dtype not in _KNOWN and array.dtype.name not in DTYPES:
-        if target is None or array.dtype.kind not in "biuf":
+    if array.dtype not in _KNOWN:
+        if array.dtype.name in DTYPES:
+            notice_halves(array.dtype)
+        elif target is None or array.dtype.kind not in "biufV":
             raise TypeError(f"cannot make a tensor from data of dtype {array.dtype}; "
                             f"use one of {', '.join(DTYPES)}")
     if target is not None and array.dtype != target:
@@ -177,8 +235,9 @@ def _from_python(data: Any, narrow: bool = True) -> np.ndarray:
 class Generator:
     """A seedable stream of random numbers on one device, whose state can be saved.
 
-    The stream is NumPy's PCG64 on the CPU. Two generators with the same seed draw the same
-    numbers on the same machine; `state`/`set_state` continue a stream exactly where it was.
+    The stream is NumPy's PCG64 on the CPU and Philox on a GPU (`philox.py`). Two generators with
+    the same seed draw the same numbers on the same machine and kind of device; `state`/`set_state`
+    continue a stream exactly where it was.
     """
 
     def __init__(self, seed: int | None = None, device: Any = "cpu"):
@@ -193,25 +252,35 @@ class Generator:
         if self.device == "cpu":
             self.stream: Any = np.random.Generator(np.random.PCG64(self.seed))
         else:
-            cupy = importlib.import_module("cupy")
-            self.stream = cupy.random.Generator(cupy.random.Philox4x3210(self.seed))
+            self.stream = self._on_device()
         return self
 
+    def _on_device(self, **position: int) -> Any:
+        from .philox import Stream
+
+        with on_device(self.device):
+            return Stream(self.seed, **position)
+
     def state(self) -> dict[str, Any]:
-        """The whole state, as a JSON-serialisable dictionary."""
+        """The whole state, as a JSON-serialisable dictionary. A GPU is waited for."""
         if self.device != "cpu":
-            raise NotImplementedError("the state of a CUDA generator cannot be read back yet; "
-                                      "draw on the CPU and move the result")
+            return {"seed": self.seed, **self.stream.position()}
         return {"seed": self.seed, "bits": self.stream.bit_generator.state}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from a `state()`."""
+        """Continue from a `state()`, which must come from a generator of the same kind."""
         try:
+            if self.device != "cpu":
+                self.seed = int(state["seed"])
+                self.stream = self._on_device(number=int(state["number"]),
+                                              others=int(state["others"]))
+                return
             stream = np.random.Generator(np.random.PCG64(0))
             stream.bit_generator.state = state["bits"]
             self.seed, self.stream = int(state["seed"]), stream
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not the state of a tinygen Generator: {error}") from None
+            raise ValueError(f"not the state of a tinygen Generator on {self.device}: {error!r}"
+                             ) from None
 
     get_state = state  # PyTorch's name
 

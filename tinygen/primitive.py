@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
+from .backend import FLOATS
 from .errors import explain
 from .mode import RAW, RECORD, TAPE, local
 from .tensor import _NONE as _none
@@ -143,6 +144,11 @@ class Primitive:
     def _wrap(self, y: Any, arrays: list[Any], inputs: tuple[Any, ...], attrs: dict[str, Any],
               tracked: bool, mode: int) -> Any:
         """A result as a tensor, or as several, for any mode and type."""
+        first = y[0] if self.outputs > 1 and y else y
+        if not backend.halves[0] and first is not None and backend.is_half(first.dtype):
+            backend.notice_halves(first.dtype)
+            if "generator" not in attrs and not self.writes:
+                return self(*inputs, **attrs)       # once more, in float32
         if self.outputs > 1:
             return self._wrap_many(y, inputs, attrs, tracked and mode & RECORD)
         if type(y) is not _ndarray and isinstance(y, np.generic):
@@ -150,7 +156,7 @@ class Primitive:
         if y.dtype is _F64 and attrs.get("dtype") is None:   # astype("float64") asks for it
             y = _no_upcast(y, arrays)
         out = Tensor.wrap(y)
-        if tracked and mode & RECORD and y.dtype.kind == "f":
+        if tracked and mode & RECORD and y.dtype.kind in FLOATS:
             out.requires_grad = True
             out.op, out.inputs, out.attrs = self, inputs, attrs
         if mode & TAPE:
@@ -198,7 +204,10 @@ class Primitive:
                 return self.impl[kind]
         generator = attrs.get("generator")
         if generator is not None and generator.device != "cpu":
-            return partial(self.fn, importlib.import_module("cupy"))
+            kind = importlib.import_module("cupy").ndarray
+            if kind not in self.impl:
+                self.impl[kind] = self._resolve(kind)
+            return self.impl[kind]
         for i, x in enumerate(arrays):  # numbers and lists only
             if x is not None:
                 arrays[i] = backend.as_array(x)
@@ -211,11 +220,13 @@ class Primitive:
             plain = self.direct if callable(self.direct) else getattr(xp, self.direct)
         _load_kernels(kind)
         native = KERNELS.get((self.name, kind))
-        if native is None:
-            return plain
-        if not native.smallest:
-            return native.or_else(plain)
-        self.smallest, self.large[kind] = native.smallest, native.or_else(plain)
+        fast = plain if native is None else native.or_else(plain)
+        if backend.halves[0]:
+            from .halves import wrapped
+            plain, fast = wrapped(self, plain), wrapped(self, fast, native)
+        if native is None or not native.smallest:
+            return fast
+        self.smallest, self.large[kind] = native.smallest, fast
         return plain
 
     # -- derivative rules ---------------------------------------------------------------------
@@ -365,6 +376,7 @@ def forget_implementations() -> None:
                 op.smallest = 0
 
 
+backend.when_halves_come(forget_implementations)
 _loaded: dict[type, str] = {}   # array type -> what came of loading its kernels, in words
 
 
@@ -417,7 +429,7 @@ def _no_upcast(y: Any, arrays: list[Any]) -> Any:
             continue
         if x.dtype is _F64:
             return y
-        if x.dtype.kind == "f" and (widest is None or x.dtype.itemsize > widest.itemsize):
+        if x.dtype.kind in FLOATS and (widest is None or x.dtype.itemsize > widest.itemsize):
             widest = x.dtype
     if not arrays:
         return y

@@ -70,12 +70,12 @@ def attention_p(xp, q, k, v, mask=None, keep=None, *, causal, offset, scale):
     lse = xp.empty((*lead, q.shape[-2], 1), q.dtype)
     for rows, keys, first in _tiles(xp, lead, q.shape[-2], k.shape[-2], causal, offset):
         s = _scores(xp, q[rows], k[keys], _part(mask, rows, keys), causal, first + offset, scale)
-        top = s.max(axis=-1, keepdims=True, initial=-math.inf)
-        top[top == -math.inf] = 0                                          # no key: exp gives 0
+        top = _largest(xp, s)
+        top = xp.where(top == -math.inf, 0, top)                           # no key: exp gives 0
         s -= top
         xp.exp(s, out=s)                                                   # (..., L, S)
         total = s.sum(axis=-1, keepdims=True)
-        total[total == 0] = 1
+        total = xp.where(total == 0, 1, total)
         s *= 1 / total
         if keep is not None:
             s *= _part(keep, rows, keys)
@@ -120,6 +120,13 @@ def _(needs, gs, ys, q, k, v, mask=None, keep=None, *, causal, offset, scale):
             gx *= scale
     return (*(x if x is None else sum_to(x, shape)
               for x, shape in zip((gq, gk, gv), shapes, strict=True)), g_mask)
+
+
+def _largest(xp: Any, s: Any) -> Any:
+    """The largest score of each row, (..., L, 1); -inf where there are no keys."""
+    if s.shape[-1]:
+        return s.max(axis=-1, keepdims=True)
+    return xp.full((*s.shape[:-1], 1), -math.inf, s.dtype)
 
 
 def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
@@ -302,19 +309,15 @@ def attend(op: str, q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, 
     if problem:
         raise ValueError(f"[{op}] {problem}")
     dtype = q.dtype
-    if dtype.kind != "f" or not dtype == k.dtype == v.dtype:
+    if dtype.kind not in "fV" or not dtype == k.dtype == v.dtype:
         raise TypeError(f"[{op}] query, key and value must have one floating point dtype, got "
                         f"{dtype}, {k.dtype} and {v.dtype}")
-    if mask is not None and mask.dtype.kind not in "bf":
+    if mask is not None and mask.dtype.kind not in "bfV":
         raise TypeError(f"[{op}] the mask must be boolean (true: the query sees the key) or "
                         f"floating point (added to the scores), got {mask.dtype}")
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 0.0
     attrs = {"causal": bool(causal), "offset": int(offset), "scale": float(scale)}
-    if dtype.itemsize == 2:  # half precision: too few digits for sums
-        wide = [x if x is None or x.dtype.kind == "b" else x.astype("float32")
-                for x in (q, k, v, mask, keep)]
-        return attention_p(*wide, **attrs)[0].astype(dtype)
-    if mask is not None and mask.dtype.kind == "f" and mask.dtype != dtype:
+    if mask is not None and mask.dtype.kind in "fV" and mask.dtype != dtype:
         mask = mask.astype(dtype)
     return attention_p(q, k, v, mask, keep, **attrs)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +17,15 @@ def _make(array: Any, device: Any, requires_grad: bool) -> Tensor:
     return out.requires_grad_() if requires_grad else out
 
 
-def _module(device: str) -> Any:
-    return np if device == "cpu" else importlib.import_module("cupy")
+def _there(device: Any, requires_grad: bool, name: str, *args: Any, **options: Any) -> Tensor:
+    """`np.NAME(...)`, on a GPU made there rather than copied."""
+    where = backend.canonical_device(device)
+    if where == "cpu":
+        out = Tensor.wrap(getattr(np, name)(*args, **options))
+    else:
+        with backend.on_device(where) as cupy:
+            out = Tensor.wrap(getattr(cupy, name)(*args, **options))
+    return out.requires_grad_() if requires_grad else out
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None,
@@ -33,36 +39,35 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None,
     """A tensor of `shape` that holds `fill_value` everywhere (a Python float gives float32)."""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     kind = backend.as_array(value).dtype if dtype is None else backend.canonical_dtype(dtype)
-    return _make(np.full(as_shape(shape), value, kind), device, requires_grad)
+    return _there(device, requires_grad, "full", as_shape(shape), value, kind)
 
 
 def zeros(*shape: Any, dtype: Any = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, float32 by default: `zeros((2, 3))` or `zeros(2, 3)`."""
     kind = backend.canonical_dtype(dtype or np.float32)
-    return _make(np.zeros(as_shape(shape), kind), device, requires_grad)
+    return _there(device, requires_grad, "zeros", as_shape(shape), kind)
 
 
 def ones(*shape: Any, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:
     """A tensor of ones, float32 by default: `ones((2, 3))` or `ones(2, 3)`."""
     kind = backend.canonical_dtype(dtype or np.float32)
-    return _make(np.ones(as_shape(shape), kind), device, requires_grad)
+    return _there(device, requires_grad, "ones", as_shape(shape), kind)
 
 
 def empty(*shape: Any, dtype: Any = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:
     """A tensor whose values are not set, float32 by default."""
     kind = backend.canonical_dtype(dtype or np.float32)
-    return _make(np.empty(as_shape(shape), kind), device, requires_grad)
+    return _there(device, requires_grad, "empty", as_shape(shape), kind)
 
 
 def _like(fill: str, x: Any, dtype: Any, device: Any, requires_grad: bool, *value: Any) -> Tensor:
     array = x.data if isinstance(x, Tensor) else np.asarray(x)
     kind = array.dtype if dtype is None else backend.canonical_dtype(dtype)
     where = backend.device_of(array) if device is None else backend.canonical_device(device)
-    made = getattr(_module(where), fill)(array.shape, *value, dtype=kind)
-    return _make(made, where, requires_grad)
+    return _there(where, requires_grad, fill, array.shape, *value, dtype=kind)
 
 
 def zeros_like(x: Any, dtype: Any = None, device: Any = None,
@@ -96,7 +101,10 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
         start, stop = 0, start
     integral = all(isinstance(v, (int, np.integer)) for v in (start, stop, step))
     kind = backend.canonical_dtype(dtype or (np.int64 if integral else np.float32))
-    return _make(np.arange(start, stop, step).astype(kind), device, requires_grad)
+    out = _there(device, False, "arange", start, stop, step)
+    if out.data.dtype != kind:
+        out.data = out.data.astype(kind)
+    return out.requires_grad_() if requires_grad else out
 
 
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None,
@@ -115,7 +123,7 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
         device: Any = None, requires_grad: bool = False) -> Tensor:
     """The identity matrix: ones on diagonal `k`, zeros elsewhere."""
     kind = backend.canonical_dtype(dtype or np.float32)
-    return _make(np.eye(n_rows, n_cols, k, dtype=kind), device, requires_grad)
+    return _there(device, requires_grad, "eye", n_rows, n_cols, k, dtype=kind)
 
 
 def logspace(start: float, stop: float, num: int = 50, endpoint: bool = True, base: float = 10.0,

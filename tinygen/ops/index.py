@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..constants import beside, module_beside, shape_of
 from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
@@ -32,8 +33,8 @@ def _is_basic(template: tuple[Any, ...]) -> bool:
     return SLOT not in template
 
 
-def split_index(index: Any) -> tuple[tuple[Any, ...], list[Any]]:
-    """A NumPy index as a hashable template and the arrays that fill its slots."""
+def split_index(index: Any, like: Any) -> tuple[tuple[Any, ...], list[Any]]:
+    """A NumPy index as a hashable template and the arrays that fill its slots, where `like` is."""
     template: list[Any] = []
     arrays: list[Any] = []
     for item in index if isinstance(index, tuple) else (index,):
@@ -46,7 +47,7 @@ def split_index(index: Any) -> tuple[tuple[Any, ...], list[Any]]:
             template.append(int(item))
         else:
             template.append(SLOT)
-            arrays.append(_index_array(item))
+            arrays.append(beside(_index_array(item), like))
     return tuple(template), arrays
 
 
@@ -118,10 +119,43 @@ def _add_at(xp: Any, out: Any, index: tuple[Any, ...], g: Any) -> None:
 
 @primitive(name="put_index")
 def put_index_p(xp, x, value, *arrays, template):
-    """A copy of x with x[index] = value."""
+    """A copy of x with x[index] = value; where an index names a place twice, the last one stays."""
     out = x.copy()
-    out[_rebuild(template, arrays)] = value
+    _put(xp, out, value, template, arrays)
     return out
+
+
+def _put(xp: Any, out: Any, value: Any, template: tuple[Any, ...], arrays: Any) -> None:
+    """out[index] = value, in place.
+
+    CuPy writes in any order, and copies a number from the host if there are index arrays: there
+    the last writer of each place is found first, and each place fetches its value.
+    """
+    index = _rebuild(template, arrays)
+    if xp is np or _is_basic(template):
+        out[index] = value
+        return
+    if getattr(value, "ndim", 0) == 0:
+        hit = xp.zeros(out.shape, bool)
+        hit[index] = xp.ones((), bool)
+        xp.copyto(out, value, where=hit, casting="unsafe")
+    elif any(a.dtype.kind == "b" for a in arrays):
+        out[index] = value                            # no place is met twice
+    else:
+        writer, shape = _writers(xp, index, out.shape)
+        values = xp.broadcast_to(value, shape).reshape(-1)
+        found = values[xp.maximum(writer, 1) - 1] if values.size else out
+        xp.copyto(out, found, where=writer > 0, casting="unsafe")
+
+
+def _writers(xp: Any, index: Any, shape: tuple[int, ...]) -> tuple[Any, tuple[int, ...]]:
+    """Which element of a value written at an index is the last at each place, counted from 1 (0:
+    none), and the shape of such a value. For CuPy, which has `maximum.at` for uint64."""
+    writer = xp.zeros(shape, "uint64")
+    size = writer[index].shape
+    order = xp.arange(1, 1 + math.prod(size), dtype="uint64").reshape(size)
+    xp.maximum.at(writer, index, order)
+    return writer.astype("int64"), size
 
 
 def _to_value(g, out, x, value, *arrays, template):
@@ -141,6 +175,9 @@ put_index_p.vjp(
 def last_written_p(xp, *arrays, template, shape):
     """Which elements of a value written at an index are still there: the last of each place."""
     index = _rebuild(template, arrays)
+    if xp is not np:
+        writer, size = _writers(xp, index, shape)
+        return writer[index] == xp.arange(1, 1 + math.prod(size)).reshape(size)
     owner = xp.empty(shape, "int64")
     size = owner[index].shape
     order = xp.arange(int(np.prod(size, dtype=int))).reshape(size)
@@ -152,14 +189,21 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """`x[index]`: slices, integers, `None`, `...`, boolean and integer arrays, as in NumPy."""
     if type(index) is int:
         return getitem_p(x, template=(index,))
-    template, arrays = split_index(index)
+    template, arrays = split_index(index, x)
     return getitem_p(x, *arrays, template=template)
 
 
 def put_index(x: Any, index: Any, value: Any) -> Tensor:
     """A copy of `x` in which `x[index]` is `value`; both receive gradients."""
-    template, arrays = split_index(index)
-    return put_index_p(x, value, *arrays, template=template)
+    template, arrays = split_index(index, x)
+    return put_index_p(x, _on_device_of(x, value), *arrays, template=template)
+
+
+def _on_device_of(x: Any, value: Any) -> Any:
+    """A value to be written into x: lists and arrays of the host go where x is, numbers stay."""
+    if isinstance(value, (list, tuple)):
+        value = np.asarray(value, x.dtype)
+    return beside(value, x) if isinstance(value, np.ndarray) and hasattr(x, "device") else value
 
 
 def setitem(x: Tensor, index: Any, value: Any) -> None:
@@ -168,14 +212,17 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     Where gradients are recorded, the tensor becomes the result of `put_index`, so that both its
     old values and `value` receive their gradients.
     """
-    from ..primitive import RECORD, local
+    from ..primitive import RECORD, TAPE, local
     records = local.mode & RECORD and (
         x.requires_grad or (isinstance(value, Tensor) and value.requires_grad))
+    if not records and local.mode & TAPE:
+        return local.tape.assign(x, put_index(x, index, value))
     if not records:
-        template, arrays = split_index(index)
+        template, arrays = split_index(index, x)
         bare = tuple(a.data if isinstance(a, Tensor) else a for a in arrays)
+        bare_value = value.data if isinstance(value, Tensor) else value
         try:
-            x.data[_rebuild(template, bare)] = value.data if isinstance(value, Tensor) else value
+            _put(backend.array_module(x.data), x.data, _on_device_of(x, bare_value), template, bare)
         except (ValueError, IndexError, TypeError) as error:
             raise type(error)(f"[setitem] into {x.dtype} {x.shape}: {error}") from None
         x.touch()
@@ -210,7 +257,8 @@ def scatter_along_p(xp, g, indices, *, axis, shape):
 def _(g, out, x, indices, axis, shape):
     if all(n == m for a, (n, m) in enumerate(zip(x.shape, g.shape)) if a != axis):
         return take_along_axis_p(g, indices, axis=axis)
-    return getitem_p(g, *along(np, indices, axis, x.shape), template=(SLOT,) * g.ndim)
+    return getitem_p(g, *along(module_beside(indices), indices, axis, x.shape),
+                     template=(SLOT,) * g.ndim)
 
 
 def along(xp: Any, indices: Any, axis: int, shape: tuple[int, ...]) -> tuple[Any, ...]:
@@ -256,8 +304,9 @@ def scatter_add(x: Any, indices: Any, source: Any, axis: int = 0) -> Tensor:
 
     `indices` and `source` have one shape; repeated indices add up (PyTorch's `scatter_add`).
     """
-    source = source if isinstance(source, Tensor) else Tensor.wrap(np.asarray(source, x.dtype))
-    if tuple(np.shape(getattr(indices, "data", indices))) != source.shape:
+    source = source if isinstance(source, Tensor) else Tensor(source, dtype=x.dtype,
+                                                               device=x.device)
+    if shape_of(indices) != source.shape:
         raise ValueError(f"[scatter_add] indices have shape {tuple(indices.shape)}, source "
                          f"{source.shape}; they must be equal")
     axis = normalize_axis(axis, x.ndim, "scatter_add")
@@ -291,7 +340,7 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) 
 @primitive(name="argtopk")
 def argtopk_p(xp, x, *, k, axis, largest):
     """The indices of the k largest (or smallest) elements, best first."""
-    key = x if not largest else -x if x.dtype.kind == "f" else ~x   # -x would wrap around
+    key = x if not largest else -x if x.dtype.kind in "fV" else ~x   # -x would wrap around
     if xp is np and k < x.shape[axis]:
         part = np.argpartition(key, k - 1, axis=axis) if k else xp.argsort(key, axis=axis)
         part = xp.take(part, xp.arange(k), axis=axis)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import beside, shape_of
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import multiply
@@ -62,7 +63,7 @@ def _rows(x):
 
 @matmul.explains
 def _(a, b):
-    sa, sb = np.shape(getattr(a, "data", a)), np.shape(getattr(b, "data", b))
+    sa, sb = shape_of(a), shape_of(b)
     if not sa or not sb:
         return "a 0-d tensor has no rows to multiply; use * for numbers"
     inner_b = sb[-2] if len(sb) > 1 else sb[0]
@@ -94,15 +95,13 @@ def _(i, g, out, *xs, spec):
     size = dict(zip(mine, xs[i].shape, strict=True))
     if reach != unique:                                # summed inside x_i: every element counts
         shape = tuple(size[c] if c in reach else 1 for c in unique)
-        part = part.reshape(shape) * _ones(part, tuple(size[c] for c in unique))
+        wide = np.ones(tuple(size[c] for c in unique), part.dtype)
+        part = part.reshape(shape) * beside(wide, part)
     if unique == mine:
         return part
     fresh = _all_different(mine)                       # 'ii->': only the diagonal was read
-    return einsum_p(part, _diagonal_mask(part, mine, size), spec=f"{unique},{fresh}->{fresh}")
-
-
-def _ones(like: Any, shape: tuple[int, ...]) -> np.ndarray:
-    return np.ones(shape, like.dtype)
+    diagonal = beside(_diagonal_mask(part, mine, size), part)
+    return einsum_p(part, diagonal, spec=f"{unique},{fresh}->{fresh}")
 
 
 def _all_different(mine: str) -> str:
@@ -156,9 +155,9 @@ def _explicit(spec: str, xs: Sequence[Any]) -> str:
     if "..." in spec:
         names, result = _without_dots(spec, names, xs, arrow, result)
     for i, (name, x) in enumerate(zip(names, xs, strict=True)):
-        if len(name) != len(np.shape(getattr(x, "data", x))):
+        if len(name) != len(shape_of(x)):
             raise ValueError(f"[einsum] operand {i} is {name!r} in {spec!r}, but has shape "
-                             f"{tuple(np.shape(getattr(x, 'data', x)))}")
+                             f"{shape_of(x)}")
     if not arrow:
         joined = "".join(names)
         dots = [c for c in result if c]
@@ -170,7 +169,7 @@ def _explicit(spec: str, xs: Sequence[Any]) -> str:
 def _without_dots(spec: str, names: list[str], xs: Sequence[Any], arrow: str,
                   result: str) -> tuple[list[str], str]:
     spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in spec]
-    widths = [len(np.shape(getattr(x, "data", x))) - len(n.replace("...", ""))
+    widths = [len(shape_of(x)) - len(n.replace("...", ""))
               for n, x in zip(names, xs, strict=True)]
     widest = "".join(spare[:max(w for n, w in zip(names, widths, strict=True) if "..." in n)])
     full = [n.replace("...", widest[len(widest) - w:] if w > 0 else "")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import divide, equal, where
@@ -34,9 +36,9 @@ def _unused(g: Any) -> bool:
     """True for a bare gradient of zeros: nothing used the vectors, and their part is left out.
 
     Half the time of eigvalsh and svdvals with their gradients. Tensors are not looked into: a
-    tape could meet other values later.
+    tape could meet other values later. Neither are arrays of a GPU: that would wait for it.
     """
-    return not isinstance(g, Tensor) and not g.any()
+    return isinstance(g, np.ndarray) and not g.any()
 
 
 # -- symmetric matrices -------------------------------------------------------------------------
@@ -183,7 +185,7 @@ def _cutoff(xp: Any, s: Any, shape: tuple[int, ...], atol: Any, rtol: Any) -> An
     if rtol is None:
         rtol = 0.0 if atol is not None and xp.any(xp.asarray(atol) > 0) else (
             max(shape[-2:]) * float(xp.finfo(s.dtype).eps))
-    largest = s.max(axis=-1, initial=0)
+    largest = s.max(axis=-1) if s.shape[-1] else xp.zeros(s.shape[:-1], s.dtype)
     return xp.maximum(0 if atol is None else atol, largest * rtol)[..., None].astype(s.dtype)
 
 

@@ -33,10 +33,10 @@ def as_floats(x: Any, op: str, name: str = "x", least: int = 0) -> Any:
     if x.ndim < least:
         form = "(..., m, n)" if least == 2 else "(..., n)"
         raise ValueError(f"[{op}] {name} has shape {tuple(x.shape)}: {form} is needed")
-    if x.dtype.kind != "f":
+    if x.dtype.kind not in "fV":
         return astype(x, np.float32)
-    if x.dtype == np.float16 and least == 2:
-        raise TypeError(f"[{op}] {name} is float16, for which there is no LAPACK; use "
+    if least == 2 and backend.is_half(x.dtype):
+        raise TypeError(f"[{op}] {name} is {x.dtype}, for which there is no LAPACK; use "
                         f"{name}.astype('float32')")
     return x
 
@@ -72,7 +72,7 @@ def mirror(xp: Any, x: Any, uplo: str | None) -> Any:
 
 def _which(x: Any, bad: Any) -> str:
     """Names the matrices of a batch for which `bad` holds."""
-    data = np.asarray(x.data if isinstance(x, Tensor) else x)
+    data = backend.to_device(x.data if isinstance(x, Tensor) else x, "cpu")
     flags = np.asarray([bad(m) for m in data.reshape((-1, *data.shape[-2:]))])
     if data.ndim == 2 or not flags.any():
         return "the matrix"
@@ -319,11 +319,12 @@ def _cofactors(det: Any, x: Any) -> Any:
     """det(x) x^-T, which a singular matrix has too.
 
     While a tape records, the values may be others at the next replay: the formula for regular
-    matrices is used then.
+    matrices is used then. So it is for gradients of gradients on a GPU.
     """
     bare, values = (v.data if isinstance(v, Tensor) else v for v in (det, x))
     xp = backend.array_module(values)
-    if local.mode & TAPE or not bool((bare == 0).any()):
+    asks = xp is np and not local.mode & TAPE            # a GPU is not waited for
+    if (not (bare == 0).any()) if asks else isinstance(x, Tensor) or xp is np:
         return det[..., None, None] * _mT(inv_p(x))
     if isinstance(x, Tensor):
         return _minors(x)                  # recorded: polynomials in x, of any derivative

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import beside
 from ..primitive import primitive
 from ..tensor import Tensor
 
@@ -26,7 +27,7 @@ def pad_p(xp, x, *, width, mode, value):
             out[(*lead, slice(0, before))] = value
             out[(*lead, slice(end, None))] = value
         elif before or after:      # corners too: the other axes' padding is copied along
-            sources = before + xp.asarray(_sources(n, before, after, mode))
+            sources = beside(before + _sources(n, before, after, mode), out)
             out[(*lead, slice(0, before))] = out[(*lead, sources[:before])]
             out[(*lead, slice(end, None))] = out[(*lead, sources[end:])]
     return out
@@ -59,7 +60,7 @@ def _fold(xp: Any, g: Any, axis: int, before: int, after: int, mode: str) -> Any
         stop = min(start + n, before if start < before else len(sources))
         part = sources[start:stop]
         if mode != "edge" and len(set(part.tolist())) == len(part):
-            out[(*lead, xp.asarray(part))] += g[(*lead, slice(start, stop))]
+            out[(*lead, beside(part, out))] += g[(*lead, slice(start, stop))]
         else:                                     # some are added to the same element: one by one
             for i, source in enumerate(part.tolist(), start):
                 out[(*lead, source)] += g[(*lead, i)]

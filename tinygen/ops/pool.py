@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
+from ..constants import beside
 from ..primitive import primitive
 from ..tensor import Tensor
 from .arguments import Size, Sizes, as_tensor, batched, each_axis
@@ -30,9 +32,9 @@ def max_pool_p(xp, x, *, kernel, stride, padding, dilation, size):
     """
     x = _channels_last(x)                                         # (N, H, W, C)
     n, *image, c = x.shape
-    low = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
+    low = -xp.inf if x.dtype.kind in "fV" else xp.iinfo(x.dtype).min
     best = xp.full((n, *size, c), low, x.dtype)
-    tap = _first_taps(xp, best.shape, kernel, stride, padding, dilation)
+    tap = _first_taps(best, kernel, stride, padding, dilation)
     for part in tiles(xp, x):
         for k, there, here in _taps(image, kernel, stride, padding, dilation, size):
             new, top = x[(part, *here)], best[(part, *there)]
@@ -40,10 +42,11 @@ def max_pool_p(xp, x, *, kernel, stride, padding, dilation, size):
                 number = (new > top).view("uint8") * tap.dtype.type(k)
                 xp.maximum(tap[(part, *there)], number, out=tap[(part, *there)])
             xp.maximum(top, new, out=top)
-    if x.dtype.kind == "f" and (xp is not np or np.isnan(best).any()):
+    if x.dtype.kind in "fV" and (xp is not np or np.isnan(best).any()):
         # the last NaN of a window wins; a GPU looks for them unasked, to stay asynchronous
         for k, there, here in _taps(image, kernel, stride, padding, dilation, size):
-            tap[(slice(None), *there)][xp.isnan(x[(slice(None), *here)])] = k
+            xp.copyto(tap[(slice(None), *there)], tap.dtype.type(k),
+                      where=xp.isnan(x[(slice(None), *here)]))
     return _channels_second(best), _channels_second(tap)
 max_pool_p.vjp(lambda g, out, x, **how:
                max_unpool_p(g[0], out[1], shape=tuple(x.shape), **how))
@@ -97,15 +100,17 @@ def _taps(image, kernel, stride, padding, dilation, size):
         yield number, there, here
 
 
-def _first_taps(xp, shape, kernel, stride, padding, dilation):
+def _first_taps(best, kernel, stride, padding, dilation):
     """The first tap of each window inside the image: what an all -inf window answers."""
+    xp, shape = backend.array_module(best), best.shape
     taps = xp.zeros(shape, "uint8" if math.prod(kernel) <= 256 else "int32")
     after = math.prod(kernel)
     for axis, (k, s, p, d) in enumerate(zip(kernel, stride, padding, dilation), 1):
         after //= k
         if p:
             first = [min(k - 1, -(min(0, i * s - p) // d)) * after for i in range(shape[axis])]
-            taps += xp.asarray(first, taps.dtype).reshape((-1, *(1,) * (len(shape) - 1 - axis)))
+            along = (-1, *(1,) * (len(shape) - 1 - axis))
+            taps += beside(np.asarray(first, taps.dtype), best).reshape(along)
     return taps
 
 
@@ -346,7 +351,7 @@ def avg_pool3d(input: Any, kernel_size: Size, stride: Size | None = None, paddin
 def _avg_pool(axes: int, op: str, x: Any, kernel_size: Any, stride: Any, padding: Any,
               ceil_mode: bool, count_include_pad: bool, divisor: int | None) -> Tensor:
     x, has_batch = batched(x, axes, op)
-    if x.dtype.kind != "f":
+    if x.dtype.kind not in "fV":
         raise ValueError(f"[{op}] input: a mean needs floating point numbers, got {x.dtype}")
     if divisor == 0:
         raise ValueError(f"[{op}] divisor_override must not be 0")

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from .. import backend
 from ..primitive import primitive
 from .activation import relu, sigmoid
@@ -41,7 +43,8 @@ def _past_end(xp: Any, lengths: Any, steps: int) -> tuple[int, Any]:
     if lengths is None or not lengths.size:
         return steps, None
     pad = xp.arange(steps)[:, None, None] >= lengths[:, None]
-    return int(lengths.min()), pad
+    # On a GPU nobody waits to learn how many: every step is masked.
+    return int(lengths.min()) if xp is np else 0, pad
 
 
 def _clean(xp: Any, x: Any, pad: Any) -> Any:
@@ -121,7 +124,7 @@ def _scan(cell: Callable[..., tuple[Any, ...]], x: Any, carry: tuple[Any, ...], 
     """The definition of a recurrence: the outputs of all steps, and the last carry."""
     steps = x.shape[0]
     if lengths is not None:
-        valid = less(arange(steps)[:, None], lengths)
+        valid = less(arange(steps, device=lengths.device)[:, None], lengths)
         x = where(valid[:, :, None], x, 0)
     ys = [None] * steps
     for t in _order(steps, reverse)[0]:

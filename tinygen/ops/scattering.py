@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import module_beside
 from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
 from . import reduce as rd
-from .creation import ones_like
+from .creation import ones_like, zeros
 from .index import SLOT, along, getitem_p, put_index, scatter_along_p
 from .shape import as_tensor, broadcast_to, normalize_axis, reshape
 
@@ -52,7 +53,8 @@ def scatter(x: Any, indices: Any, source: Any, axis: int = 0) -> Tensor:
     x, indices, source, axis = _arguments(x, indices, source, axis, "scatter")
     if not x.ndim:
         return source * 1
-    return put_index(x, along(np, indices, axis, indices.shape), source.astype(x.dtype, copy=False))
+    places = along(module_beside(x), indices, axis, indices.shape)
+    return put_index(x, places, source.astype(x.dtype, copy=False))
 
 
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1) -> Tensor:
@@ -72,9 +74,31 @@ _UFUNCS = {"amax": "maximum", "amin": "minimum", "prod": "multiply"}
 @primitive(name="scatter_combine")
 def scatter_combine_p(xp, x, indices, source, *, axis, how):
     """x combined at the indices with the source by max, min or product."""
-    out = x.copy()
-    getattr(xp, _UFUNCS[how]).at(out, along(xp, indices, axis, source.shape), source)
+    out, index = x.copy(), along(xp, indices, axis, source.shape)
+    if how == "prod" and xp is not np:
+        return out * _products(xp, x, index, source)
+    getattr(xp, _UFUNCS[how]).at(out, index, source)
     return out
+
+
+def _products(xp: Any, x: Any, index: Any, source: Any) -> Any:
+    """The product of the elements of `source` for each place of x (1 for none).
+
+    CuPy has no `multiply.at`: elements are sorted by place, and multiplied within each run by
+    doubling, log2(n) steps.
+    """
+    places = xp.ravel_multi_index(index, x.shape) if x.ndim else index[0]
+    places = xp.broadcast_to(places, source.shape).reshape(-1)
+    order = xp.argsort(places, kind="stable")
+    places, run, step = places[order], source.reshape(-1)[order], 1
+    while step < run.size:
+        same = places[step:] == places[:-step]
+        run = xp.concatenate([run[:step], xp.where(same, run[step:] * run[:-step], run[step:])])
+        step *= 2
+    ends = xp.concatenate([places[1:] != places[:-1], xp.ones(min(1, run.size), bool)])
+    made = xp.ones(x.size + 1, source.dtype)              # the last one is for what is no end
+    made[xp.where(ends, places, x.size)] = run
+    return made[:-1].reshape(x.shape)
 
 
 def _combine_to_x(g, out, x, indices, source, *, axis, how):
@@ -96,7 +120,8 @@ scatter_combine_p.vjp(_combine_to_x, None, _combine_to_source)
 
 def _read(x: Any, indices: Any, axis: int) -> Any:
     """The elements of x that the indices mean."""
-    return getitem_p(x, *along(np, indices, axis, indices.shape), template=(SLOT,) * x.ndim)
+    places = along(module_beside(x), indices, axis, indices.shape)
+    return getitem_p(x, *places, template=(SLOT,) * x.ndim)
 
 
 def _shares(g: Any, out: Any, x: Any, indices: Any, source: Any, axis: int) -> tuple[Any, Any]:
@@ -193,7 +218,7 @@ def index_fill(x: Any, indices: Any, value: Any, axis: int = 0) -> Tensor:
     x, indices, axis = _rows(x, indices, axis, "index_fill")
     if not x.ndim:
         return x * 0 + value
-    chosen = put_index(np.zeros(x.shape[axis], bool), indices, True)
+    chosen = put_index(zeros(x.shape[axis], dtype=bool, device=x.device), indices, True)
     return ew.where(reshape(chosen, (-1,) + (1,) * (x.ndim - 1 - axis)), value, x)
 
 

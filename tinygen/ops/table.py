@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ..backend import FLOATS
 from ..primitive import primitive
 from .index import SLOT, scatter_index_p
 
@@ -21,9 +24,17 @@ def within(numbers: Any, rows: int) -> bool:
 def look_up(xp, table, numbers):
     """Rows of a table: (...,) -> (..., columns). It checks the numbers, so that a replay does too.
 
+    On a GPU nobody waits for a check: rows of numbers that do not lie in the table are NaN.
+
     Raises:
         IndexError: a number does not lie in [0, rows).
     """
+    if xp is not np:
+        rows = table.take(numbers, axis=0)            # CuPy wraps numbers around
+        if table.dtype.kind not in FLOATS:
+            return rows
+        known = (numbers >= 0) & (numbers < len(table))
+        return xp.where(known[..., None], rows, xp.nan).astype(table.dtype)
     if not within(numbers, len(table)):
         raise IndexError(f"[embedding] input has numbers from {numbers.min()} to {numbers.max()}, "
                          f"weight {tuple(table.shape)} has rows 0 to {len(table) - 1}")
@@ -41,13 +52,14 @@ def argmax_in_bags(xp, rows, bags, keep=None, *, count):
     """
     n = len(rows)
     best = xp.full((count + 1, rows.shape[1]), -xp.inf, rows.dtype)
-    first = xp.full(best.shape, n)
-    taken = xp.ones(n, bool) if keep is None else keep
-    at = xp.minimum(bags[taken], count)
-    xp.maximum.at(best, at, rows[taken])
-    wins = rows[taken] == best[at]
-    xp.minimum.at(first, at, xp.where(wins, xp.arange(n)[taken][:, None], n))
-    return xp.where(first == n, -1, first)[:count]
+    first = xp.full(best.shape, n, "int32")       # CuPy finds the least of these, not of int64
+    at = xp.minimum(bags, count)
+    if keep is not None:
+        at = xp.where(keep, at, count)            # the last bag is cut off
+    xp.maximum.at(best, at, rows)
+    wins = rows == best[at]
+    xp.minimum.at(first, at, xp.where(wins, xp.arange(n, dtype="int32")[:, None], n))
+    return xp.where(first == n, -1, first)[:count].astype("int64")
 
 
 @primitive

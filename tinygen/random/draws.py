@@ -20,32 +20,34 @@ __all__ = ["bernoulli", "default_generator", "get_state", "manual_seed", "normal
            "rand", "randint", "randn", "set_state", "uniform"]
 
 _defaults: dict[str, Generator] = {}
+_seed = [1]           # of the generators of devices that are still to be used
 
 
 def default_generator(device: Any = "cpu") -> Generator:
     """The generator that draws use when none is given: one per device."""
     name = backend.canonical_device(device)
     if name not in _defaults:
-        _defaults[name] = Generator(0 if name == "cpu" else 1, name)
+        _defaults[name] = Generator(0 if name == "cpu" else _seed[0], name)
     return _defaults[name]
 
 
 def manual_seed(seed: int) -> Generator:
     """Restart the default generators of all devices from `seed`; returns the CPU's."""
     cpu = default_generator()
+    _seed[0] = seed
     for generator in _defaults.values():
         generator.manual_seed(seed)
     return cpu
 
 
-def get_state() -> dict[str, Any]:
-    """The state of the default CPU generator, as a JSON-serialisable dictionary."""
-    return default_generator().state()
+def get_state(device: Any = "cpu") -> dict[str, Any]:
+    """The state of a device's default generator, as a JSON-serialisable dictionary."""
+    return default_generator(device).state()
 
 
-def set_state(state: dict[str, Any]) -> None:
-    """Continue the default CPU generator from a `get_state()`."""
-    default_generator().set_state(state)
+def set_state(state: dict[str, Any], device: Any = "cpu") -> None:
+    """Continue a device's default generator from a `get_state(device)`."""
+    default_generator(device).set_state(state)
 
 
 # -- the draws ----------------------------------------------------------------------------------
@@ -54,7 +56,7 @@ def set_state(state: dict[str, Any]) -> None:
 @primitive(name="random_normal")
 def normal_p(xp, *, generator, shape, dtype):
     """Standard normal numbers."""
-    if dtype == np.float16:
+    if backend.is_half(dtype):
         return generator.stream.standard_normal(shape, np.float32).astype(dtype)
     return generator.stream.standard_normal(shape, dtype)
 
@@ -62,8 +64,9 @@ def normal_p(xp, *, generator, shape, dtype):
 @primitive(name="random_uniform")
 def uniform_p(xp, *, generator, shape, dtype):
     """Uniform numbers in [0, 1)."""
-    if dtype == np.float16:     # multiples of 2^-11, which float16 does not round up to 1
-        return (xp.floor(generator.stream.random(shape, np.float32) * 2048) / 2048).astype(dtype)
+    if backend.is_half(dtype):      # multiples of 2^-11 (2^-8), which are not rounded up to 1
+        steps = 2048 if dtype.kind == "f" else 256
+        return (xp.floor(generator.stream.random(shape, np.float32) * steps) / steps).astype(dtype)
     return generator.stream.random(shape, dtype)
 
 
@@ -93,7 +96,7 @@ def _stream(generator: Generator | None, device: Any) -> Generator:
 
 def _float(dtype: Any) -> np.dtype:
     kind = backend.canonical_dtype(dtype or np.float32)
-    if kind.kind != "f":
+    if kind.kind not in "fV":
         raise TypeError(f"[random] dtype must be a floating point type, got {kind}")
     return kind
 
@@ -149,7 +152,7 @@ def permutation(x: Any, device: Any = None, generator: Generator | None = None) 
     """The numbers 0 to x - 1 in random order, or a tensor's rows in random order."""
     stream = _stream(generator, device)
     if isinstance(x, Tensor):
-        return x[permutation_p(generator=stream, n=x.shape[0])]
+        return x[permutation_p(generator=stream, n=x.shape[0]).to(x.device)]
     return permutation_p(generator=stream, n=operator.index(x))
 
 
@@ -157,12 +160,15 @@ def bernoulli(p: Any, shape: Any = None, dtype: Any = None, device: Any = None,
               generator: Generator | None = None) -> Tensor:
     """1 with probability `p` (a number, or a tensor of them), else 0; float32 by default."""
     values = p.data if isinstance(p, Tensor) else np.asarray(p)
-    if values.size and not (0 <= values.min() and values.max() <= 1):
+    host = isinstance(values, np.ndarray)           # a GPU is not waited for
+    if host and values.size and not (0 <= values.min() and values.max() <= 1):
         raise ValueError(f"[bernoulli] p must lie in [0, 1], got values from {values.min()} "
                          f"to {values.max()}")
     size = tuple(np.shape(values)) if shape is None else _size(shape)
+    if device is None and generator is None and isinstance(p, Tensor):
+        device = p.device
     draws = uniform_p(generator=_stream(generator, device), shape=size, dtype=np.dtype(np.float32))
-    kind = dtype or (p.dtype if isinstance(p, Tensor) and p.dtype.kind == "f" else np.float32)
+    kind = dtype or (p.dtype if isinstance(p, Tensor) and p.dtype.kind in "fV" else np.float32)
     return (draws < (p.detach() if isinstance(p, Tensor) else p)).astype(kind)
 
 

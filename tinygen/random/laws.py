@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import backend
 from ..backend import Generator
+from ..ops.creation import full
 from ..ops.elementwise import divide, equal, exp, log, log1p, logical_and, sqrt, tan, where
 from ..ops.index import argsort
 from ..ops.reduce import cumsum
@@ -35,7 +36,7 @@ __all__ = ["beta", "binomial", "categorical", "cauchy", "chi2", "dirichlet", "ex
 
 
 def _kind(x: Any) -> Any:
-    return x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+    return x.dtype if x.dtype.kind in "fV" else np.dtype(np.float32)
 
 
 @primitive(name="random_gamma")
@@ -118,14 +119,21 @@ def von_mises_p(xp, concentration, *, generator):
 # -- parameters ---------------------------------------------------------------------------------
 
 
-def _parameters(name: str, shape: Any, dtype: Any, device: Any, **given: Any) -> list[Tensor]:
-    """The parameters as tensors of one floating type, the first in the shape of the result."""
-    tensors = [p for p in given.values() if isinstance(p, Tensor) and p.dtype.kind == "f"]
+def _parameters(name: str, shape: Any, dtype: Any, place: tuple[Any, Generator | None],
+                **given: Any) -> list[Tensor]:
+    """The parameters as tensors of one floating type, broadcast to the shape of the result.
+
+    Numbers go to the device that was asked for, or where the tensors are, or the generator.
+    """
+    device = _place(*place, *given.values())
+    tensors = [p for p in given.values() if isinstance(p, Tensor) and p.dtype.kind in "fV"]
     kind = _float(dtype) if dtype is not None else max(
         (t.dtype for t in tensors), key=lambda k: k.itemsize, default=np.dtype(np.float32))
     made = []
     for p in given.values():
-        t = p if isinstance(p, Tensor) else Tensor(p, dtype=kind, device=device)
+        t = p if isinstance(p, Tensor) else (
+            full((), p, kind, device) if isinstance(p, (int, float)) else
+            Tensor(p, dtype=kind, device=device))
         made.append(t if t.dtype == kind else t.astype(kind))
     try:
         size = np.broadcast_shapes(*(t.shape for t in made)) if shape is None else _size(shape)
@@ -136,8 +144,20 @@ def _parameters(name: str, shape: Any, dtype: Any, device: Any, **given: Any) ->
                          + ("" if shape is None else f" to {_size(shape)}")) from None
 
 
+def _place(device: Any, generator: Generator | None, *values: Any) -> str:
+    for x in values:
+        if device is None and isinstance(x, Tensor):
+            return x.device
+    if device is None and generator is not None:
+        return generator.device
+    return backend.canonical_device(device)
+
+
 def _check(name: str, argument: str, value: Tensor, holds: Callable[[Any], Any],
            wish: str) -> None:
+    """Raise where a parameter does not fit; a GPU is not waited for, its draws are NaN then."""
+    if value.device != "cpu":
+        return
     if value.size and not bool(holds(value.data).all()):
         worst = value.data[~holds(value.data)].reshape(-1)[0]
         raise ValueError(f"[{name}] {argument} must {wish}, got {worst}")
@@ -163,18 +183,18 @@ def _open_uniform(like: Tensor, generator: Generator) -> Tensor:
 def exponential(rate: Any = 1.0, shape: Any = None, dtype: Any = None, device: Any = None,
                 generator: Generator | None = None) -> Tensor:
     """Waiting times with density rate exp(-rate x)."""
-    rate, = _parameters("exponential", shape, dtype, device, rate=rate)
+    rate, = _parameters("exponential", shape, dtype, (device, generator), rate=rate)
     _positive("exponential", "rate", rate)
-    u = uniform_p(generator=_stream(generator, device), shape=rate.shape, dtype=rate.dtype)
+    u = uniform_p(generator=_stream(generator, rate.device), shape=rate.shape, dtype=rate.dtype)
     return divide(-log1p(-u), rate)
 
 
 def laplace(loc: Any = 0.0, scale: Any = 1.0, shape: Any = None, dtype: Any = None,
             device: Any = None, generator: Generator | None = None) -> Tensor:
     """Numbers with density exp(-|x - loc| / scale) / (2 scale)."""
-    loc, scale = _parameters("laplace", shape, dtype, device, loc=loc, scale=scale)
+    loc, scale = _parameters("laplace", shape, dtype, (device, generator), loc=loc, scale=scale)
     _positive("laplace", "scale", scale)
-    v = _open_uniform(loc, _stream(generator, device)) - 0.5
+    v = _open_uniform(loc, _stream(generator, loc.device)) - 0.5
     size = (1 - 2 * abs(v)).clip(float(np.finfo(v.dtype).tiny), None)
     return loc - scale * where(v < 0, -1.0, 1.0).astype(v.dtype) * log(size)
 
@@ -182,27 +202,27 @@ def laplace(loc: Any = 0.0, scale: Any = 1.0, shape: Any = None, dtype: Any = No
 def cauchy(loc: Any = 0.0, scale: Any = 1.0, shape: Any = None, dtype: Any = None,
            device: Any = None, generator: Generator | None = None) -> Tensor:
     """Numbers with density 1 / (pi scale (1 + ((x - loc) / scale)^2)); they have no mean."""
-    loc, scale = _parameters("cauchy", shape, dtype, device, loc=loc, scale=scale)
+    loc, scale = _parameters("cauchy", shape, dtype, (device, generator), loc=loc, scale=scale)
     _positive("cauchy", "scale", scale)
-    u = uniform_p(generator=_stream(generator, device), shape=loc.shape, dtype=loc.dtype)
+    u = uniform_p(generator=_stream(generator, loc.device), shape=loc.shape, dtype=loc.dtype)
     return loc + scale * tan((u - 0.5) * math.pi)
 
 
 def gumbel(loc: Any = 0.0, scale: Any = 1.0, shape: Any = None, dtype: Any = None,
            device: Any = None, generator: Generator | None = None) -> Tensor:
     """Numbers with distribution function exp(-exp(-(x - loc) / scale))."""
-    loc, scale = _parameters("gumbel", shape, dtype, device, loc=loc, scale=scale)
+    loc, scale = _parameters("gumbel", shape, dtype, (device, generator), loc=loc, scale=scale)
     _positive("gumbel", "scale", scale)
-    wait = exponential(1.0, loc.shape, loc.dtype, device, generator)
+    wait = exponential(1.0, loc.shape, loc.dtype, loc.device, generator)
     return loc - scale * log(wait.clip(float(np.finfo(loc.dtype).tiny), None))
 
 
 def log_normal(mean: Any = 0.0, std: Any = 1.0, shape: Any = None, dtype: Any = None,
                device: Any = None, generator: Generator | None = None) -> Tensor:
     """Numbers whose logarithm is normal with `mean` and `std`."""
-    mean, std = _parameters("log_normal", shape, dtype, device, mean=mean, std=std)
+    mean, std = _parameters("log_normal", shape, dtype, (device, generator), mean=mean, std=std)
     _check("log_normal", "std", std, lambda x: x >= 0, "not be negative")
-    noise = normal_p(generator=_stream(generator, device), shape=mean.shape, dtype=mean.dtype)
+    noise = normal_p(generator=_stream(generator, mean.device), shape=mean.shape, dtype=mean.dtype)
     return exp(mean + std * noise)
 
 
@@ -212,60 +232,62 @@ def standard_gamma(concentration: Any, shape: Any = None, dtype: Any = None, dev
 
     Source: M. Figurnov, S. Mohamed and A. Mnih, "Implicit Reparameterization Gradients", 2018.
     """
-    a, = _parameters("standard_gamma", shape, dtype, device, concentration=concentration)
+    a, = _parameters("standard_gamma", shape, dtype, (device, generator),
+                     concentration=concentration)
     _positive("standard_gamma", "concentration", a)
-    return gamma_p(a, generator=_stream(generator, device))
+    return gamma_p(a, generator=_stream(generator, a.device))
 
 
 def gamma(concentration: Any, scale: Any = 1.0, shape: Any = None, dtype: Any = None,
           device: Any = None, generator: Generator | None = None) -> Tensor:
     """Gamma numbers with mean concentration * scale."""
-    a, b = _parameters("gamma", shape, dtype, device, concentration=concentration, scale=scale)
+    a, b = _parameters("gamma", shape, dtype, (device, generator), concentration=concentration,
+                       scale=scale)
     _positive("gamma", "scale", b)
-    return standard_gamma(a, device=device, generator=generator) * b
+    return standard_gamma(a, device=a.device, generator=generator) * b
 
 
 def chi2(df: Any, shape: Any = None, dtype: Any = None, device: Any = None,
          generator: Generator | None = None) -> Tensor:
     """Sums of the squares of `df` normal numbers."""
-    df, = _parameters("chi2", shape, dtype, device, df=df)
+    df, = _parameters("chi2", shape, dtype, (device, generator), df=df)
     _positive("chi2", "df", df)
-    return standard_gamma(df * 0.5, device=device, generator=generator) * 2
+    return standard_gamma(df * 0.5, device=df.device, generator=generator) * 2
 
 
 def student_t(df: Any, shape: Any = None, dtype: Any = None, device: Any = None,
               generator: Generator | None = None) -> Tensor:
     """Student's t with `df` degrees of freedom."""
-    df, = _parameters("student_t", shape, dtype, device, df=df)
-    stream = _stream(generator, device)
+    df, = _parameters("student_t", shape, dtype, (device, generator), df=df)
+    stream = _stream(generator, df.device)
     noise = normal_p(generator=stream, shape=df.shape, dtype=df.dtype)
-    return noise * sqrt(df / chi2(df, device=device, generator=stream))
+    return noise * sqrt(df / chi2(df, device=df.device, generator=stream))
 
 
 def dirichlet(concentration: Any, shape: Any = None, dtype: Any = None, device: Any = None,
               generator: Generator | None = None) -> Tensor:
     """Points of the simplex (the last axis sums to 1); `shape` counts that axis too."""
-    a, = _parameters("dirichlet", shape, dtype, device, concentration=concentration)
+    a, = _parameters("dirichlet", shape, dtype, (device, generator), concentration=concentration)
     _positive("dirichlet", "concentration", a)
     if not a.ndim:
         raise ValueError("[dirichlet] concentration must have at least one axis")
-    return dirichlet_p(a, generator=_stream(generator, device))
+    return dirichlet_p(a, generator=_stream(generator, a.device))
 
 
 def beta(a: Any, b: Any, shape: Any = None, dtype: Any = None, device: Any = None,
          generator: Generator | None = None) -> Tensor:
     """Numbers in (0, 1) with density proportional to x^(a-1) (1-x)^(b-1)."""
-    a, b = _parameters("beta", shape, dtype, device, a=a, b=b)
-    return dirichlet(stack([a, b], axis=-1), device=device, generator=generator)[..., 0]
+    a, b = _parameters("beta", shape, dtype, (device, generator), a=a, b=b)
+    return dirichlet(stack([a, b], axis=-1), device=a.device, generator=generator)[..., 0]
 
 
 def von_mises(loc: Any = 0.0, concentration: Any = 1.0, shape: Any = None, dtype: Any = None,
               device: Any = None, generator: Generator | None = None) -> Tensor:
     """Angles in [-pi, pi) around `loc`; the larger the concentration, the closer."""
-    loc, kappa = _parameters("von_mises", shape, dtype, device, loc=loc,
+    loc, kappa = _parameters("von_mises", shape, dtype, (device, generator), loc=loc,
                              concentration=concentration)
     _positive("von_mises", "concentration", kappa)
-    angle = von_mises_p(kappa.detach(), generator=_stream(generator, device))
+    angle = von_mises_p(kappa.detach(), generator=_stream(generator, loc.device))
     return (loc.detach() + angle + math.pi) % (2 * math.pi) - math.pi
 
 
@@ -275,44 +297,47 @@ def von_mises(loc: Any = 0.0, concentration: Any = 1.0, shape: Any = None, dtype
 def poisson(rate: Any, shape: Any = None, device: Any = None,
             generator: Generator | None = None) -> Tensor:
     """How many events came, when `rate` are expected (int64)."""
-    rate, = _parameters("poisson", shape, None, device, rate=rate)
+    rate, = _parameters("poisson", shape, None, (device, generator), rate=rate)
     _check("poisson", "rate", rate, lambda x: x >= 0, "not be negative")
-    return poisson_p(rate.detach(), generator=_stream(generator, device))
+    return poisson_p(rate.detach(), generator=_stream(generator, rate.device))
 
 
 def geometric(p: Any, shape: Any = None, device: Any = None,
               generator: Generator | None = None) -> Tensor:
     """The number of the first success in trials with probability `p`: 1, 2, ... (int64)."""
-    p, = _parameters("geometric", shape, None, device, p=p)
+    p, = _parameters("geometric", shape, None, (device, generator), p=p)
     _check("geometric", "p", p, lambda x: (x > 0) & (x <= 1), "lie in (0, 1]")
-    return geometric_p(p.detach(), generator=_stream(generator, device))
+    return geometric_p(p.detach(), generator=_stream(generator, p.device))
 
 
 def binomial(n: Any, p: Any, shape: Any = None, device: Any = None,
              generator: Generator | None = None) -> Tensor:
     """How many of `n` trials with probability `p` succeeded (int64)."""
-    n, p = _parameters("binomial", shape, "float64", device, n=n, p=p)
+    n, p = _parameters("binomial", shape, "float64", (device, generator), n=n, p=p)
     _check("binomial", "n", n, lambda x: (x >= 0) & (x == x // 1), "be a whole number, 0 or more")
     _probability("binomial", p)
-    return binomial_p(n.detach(), p.detach(), generator=_stream(generator, device))
+    return binomial_p(n.detach(), p.detach(), generator=_stream(generator, n.device))
 
 
 def negative_binomial(n: Any, p: Any, shape: Any = None, device: Any = None,
                       generator: Generator | None = None) -> Tensor:
     """How many trials with success probability `p` failed before `n` succeeded (int64)."""
-    n, p = _parameters("negative_binomial", shape, "float64", device, n=n, p=p)
+    n, p = _parameters("negative_binomial", shape, "float64", (device, generator), n=n, p=p)
     _positive("negative_binomial", "n", n)
     _check("negative_binomial", "p", p, lambda x: (x > 0) & (x <= 1), "lie in (0, 1]")
-    stream = _stream(generator, device)
+    stream = _stream(generator, n.device)
     rate = gamma_p(n.detach(), generator=stream) * (1 - p.detach()) / p.detach()
     return poisson_p(rate, generator=stream)
 
 
-def _weights(name: str, p: Any, device: Any) -> Tensor:
-    p = p.detach() if isinstance(p, Tensor) else Tensor(p, device=device)
-    p = p if p.dtype.kind == "f" else p.astype("float32")
+def _weights(name: str, p: Any, device: Any, generator: Generator | None) -> Tensor:
+    p = p.detach() if isinstance(p, Tensor) else Tensor(
+        p, device=_place(device, generator))
+    p = p if p.dtype.kind in "fV" else p.astype("float32")
     if not p.ndim or not p.shape[-1]:
         raise ValueError(f"[{name}] p needs a last axis of weights, got shape {p.shape}")
+    if p.device != "cpu":          # a GPU is not waited for
+        return p
     xp = backend.array_module(p.data)
     bad = ~(p.data >= 0) | ~xp.isfinite(p.data)
     if bool(bad.any()) or not bool((p.data.sum(axis=-1) > 0).all()):
@@ -331,11 +356,11 @@ def categorical(p: Any, shape: Any = None, device: Any = None,
     >>> categorical([0.0, 1.0, 0.0], shape=(4,)).tolist()
     [1, 1, 1, 1]
     """
-    p = _weights("categorical", p, device)
+    p = _weights("categorical", p, device, generator)
     size = p.shape[:-1] if shape is None else _size(shape)
     kind = np.dtype(np.float64)
     edges = cumsum(p.astype(kind), axis=-1)
-    u = uniform_p(generator=_stream(generator, device), shape=size, dtype=kind)
+    u = uniform_p(generator=_stream(generator, p.device), shape=size, dtype=kind)
     # u < 1, but u * total may round up to the total: the last outcome with weight takes it
     passed = logical_and(expand_dims(u * edges[..., -1], -1) >= edges, edges < edges[..., -1:])
     return passed.sum(axis=-1)
@@ -353,17 +378,17 @@ def multinomial(p: Any, num_samples: int, replacement: bool = False, *, device: 
             samples are asked for without replacement.
     """
     count = operator.index(num_samples)
-    p = _weights("multinomial", p, device)
+    p = _weights("multinomial", p, device, generator)
     if p.ndim > 2:
         raise ValueError(f"[multinomial] p must have one or two axes, got shape {p.shape}")
     if count < 1:
         raise ValueError(f"[multinomial] num_samples must be at least 1, got {num_samples}")
     if replacement:
         rows = broadcast_to(expand_dims(p, -2), (*p.shape[:-1], count, p.shape[-1]))
-        return categorical(rows, device=device, generator=generator)
-    fewest = int((p.data > 0).sum(axis=-1).min())
+        return categorical(rows, device=p.device, generator=generator)
+    fewest = int((p.data > 0).sum(axis=-1).min()) if p.device == "cpu" else count
     if count > fewest:
         raise ValueError(f"[multinomial] {count} samples without replacement, but a row has only "
                          f"{fewest} positive weights")
-    wait = exponential(1.0, p.shape, "float64", device, generator)
+    wait = exponential(1.0, p.shape, "float64", p.device, generator)
     return argsort(where(p > 0, wait / where(p > 0, p, 1), math.inf), axis=-1)[..., :count]
