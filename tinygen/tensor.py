@@ -204,6 +204,9 @@ class Tensor:
                                f"{self.op.name}; only leaf tensors can be assigned to")
         if backend.is_array(source) and backend.device_of(source) != self.device:
             source = backend.to_device(source, self.device)
+        if local.mode & TAPE:
+            local.tape.assign(self, value)
+            return self
         self.data[...] = source
         return self.touch()
 

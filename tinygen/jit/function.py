@@ -15,7 +15,7 @@ from ..tensor import Tensor
 from ..transforms import flatten, unflatten
 from .guards import Guards
 from .program import Program
-from .tape import capture
+from .tape import capture, surroundings
 
 __all__ = ["Jitted", "jit"]
 
@@ -85,7 +85,10 @@ class Jitted:
         key = (is_grad_enabled(), *map(_kind, leaves), *_structure(given))
         for known, guards, program in self._recorded:
             if known == key and guards.hold():
-                return program.replay(*[x for x in leaves if isinstance(x, Tensor)])
+                results = program.replay(*[x for x in leaves if isinstance(x, Tensor)])
+                if guards.modes:
+                    guards.settle()
+                return results
         if len(self._recorded) >= self.limit:
             self._warn(key)
             args, kwargs = unflatten(given, iter(leaves))
@@ -101,16 +104,17 @@ class Jitted:
             args, kwargs = unflatten(given, (next(new) if isinstance(x, Tensor) else x
                                              for x in leaves))
             results.append(self.function(*args, **kwargs))
+            for y in flatten(results[0]):
+                if isinstance(y, Tensor) and y.requires_grad and y.op is not None:
+                    raise CaptureError(
+                        f"[jit] a result ({y.dtype} {y.shape}) has a graph behind it, which a "
+                        "replay has not: take its gradients inside the function, detach() it, or "
+                        "call the function inside no_grad()")
             return results[0]
-        guards = Guards(self.function, leaves)
-        program = capture(run, *tensors)
+        around = surroundings(self.function, given)
+        guards = Guards(self.function, around)
+        program = capture(run, *tensors, around=around)
         guards.after(program)
-        for y in flatten(results[0]):
-            if isinstance(y, Tensor) and y.requires_grad and y.op is not None:
-                raise CaptureError(
-                    f"[jit] a result ({y.dtype} {y.shape}) has a graph behind it, which a replay "
-                    "has not: take its gradients inside the function, detach() it, or call the "
-                    "function inside no_grad()")
         self.programs.append(program.optimized())
         self._recorded.append((key, guards, self.programs[-1]))
         return results[0]

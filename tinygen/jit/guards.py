@@ -2,104 +2,184 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from types import CodeType, FunctionType
 from typing import Any
 
-from ..mode import CaptureError, edits
+from ..mode import edits
 from ..tensor import Tensor
-from .around import same, variables
-from .program import Known, Program, Told, plain
+from .around import Around, same, shown, variables
+from .program import Known, Program, Told
 
 __all__ = ["Guards"]
 
-class Guards:
-    """The variables a function reads, the tensors from outside, and what layers told the tape.
+LONGEST = 64        # entries of a list or dict whose values are compared before every call
 
-    A program fits as long as variables are the same objects (numbers and texts: equal), tensors
-    keep their shape and dtype and whether they learn, layers their mode, and optimizers their
-    options. Variables are read before the function runs, the rest after.
+
+class Guards:
+    """What a program rests on, and one function that looks whether it is still so.
+
+    A program fits as long as the variables of its function are the same objects (numbers and
+    texts: equal), tensors keep their shape and dtype and whether they learn, layers their
+    attributes and mode, other objects the attributes that the function's code names, lists and
+    dicts around it their entries, and optimizers their options.
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: Sequence[Any] = ()):
+    def __init__(self, function: Any, around: Around):
         self.variables = list(variables(function))
-        self.told: Sequence[Told] = ()
-        self.layers = [(layer, plain(layer)) for root in _roots(function, self.variables, arguments)
-                       for layer in root.modules()]
-        self.edits = -1
+        self.told: list[Told] = []
+        self.layers = [(x, held(x)) for x in around.layers()]
+        self.modes: list[tuple[Any, bool]] = []     # layers whose mode the function sets
         self.arrays: list[tuple[Tensor, Any, bool]] = []
+        names = _named(function, around)
+        self.objects = [(x, {k: v for k, v in vars(x).items() if k in names})
+                        for x in around.objects()]
+        self.containers = [(x, _frozen(x), name) for x, name in around.containers()
+                           if len(x) <= LONGEST]
 
     def after(self, program: Program) -> None:
-        """Take down what the function used while it was recorded.
+        """Take down what the function used while it was recorded."""
+        self.told, self.arrays = list(program.told), _outside(program)
+        known = {id(layer) for layer, _ in self.layers}
+        self.layers += [(x, held(x)) for x, _ in program.layers if id(x) not in known]
+        self.modes = [(x, x.training) for x, then in self.layers if then["training"] != x.training]
+        self._compile()
 
-        Raises:
-            CaptureError: it changed a variable that it reads: a replay would not.
-        """
-        for place, name, value in self.variables:
-            if not same(place(), value):
-                raise CaptureError(f"[jit] the function changes the variable {name}, from "
-                                   f"{value!r:.40} to {place()!r:.40}; a replay would not. Give it "
-                                   "as an argument and return it, or keep it in a tensor")
-        for layer, then in [*self.layers, *program.layers]:
-            field = _changed(layer, then)
-            if field is not None and field != "training":
-                now = getattr(layer, field, None)
-                raise CaptureError(f"[jit] the function changes {type(layer).__name__}.{field}, "
-                                   f"from {then.get(field)!r} to {now!r}; a replay would not. Keep "
-                                   "it in a tensor (register_buffer)")
-        self.told, self.arrays = program.told, _outside(program)
-        every = {id(layer): layer for layer, _ in [*self.layers, *program.layers]}
-        self.layers = [(layer, plain(layer)) for layer in every.values()]
-        self.edits = edits[0]
+    def settle(self) -> None:
+        """What a replay leaves behind beside the values of tensors: the mode of layers."""
+        for layer, mode in self.modes:
+            layer.__dict__["training"] = mode
+            edits[0] += 1
 
     def hold(self) -> bool:
         """Is everything as it was?"""
-        return self.broken() is None
+        if self._quick():
+            return True
+        if self.broken() is not None:
+            return False
+        self._compile()             # arrays were exchanged for others of their kind, say
+        return True
 
     def broken(self) -> str | None:
         """The first thing that is not as it was, in words."""
-        for place, name, value in self.variables:
-            if not same(place(), value):
-                return f"the variable {name} changes"
+        for v in self.variables:
+            if not same(v.read(), v.then):
+                return f"the variable {v.name} changes"
         for read, value, what in self.told:
             now = read()
-            if now != value:
-                return f"{what} changes: {value!r}, then {now!r}"
-        if self.edits != edits[0]:
-            for layer, then in self.layers:
-                field = _changed(layer, then)
-                if field is not None:
-                    return f"{type(layer).__name__}.{field} changes"
-            self.edits = edits[0]
-        for i, (x, array, learns) in enumerate(self.arrays):
+            if not _alike(now, value):
+                return f"{what} changes{_where(value, now)}"
+        for x, then in self.layers:
+            now = held(x)
+            for name in {**then, **now}:
+                if not _alike(now.get(name, self), then.get(name, self)):
+                    return f"{type(x).__name__}.{name} changes"
+        for x, then in self.objects:
+            for name, value in then.items():
+                if not same(vars(x).get(name, self), value):
+                    return f"{type(x).__name__}.{name} changes"
+        for x, entries, name in self.containers:
+            if not _alike(_frozen(x), entries):
+                return f"what {name} holds changes"
+        for x, array, learns in self.arrays:
             if x.requires_grad is not learns:
                 return "whether a tensor that it uses learns changes"
-            if x.data is not array:
-                if (x.data.shape, x.data.dtype, type(x.data)) != (
-                        array.shape, array.dtype, type(array)):
-                    return "a tensor that it uses changes its shape or dtype"
-                self.arrays[i] = (x, x.data, learns)
+            if (x.data.shape, x.data.dtype, type(x.data)) != (
+                    array.shape, array.dtype, type(array)):
+                return "a tensor that it uses changes its shape or dtype"
         return None
 
+    def _compile(self) -> None:
+        """`_quick`: the same as one Python expression, which may say no too often."""
+        self.arrays = [(x, x.data, learns) for x, _, learns in self.arrays]
+        scope: dict[str, Any] = {"same": same, "alike": _alike, "frozen": _frozen, "edits": edits}
+        tests = [f"edits[0] == {edits[0]}"]
 
-def _changed(layer: Any, then: dict[str, Any]) -> str | None:
-    """The first attribute that is not as it was."""
-    now = plain(layer)
-    return next((name for name in {**then, **now} if now.get(name) != then.get(name)
-                 or type(now.get(name)) is not type(then.get(name))), None)
+        def test(text: str, **used: Any) -> None:
+            n = len(tests)
+            scope.update({f"{name}{n}": value for name, value in used.items()})
+            tests.append(text.replace("#", str(n)))
+        for v in self.variables:
+            test("(v#() is x# or same(v#(), x#))", v=v.read, x=v.then)
+        for x, array, learns in self.arrays:
+            test(f"t#.data is a# and {'' if learns else 'not '}t#.requires_grad", t=x, a=array)
+        for read, value, _ in self.told:
+            test("r#() == w#", r=read, w=value)
+        for x, then in self.objects:
+            for name, value in then.items():
+                test(f"same(o#[{name!r}], x#)", o=vars(x), x=value)
+        for x, entries, _ in self.containers:
+            test("alike(frozen(c#), e#)", c=x, e=entries)
+        text = ("def quick():\n    try:\n        return (" + "\n            and ".join(tests)
+                + ")\n    except Exception:      # a comparison that makes no sense: look closely\n"
+                "        return False")
+        exec(compile(text, "<guards of tinygen.jit>", "exec"), scope)
+        self._quick = scope["quick"]
 
 
-def _roots(function: Any, variables: Any, arguments: Sequence[Any]) -> list[Any]:
-    """The models that a function is a method of, reads from around it, or is given."""
-    found = [getattr(function, "__self__", function), *arguments,
-             *(value for _, _, value in variables)]
-    return [x for x in found if hasattr(type(x), "named_modules")]
+def held(layer: Any) -> dict[str, Any]:
+    """The attributes of an object, and the entries of those that are lists and dicts."""
+    return {name: _frozen(value) for name, value in vars(layer).items()}
+
+
+def _frozen(value: Any) -> Any:
+    """The entries of a list, dict or set as they are now; anything else as it is."""
+    if isinstance(value, dict):
+        return tuple(value.items())
+    return tuple(value) if isinstance(value, (list, set)) else value
+
+
+def _alike(now: Any, then: Any) -> bool:
+    if now is then:
+        return True
+    now, then = _frozen(now), _frozen(then)
+    if not (isinstance(now, tuple) and isinstance(then, tuple)):
+        return same(now, then)
+    return len(now) == len(then) and all(map(_alike, now, then))
+
+
+def _where(then: Any, now: Any) -> str:
+    """What differs, in words: the entry of a dictionary, if it is one."""
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        return next((_where(a, b) for a, b in zip(then, now) if not _alike(b, a)), "")
+    if isinstance(then, dict) and isinstance(now, dict):
+        return next((f": {k}={shown(v)}, then {shown(now.get(k))}" for k, v in then.items()
+                     if not _alike(now.get(k), v)), "")
+    return f": {shown(then)}, then {shown(now)}"
+
+
+def _named(function: Any, around: Around) -> set[str]:
+    """The names in the code of a function, and of the methods and functions that it names."""
+    function = getattr(function, "__func__", getattr(function, "func", function))
+    code = getattr(function, "__code__", None)
+    todo = [code] if isinstance(code, CodeType) else [
+        f.__code__ for f in vars(type(function)).values() if isinstance(f, FunctionType)]
+    kinds = {type(x) for x in around.objects()}
+    spaces = getattr(function, "__globals__", {})
+    cells = {v.name: v.then for v in variables(function)}
+    seen: set[CodeType] = set()
+    names: set[str] = set()
+    while todo:
+        code = todo.pop()
+        if code in seen:
+            continue
+        seen.add(code)
+        names.update(code.co_names)
+        todo += [c for c in code.co_consts if isinstance(c, CodeType)]
+        todo += [f.__code__ for name in (*code.co_names, *code.co_freevars)
+                 for f in (cells.get(name), spaces.get(name), *(getattr(k, name, None)
+                                                                for k in kinds))
+                 if isinstance(f, FunctionType) and not f.__module__.startswith("tinygen.")]
+    return names
 
 
 def _outside(program: Program) -> list[tuple[Tensor, Any, bool]]:
     """The tensors that a program reads from outside, with their arrays."""
-    found = {}
+    return list({id(x): (x, x.data, x.requires_grad) for x in _known(program)}.values())
+
+
+def _known(program: Program) -> Iterator[Tensor]:
     for row in program.rows:
         for x in row.inputs:
             if isinstance(x, Known) and isinstance(x.value, Tensor) and not x.fixed:
-                found[id(x.value)] = (x.value, x.value.data, x.value.requires_grad)
-    return list(found.values())
+                yield x.value

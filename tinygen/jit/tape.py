@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,7 @@ class Tape:
         self.alive: list[Any] = []          # recorded arrays must not be freed: ids would repeat
         self.seen: list[tuple[Tensor, int, Any]] = []   # tensors, with their seq and array then
         self.written: set[int] = set()      # arrays that a recorded primitive changes in place
+        self.sums: dict[int, tuple[Tensor, Any, int]] = {}      # of what they hold then
         self.start = Tensor.wrap(None).seq
         self.outside: set[int] = set()      # arrays of tensors from before it, seen by `detach()`
         self.told: list[Told] = []          # what layers and optimizers take for granted
@@ -61,7 +63,11 @@ class Tape:
                              [None if y is None else self.slot(y.data) for y in outs],
                              _line()))
         self.watch(*(y for y in outs if y is not None))
-        self.written.update(id(x.data) for x in written(op, inputs, attrs))
+        for x in written(op, inputs, attrs):
+            self.written.add(id(x.data))
+            base = _base(x.data)
+            if isinstance(base, np.ndarray):
+                self.sums[id(base)] = x, base, _checksum(base)
 
     def is_constant(self, x: Tensor) -> bool:
         """Was x made from nothing since the recording began? It is the same in every replay."""
@@ -108,7 +114,11 @@ class Tape:
             self.around.add(x, "a tensor", owned=True, checked=False)
         with no_grad():
             if self.is_constant(x):
-                x.data = ops.positive(x).data
+                first = Tensor.wrap(x.data)
+                for source in [s for row in self.rows for s in row.inputs]:
+                    if isinstance(source, Known) and source.value is x:
+                        source.value = first
+                x.data = ops.positive(first).data
                 self.watch(x)
             assign_p(x, value)
         x.touch()
@@ -132,8 +142,7 @@ class Tape:
 
     def memory(self, array: Any) -> int:
         """A number for the memory that an array lies in: views have that of their base."""
-        while getattr(array, "base", None) is not None and backend.is_array(array.base):
-            array = array.base
+        array = _base(array)
         if id(array) not in self.memories:
             self.alive.append(array)
         return self.memories.setdefault(id(array), len(self.memories))
@@ -167,7 +176,8 @@ def capture(function: Callable[..., Any], *args: Any, around: Around | None = No
 
     If it fails, everything that it changed is put back: values and gradients of tensors, states
     of optimizers and generators, attributes and lists, as far as they are in `around` (by default:
-    what the function and its arguments hold).
+    what the function and its arguments hold). If `around` is given, what else changed in it, which
+    a replay would not change, is an error too.
 
     Raises:
         CaptureError: the function looked at values (`item()`, `bool()`, `print`, `nonzero`, ...):
@@ -177,9 +187,10 @@ def capture(function: Callable[..., Any], *args: Any, around: Around | None = No
     """
     if local.mode & TAPE:
         raise RuntimeError("[capture] a capture is running in this thread already")
-    around = surroundings(function, args) if around is None else around
+    checked = around is not None
+    around = around or surroundings(function, args)
     try:
-        return _captured(function, args, around)
+        return _captured(function, args, around, checked)
     except BaseException:
         around.back()
         raise
@@ -189,14 +200,13 @@ def surroundings(function: Callable[..., Any], args: Any) -> Around:
     """What is around a call of a function, as it is now."""
     from ..random import default_generator
 
-    found = [(name, value) for _, name, value in variables(function)]
     return Around([("the generator of tinygen.random", default_generator()),
                    *(("an argument", x) for x in flatten(args) if not isinstance(x, Tensor)),
-                   ("the function", function),
-                   *((f"the variable {name}", value) for name, value in found)])
+                   ("the function", function)], variables(function))
 
 
-def _captured(function: Callable[..., Any], args: Any, around: Around) -> Program:
+def _captured(function: Callable[..., Any], args: Any, around: Around,
+              checked: bool) -> Program:
     tape, before = Tape(around), (local.mode, local.tape)
     tensors = _tensors(args)
     inputs = [_argument(x) for x in tensors]
@@ -230,7 +240,17 @@ def _captured(function: Callable[..., Any], args: Any, around: Around) -> Progra
                 f"[capture] {shown(x)} that the function used was changed in place while it was "
                 "captured, by other means than operations; use x.assign_(value), or return new "
                 "tensors")
+    for x, array, total in tape.sums.values():
+        if _checksum(array) != total:
+            raise CaptureError(f"[capture] values of {shown(x)} were changed by other means than "
+                               "operations after an operation had changed them; use "
+                               "x.assign_(value)")
     _check_views(tape)
+    changed = around.change(tape.written) if checked else None
+    if changed is not None:
+        raise CaptureError(f"[jit] the function changes {changed}; a replay would not. Keep it in "
+                           "a tensor (a module's register_buffer), give it as an argument and "
+                           "return it, or do it outside of the function")
     for row in tape.rows:
         for source in row.inputs:        # the state of an optimizer is made here, and changes
             if isinstance(source, Known) and id(getattr(source.value, "data", 0)) in tape.written:
@@ -263,6 +283,17 @@ def _check_views(tape: Tape) -> None:
                 raise CaptureError("[assign_] values were assigned to a view of a tensor that was "
                                    "made from nothing in the recorded function; write x[...] = "
                                    f"value into that tensor itself\n  at {row.line}")
+
+
+def _base(array: Any) -> Any:
+    """The array that owns the memory of this one."""
+    while getattr(array, "base", None) is not None and backend.is_array(array.base):
+        array = array.base
+    return array
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.adler32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _line() -> str | None:

@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..grad_mode import mode
+from ..mode import edits
 from ..primitive import RAW, Primitive, local
 from ..tensor import Tensor
 
@@ -28,10 +29,12 @@ class HookHandle:
             hooks.clear()
         hooks[self._id] = hook
         hooks.update(later)
+        edits[0] += 1
 
     def remove(self) -> None:
         """Remove the hook; a second call does nothing."""
         self._hooks.pop(self._id, None)
+        edits[0] += 1
 
     def __enter__(self) -> HookHandle:
         return self

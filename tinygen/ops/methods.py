@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import backend
 from ..mode import reads
-from ..primitive import RECORD, local, primitive
+from ..primitive import RECORD, TAPE, local, primitive
 from ..tensor import Tensor
 from . import (
     activation,
@@ -61,6 +61,9 @@ def _in_place(symbol: str, op: Any) -> Any:
             raise ValueError(f"[{op.name}] `{symbol}` cannot grow a tensor of shape {self.shape} "
                              f"to {value.shape}")
         same_kind(value, self, symbol, op.name)
+        if local.mode & TAPE:
+            local.tape.assign(self, value)
+            return self
         self.data[...] = value.data
         return self.touch()
     return update

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..primitive import RECORD, local
+from ..primitive import RECORD, TAPE, local
 from ..tensor import Tensor
 from . import (
     activation,
@@ -263,6 +263,9 @@ def in_place(name: str, fn: Callable[..., Any]) -> Callable[..., Tensor]:
         if new.shape != self.shape:
             raise ValueError(f"[{name}_] the result has shape {new.shape}, the tensor "
                              f"{self.shape}: it cannot be changed in place")
+        if not records and local.mode & TAPE:
+            local.tape.assign(self, new)
+            return self
         if not records:
             self.data[...] = new.data
             return self.touch()

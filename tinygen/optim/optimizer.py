@@ -143,6 +143,8 @@ class Optimizer(Hooked):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or fill them with zeros if `set_to_none` is false."""
+        if local.mode & TAPE:
+            local.tape.touches(self)
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none or p.grad is None:
@@ -164,6 +166,8 @@ class Optimizer(Hooked):
             with enable_grad():
                 loss = closure()
         taped = local.mode & TAPE
+        if taped:
+            local.tape.touches(self)
         hyper = [(_rate(group, taped), self.options(group)) for group in self.param_groups]
         if not self._plans_fit():
             self._make_plans()
@@ -177,9 +181,8 @@ class Optimizer(Hooked):
 
     def _taken_for_granted(self) -> list[Any]:
         """What a recorded step cannot read anew: all options but the learning rate."""
-        return [*self._plans, *((name, value) for group in self.param_groups
-                                for name, value in group.items()
-                                if name not in ("params", "lr", "param_names"))]
+        return [*self._plans, {**self._step_pre}, {**self._step_post},
+                *({**group, "lr": None} for group in self.param_groups)]
 
     def _plans_fit(self) -> bool:
         entry_of = self.state.get
