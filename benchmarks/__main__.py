@@ -24,6 +24,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--peers", default=None, metavar="NAMES",
                    help=f"comma-separated, of: {', '.join(PEERS)}; 'none' measures tinygen alone "
                         "(default: all that are installed)")
+    p.add_argument("--no-jit", action="store_true",
+                   help="leave out tinygen's training steps under tg.jit")
     p.add_argument("--rounds", type=int, default=None, help="turns of each side (default 7)")
     p.add_argument("--seconds", type=float, default=None, help="length of a turn (default 0.3)")
     p.add_argument("--threads", type=int, default=2, help="threads of each side (default 2)")
@@ -58,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     peers = [p for p in named if p not in missing]
     before = _load()
     plan = Plan(args.rounds or (3 if args.quick else 7),
-                args.seconds or (0.05 if args.quick else 0.3), args.threads, args.quick, _say)
+                args.seconds or (0.05 if args.quick else 0.3), args.threads, args.quick,
+                not args.no_jit, _say)
     results, ceiling = run(chosen, peers, plan)
     _say("")
     if not results:

@@ -26,7 +26,8 @@ from .rows import rows
 __all__ = ["SIDES", "main", "peak_memory"]
 
 # Side -> the module with `load(row)` and `version()`. "ceiling" measures the machine itself.
-SIDES = {"tinygen": "benchmarks.workloads", "torch": "benchmarks.peers.torch_workloads",
+SIDES = {"tinygen": "benchmarks.workloads", "tinygen-jit": "benchmarks.jitted",
+         "torch": "benchmarks.peers.torch_workloads",
          "torch-compile": "benchmarks.peers.torch_compiled",
          "jax": "benchmarks.peers.jax_workloads", "ceiling": "tinygen.jit.ceilings"}
 
@@ -60,13 +61,15 @@ class Child:
         start = perf_counter()
         try:
             self.work = self.module.load(chosen)
+            called = perf_counter()
             loss = self.work.step()
         except Unsupported as reason:
             return {"unsupported": str(reason)}
         if loss is not None and not math.isfinite(loss):
             raise ValueError(f"{row}: the first loss is {loss}")
+        end = perf_counter()
         return {"parameters": self.work.parameters, "version": self.module.version(),
-                "loss": loss, "seconds": perf_counter() - start}
+                "loss": loss, "seconds": end - start, "call": end - called}
 
     def steps(self, count: int) -> dict[str, Any]:
         """Take `count` steps."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .report import Report, footnote
-from .runner import Result
+from .results import JIT, Result
 from .tables import tables
 
 __all__ = ["write_chart", "write_markdown"]
@@ -36,8 +36,11 @@ of tinygen and PyTorch together, and their FLOPs to PyTorch's counter.
 - Names of operations end in `-forward` (nothing recorded) or `-backward` (forward and backward).
   `--list` shows all rows, `--filter` chooses: `python -m benchmarks --filter attention
   --peers torch --rounds 5`.
-- Targets are the project's own, against PyTorch eager. Nothing fails by a time; CI's one gate is a
-  ratio, `benchmarks/overhead.py`."""
+- `tinygen-jit` is the same training step under `tg.jit`. Two steps count from the first call to the
+  end of the second: recording, passes and compiling; cold is without the kernels that jit has
+  generated before, those that tinygen comes with stay compiled. `--no-jit` leaves this side out.
+- Targets are the project's own: against PyTorch eager, and under jit against the best of the peers
+  of the run. Nothing fails by a time; CI's one gate is a ratio, `benchmarks/overhead.py`."""
 
 
 def write_markdown(report: Report, path: Path) -> None:
@@ -59,7 +62,8 @@ def write_markdown(report: Report, path: Path) -> None:
 
 
 def write_chart(report: Report, path: Path) -> bool:
-    """Speed relative to each peer: bars for whole models, dots for single operations.
+    """Speed relative to each peer: bars for whole models (under jit where that was measured, with
+    a mark for the eager step), dots for single operations.
 
     Returns whether a chart was written: not without matplotlib, nor without a peer's figures.
     """
@@ -108,10 +112,15 @@ def _families(results: Iterable[Result]) -> dict[str, list[Result]]:
 def _bars(axis: Any, models: list[Result], peers: list[str]) -> None:
     height = 0.8 / len(peers)
     for k, peer in enumerate(peers):
-        values = [r.ratio(peer) or 0.0 for r in models]
+        values = [r.ratio(peer, JIT) or r.ratio(peer) or 0.0 for r in models]
         drawn = axis.barh([i + k * height for i in range(len(models))], values, height * 0.9,
                           label=f"against {peer}")
         axis.bar_label(drawn, [f"{v:.2f}" if v else "" for v in values], padding=3)
+    eager = [(x, i + k * height) for i, r in enumerate(models) if JIT in r.sides
+             for k, peer in enumerate(peers) if (x := r.ratio(peer)) is not None]
+    if eager:
+        axis.scatter([x for x, _ in eager], [y for _, y in eager], s=14, color="black", marker="D",
+                     zorder=3, label="without jit")
     axis.set_yticks([i + 0.4 - height / 2 for i in range(len(models))],
                     [r.row.title for r in models])
     axis.set_title("training steps and sampling")

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .runner import DISTURBED, Ceiling, Result
+from .jit_targets import TARGETS, jit_verdict
+from .results import DISTURBED, JIT, OURS, Ceiling, Result
 from .targets import verdict
 
 __all__ = ["Report", "duration", "footnote", "write_json"]
@@ -32,6 +33,15 @@ class Report:
     def machine(self) -> str:
         """The processor in words."""
         return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+    @property
+    def jit(self) -> bool:
+        """Whether tinygen was measured under `tg.jit`, too."""
+        return any(JIT in r.sides or JIT in r.failures for r in self.results)
+
+    def sides(self, whole: bool) -> list[str]:
+        """What is compared, in the order of pairs; `whole` models have more than operations."""
+        return ["tinygen", *([JIT] if whole and self.jit else []), *self.peers]
 
     def versions(self) -> list[str]:
         """What was compared."""
@@ -67,7 +77,8 @@ def footnote(report: Report) -> list[str]:
         f"{report.load[0]:.1f} before and {report.load[1]:.1f} after; {report.rounds} alternating "
         "rounds" + ("; quick: smaller sizes" if report.quick else ""),
         "times: fastest round, median round; ratios are of the fastest rounds, above 1.00 tinygen "
-        f"is faster; pairs are {' : '.join(['tinygen', *report.peers])}"]
+        f"is faster; pairs are {' : '.join(report.sides(True))}"
+        + (" (operations: without tinygen-jit)" if report.jit else "")]
     if any(m.memory for r in report.results for m in r.sides.values()):
         lines.append("peak MiB: resident memory of the process, and in brackets what it adds to a "
                      "process of the same library that trains the smallest model (micro-mlp)")
@@ -114,10 +125,21 @@ def _row(report: Report, r: Result) -> dict[str, Any]:
         "memory_ratio_above_idle": {p: r.memory_ratio(p, above_idle=True) for p in peers},
         "memory_ratio_to_best_peer": _least_memory(r, False),
         "memory_ratio_above_idle_to_best_peer": _least_memory(r, True),
-        "target_met": verdict(r, report.ceiling)}
+        "target_met": verdict(r, report.ceiling),
+        **({"jit": _jit(report, r)} if JIT in r.sides else {})}
+
+
+def _jit(report: Report, r: Result) -> dict[str, Any]:
+    best = r.best_peer()
+    return {"ratio": {p: r.ratio(p, JIT) for p in report.peers},
+            "paired_ratio": {p: r.paired_ratio(p, JIT) for p in report.peers},
+            "ratio_to_best_peer": best and r.ratio(best, JIT),
+            "ratio_to_eager": r.ratio("tinygen", JIT),
+            "memory_ratio": {s: r.memory_ratio(s, side=JIT) for s in r.sides if s != JIT},
+            "target": TARGETS.get(r.row.name), "target_met": jit_verdict(r)}
 
 
 def _least_memory(r: Result, above_idle: bool) -> float | None:
     """Our memory divided by that of the peer with the least."""
-    found = [x for p in r.sides if p != "tinygen" and (x := r.memory_ratio(p, above_idle))]
+    found = [x for p in r.sides if p not in OURS and (x := r.memory_ratio(p, above_idle))]
     return max(found, default=None)

@@ -15,24 +15,22 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from time import perf_counter, sleep
 from typing import Any
 
+from .results import JIT, OURS, Ceiling, Measurement, Result
 from .rows import Row
 
-__all__ = ["DISTURBED", "PEERS", "Ceiling", "ChildError", "Measurement", "Plan", "Result",
-           "Session", "missing_peers", "run"]
+__all__ = ["PEERS", "ChildError", "Plan", "Session", "missing_peers", "run"]
 
+GENERATED = "fused.fused_"       # how the files of generated kernels begin
 # Peer -> the module that it needs.
 PEERS = {"torch": "torch", "torch-compile": "torch", "jax": "jax"}
 # Threads of OpenBLAS and OpenMP go on spinning for up to 25 ms after their work: not into the
 # next side's turn.
 _PAUSE = 0.03
-# From so many cores in other hands on, a round says little: threads wait for one another.
-DISTURBED = 0.2
 _ROOT = Path(__file__).resolve().parents[1]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
             "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "TINYGEN_NUM_THREADS",
@@ -43,102 +41,14 @@ class ChildError(RuntimeError):
     """A child process ended instead of answering."""
 
 
-@dataclass
-class Measurement:
-    """One side of one row; times are in seconds per step."""
-
-    rounds: list[float] = field(default_factory=list)
-    others: list[float] = field(default_factory=list)  # cores that others kept busy, each round
-    first_step: float = 0.0      # from the start of the process to the end of its first step
-    building: float = 0.0        # the part of it after the imports; all there is for micro rows
-    memory: int = 0              # peak resident bytes; 0 where the process is shared or unknown
-    above_idle: int = 0          # of these, what a process that trains `micro-mlp` does not need
-    parameters: int = 0
-    version: str = ""
-
-    @property
-    def best(self) -> float:
-        """The fastest round."""
-        return min(self.rounds)
-
-    @property
-    def typical(self) -> float:
-        """The median round."""
-        return median(self.rounds)
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether other processes had a part of the machine even in the fastest round."""
-        return bool(self.others) and self.others[self.rounds.index(self.best)] > DISTURBED
-
-
-@dataclass
-class Ceiling:
-    """What the machine can do, the fastest of the whole run: of all rows' shares, the divisor."""
-
-    gflops: float = 0.0          # of sgemm
-    bandwidth: float = 0.0       # GB/s of copying, read and written
-
-
-@dataclass
-class Result:
-    """All sides of one row. `failures` says in words which sides gave no figures, and why;
-    `unsupported` which have no counterpart for the row."""
-
-    row: Row
-    sides: dict[str, Measurement] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-    unsupported: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether other processes disturbed any side."""
-        return any(m.disturbed for m in self.sides.values())
-
-    def ratio(self, peer: str) -> float | None:
-        """The peer's time divided by ours, fastest rounds: above 1, tinygen is faster."""
-        if peer not in self.sides or "tinygen" not in self.sides:
-            return None
-        return self.sides[peer].best / self.sides["tinygen"].best
-
-    def paired_ratio(self, peer: str) -> float | None:
-        """The same from neighbouring rounds: the median of their ratios."""
-        if peer not in self.sides or "tinygen" not in self.sides:
-            return None
-        return median(theirs / ours for ours, theirs in zip(self.sides["tinygen"].rounds,
-                                                            self.sides[peer].rounds))
-
-    def best_peer(self) -> str | None:
-        """The fastest side beside tinygen."""
-        peers = [s for s in self.sides if s != "tinygen"]
-        return min(peers, key=lambda s: self.sides[s].best, default=None)
-
-    def memory_ratio(self, peer: str, above_idle: bool = False) -> float | None:
-        """Our peak memory divided by the peer's: below 1, tinygen needs less."""
-        ours, theirs = (self.sides.get(s) for s in ("tinygen", peer))
-        if ours is None or theirs is None:
-            return None
-        a, b = ((m.above_idle if above_idle else m.memory) for m in (ours, theirs))
-        return a / b if a and b else None
-
-    def share(self, side: str, ceiling: Ceiling) -> float | None:
-        """What the fastest round makes of the machine: of its sgemm's or of its copies' speed."""
-        if side not in self.sides:
-            return None
-        best = self.sides[side].best * 1e9
-        if self.row.flops is not None and ceiling.gflops:
-            return self.row.flops / best / ceiling.gflops
-        if self.row.bytes is not None and ceiling.bandwidth:
-            return self.row.bytes / best / ceiling.bandwidth
-        return None
-
-
 class Session:
     """A child process and the conversation with it."""
 
-    def __init__(self, side: str, threads: int):
+    def __init__(self, side: str, threads: int, cache: Path | None = None):
         env = {**os.environ, **{name: str(threads) for name in _THREADS}}
         env["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, [env.get("PYTHONPATH")])])
+        if cache is not None:
+            env["TINYGEN_CACHE"] = str(cache)
         self.side = side
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in __exit__)
         self.started = perf_counter()
@@ -203,12 +113,14 @@ class Plan:
         seconds: how long a turn should last; it has at least one step.
         threads: of each side.
         quick: rows of smaller size, see `rows.rows`.
+        jit: whether tinygen is measured under `tg.jit`, too.
     """
 
     rounds: int = 7
     seconds: float = 0.5
     threads: int = 2
     quick: bool = False
+    jit: bool = True
     progress: Callable[[str], None] = lambda text: None
 
 
@@ -217,7 +129,7 @@ def run(rows: list[Row], peers: list[str], plan: Plan) -> tuple[list[Result], Ce
 
     Interrupted (Ctrl-C), it returns the rows that were finished.
     """
-    results, limit, sides = [], Ceiling(), ["tinygen", *peers]
+    results, limit, sides = [], Ceiling(), [*OURS[:1 + plan.jit], *peers]
     with Session("ceiling", plan.threads) as machine, Shared(plan.threads) as shared:
         row_name = "the first row"
         try:
@@ -286,15 +198,22 @@ def _run_row(row: Row, sides: list[str], plan: Plan, shared: Shared,
         sessions: dict[str, Session] = {}
         counts: dict[str, int] = {}
         for side in sides:
+            if side == JIT and row.group == "micro":
+                continue
             try:
+                cache, cold = None, 0.0
+                if side == JIT and row.group == "macro":
+                    cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                    cold = _cold(row, plan, cache)
                 sessions[side] = (shared.session(side) if row.group == "micro" else
-                                  stack.enter_context(Session(side, plan.threads)))
+                                  stack.enter_context(Session(side, plan.threads, cache)))
                 found = _prepare(sessions[side], row, plan)
                 if isinstance(found, str):
                     result.unsupported[side] = found
                     del sessions[side]
                 else:
                     result.sides[side], counts[side] = found
+                    result.sides[side].cold = cold
             except ChildError as error:
                 _give_up(result, sessions, side, error, shared)
         for i in range(plan.rounds):
@@ -312,6 +231,30 @@ def _run_row(row: Row, sides: list[str], plan: Plan, shared: Shared,
                 m.above_idle = max(0, m.memory - idle[side]) if side in idle else 0
     _check_same_model(result)
     return result
+
+
+def _cold(row: Row, plan: Plan, cache: Path) -> float:
+    """Seconds from the first call to the end of the second step, with no generated kernel on disk.
+
+    The kernels that tinygen comes with stay compiled, as the libraries of the peers are; the next
+    process with this cache finds the generated ones.
+    """
+    _link_kernels(cache)
+    with Session(JIT, plan.threads, cache) as session:
+        loaded = session.ask("load", row=row.name, quick=plan.quick)
+        return loaded["call"] + session.ask("steps", count=1)["seconds"]
+
+
+def _link_kernels(cache: Path) -> None:
+    """Fill a cache with links to all compiled kernels but those that jit generated."""
+    root = Path(os.environ.get("TINYGEN_CACHE") or "~/.cache/tinygen").expanduser() / "kernels"
+    for file in root.rglob("*"):
+        target = cache / "kernels" / file.relative_to(root)
+        if file.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        elif not file.name.startswith(GENERATED):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(file.resolve())
 
 
 def _take_turn(m: Measurement, session: Session, count: int) -> None:
@@ -343,6 +286,7 @@ def _prepare(session: Session, row: Row, plan: Plan) -> tuple[Measurement, int] 
                     building=loaded["seconds"], parameters=loaded["parameters"],
                     version=loaded["version"])
     count, spent = 1, session.ask("steps", count=1)["seconds"]
+    m.two_steps = loaded["call"] + spent
     while spent < plan.seconds / 4:           # warms up, too
         count *= 2
         spent = session.ask("steps", count=count)["seconds"]

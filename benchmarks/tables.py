@@ -6,8 +6,9 @@ import importlib
 import sys
 from collections.abc import Callable
 
+from .jit_targets import TARGETS, jit_summaries, jit_verdict
 from .report import Report, duration, footnote
-from .runner import Result
+from .results import JIT, Result
 from .targets import summaries, verdict
 
 __all__ = ["Table", "plain_table", "print_tables", "tables"]
@@ -21,26 +22,29 @@ def tables(report: Report, titles: bool = False) -> list[Table]:
     single = [r for r in report.results if r.row.group == "micro"]
     found = [(header(report, whole), [cells(report, r, whole, titles and whole) for r in results])
              for whole, results in ((True, models), (False, single)) if results]
-    targets = summaries(report.results, report.ceiling)
-    if targets:
-        found.append((["target: torch / tinygen", "at least", "found", "rows that meet it"],
-                      [[t.what, t.target, t.found, f"{t.met} of {t.rows}"
-                       + (f", {t.disturbed} disturbed" if t.disturbed else "")] for t in targets]))
+    for what, targets in (("torch / tinygen", summaries(report.results, report.ceiling)),
+                          ("best peer / tinygen-jit", jit_summaries(report.results))):
+        if targets:
+            found.append(([f"target: {what}", "at least", "found", "rows that meet it"],
+                          [[t.what, t.target, t.found, f"{t.met} of {t.rows}"
+                            + (f", {t.disturbed} disturbed" if t.disturbed else "")]
+                           for t in targets]))
     return found
 
 
 def header(report: Report, whole: bool) -> list[str]:
     """The titles of the columns; `whole` models have more of them than single operations."""
-    sides = ["tinygen", *report.peers]
-    return ["workload", *[f"{s} min, median" for s in sides],
+    return ["workload", *[f"{s} min, median" for s in report.sides(whole)],
             *[f"{p} / tinygen" for p in report.peers],
             *(["best peer"] if len(report.peers) > 1 else []), "share of ceiling",
-            *(["per second", "peak MiB", "first step s"] if whole else []), "target"]
+            *(["per second", "peak MiB", "first step s"] if whole else []), "target",
+            *(["tinygen / jit", "best peer / jit", "two steps s", "jit target"]
+              if whole and report.jit else [])]
 
 
 def cells(report: Report, result: Result, whole: bool, title: bool = False) -> list[str]:
     """One line of the table; "-" where there is no figure."""
-    sides = ["tinygen", *report.peers]
+    sides = report.sides(whole)
 
     def each(show: Callable[[str], str]) -> str:
         return " : ".join(show(s) if s in result.sides else "-" for s in sides)
@@ -66,8 +70,26 @@ def cells(report: Report, result: Result, whole: bool, title: bool = False) -> l
                  each(lambda s: f"{result.sides[s].first_step:.1f}")]
     met = verdict(result, report.ceiling)
     line.append("" if result.row.target is None else f"{result.row.target:.1f}"
-                + (" ?" if met is None else " met" if met else " missed"))
-    return line
+                + _judged(met))
+    return line + (_jit_cells(result) if whole and report.jit else [])
+
+
+def _judged(met: bool | None) -> str:
+    return " ?" if met is None else " met" if met else " missed"
+
+
+def _jit_cells(result: Result) -> list[str]:
+    """Speed against tinygen without jit and against the best peer; first call to second step, with
+    generated kernels on disk and without; the target."""
+    if JIT not in result.sides:
+        return ["-"] * 3 + [""]
+    m, best = result.sides[JIT], result.best_peer()
+    ratio = None if best is None else result.ratio(best, JIT)
+    target = TARGETS.get(result.row.name)
+    return [f"{result.ratio('tinygen', JIT) or 0.0:.2f}",
+            "-" if ratio is None else f"{ratio:.2f} {best}",
+            f"{m.two_steps:.2f}" + (f" (cold {m.cold:.2f})" if m.cold else ""),
+            "" if target is None else f"{target:.2f}" + _judged(jit_verdict(result))]
 
 
 def _shares(report: Report, result: Result, each: Callable[[Callable[[str], str]], str]) -> str:

@@ -1,6 +1,7 @@
 """What the project set out to reach against PyTorch eager, and whether a run reached it.
 
-Targets inform; nothing passes or fails by them. A row's own target is in `rows.py`.
+Targets inform; nothing passes or fails by them. A row's own target is in `rows.py`; those of
+tinygen under `tg.jit` are in `jit_targets.py`.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .runner import Ceiling, Result
+from .results import Ceiling, Result
 
-__all__ = ["BANDWIDTH", "MEMORY", "PEER", "Summary", "summaries", "verdict"]
+__all__ = ["BANDWIDTH", "MEMORY", "PEER", "Summary", "mean", "spread", "summaries", "verdict"]
 
 PEER = "torch"
 BANDWIDTH = 0.85       # rows on 4M elements may reach this share of the copy bandwidth instead
@@ -52,7 +53,7 @@ def summaries(results: list[Result], ceiling: Ceiling) -> list[Summary]:
     found = []
     for (name, target), members in families.items():
         quiet = [r for r in members if not r.disturbed]
-        found.append(Summary(name, f"{target:.1f}", _spread([r.ratio(PEER) or 0.0 for r in quiet]),
+        found.append(Summary(name, f"{target:.1f}", spread([r.ratio(PEER) or 0.0 for r in quiet]),
                              sum(bool(verdict(r, ceiling)) for r in quiet), len(members),
                              len(members) - len(quiet)))
     return [*found, *_convolutions(results), *_memory(results)]
@@ -71,13 +72,15 @@ def _family(result: Result) -> str:
     return o["op"] + (" 4M elements" if "-4M-" in result.row.name else "")
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """The least and the greatest of some ratios, and their mean."""
     if len(values) < 2:
         return f"{values[0]:.2f}" if values else "-"
-    return f"{min(values):.2f} to {max(values):.2f}, geometric mean {_mean(values):.2f}"
+    return f"{min(values):.2f} to {max(values):.2f}, geometric mean {mean(values):.2f}"
 
 
-def _mean(values: list[float]) -> float:
+def mean(values: list[float]) -> float:
+    """The geometric one."""
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
@@ -87,9 +90,9 @@ def _convolutions(results: list[Result]) -> list[Summary]:
               and not r.disturbed]
     if not ratios:
         return []
-    mean = _mean(ratios)
-    return [Summary("convolutions, geometric mean", f"{_CONVOLUTIONS_MEAN:.1f}", f"{mean:.2f}",
-                    int(mean >= _CONVOLUTIONS_MEAN), 1)]
+    found = mean(ratios)
+    return [Summary("convolutions, geometric mean", f"{_CONVOLUTIONS_MEAN:.1f}", f"{found:.2f}",
+                    int(found >= _CONVOLUTIONS_MEAN), 1)]
 
 
 def _memory(results: list[Result]) -> list[Summary]:
@@ -99,6 +102,6 @@ def _memory(results: list[Result]) -> list[Summary]:
         ratios = [x for r in results if r.row.group == "macro"
                   and (x := r.memory_ratio(PEER, above)) is not None]
         if ratios:
-            found.append(Summary(name, f"at most {MEMORY}", _spread(ratios),
+            found.append(Summary(name, f"at most {MEMORY}", spread(ratios),
                                  sum(x <= MEMORY for x in ratios), len(ratios)))
     return found

@@ -8,16 +8,17 @@ import pytest
 
 from benchmarks import (
     child,
+    jit_targets,
     operations,
     overhead,
     page,
     report,
     rows,
-    runner,
     tables,
     targets,
     workloads,
 )
+from benchmarks.results import JIT, Ceiling, Measurement, Result
 
 ROWS = rows.rows(quick=True)
 MACRO = [r for r in ROWS if r.group == "macro"]
@@ -25,13 +26,13 @@ MICRO = [r for r in ROWS if r.group == "micro"]
 
 
 def _report(results, peers):
-    return report.Report(results, runner.Ceiling(100.0, 10.0), peers, 3, 2, False, "command",
+    return report.Report(results, Ceiling(100.0, 10.0), peers, 3, 2, False, "command",
                          (0.0, 0.0))
 
 
 def _result(row, ours, **peers):
-    sides = {s.replace("_", "-"): runner.Measurement([t]) for s, t in peers.items()}
-    return runner.Result(row, {"tinygen": runner.Measurement([ours]), **sides})
+    sides = {s.replace("_", "-"): Measurement([t]) for s, t in peers.items()}
+    return Result(row, {"tinygen": Measurement([ours]), **sides})
 
 
 def test_filters_choose_groups_and_names():
@@ -46,8 +47,8 @@ def test_filters_choose_groups_and_names():
 
 
 def test_ratio_is_peer_time_over_ours():
-    result = runner.Result(ROWS[0], {"tinygen": runner.Measurement([2.0, 1.0, 4.0]),
-                                     "torch": runner.Measurement([6.0, 3.0, 4.0])})
+    result = Result(ROWS[0], {"tinygen": Measurement([2.0, 1.0, 4.0]),
+                                     "torch": Measurement([6.0, 3.0, 4.0])})
     assert result.ratio("torch") == 3.0
     assert result.paired_ratio("torch") == 3.0
     assert result.sides["torch"].typical == 4.0
@@ -56,23 +57,23 @@ def test_ratio_is_peer_time_over_ours():
 
 def test_rows_that_others_disturbed_are_marked():
     """What counts is what the machine did in the fastest round."""
-    quiet = runner.Measurement([3.0, 1.0, 2.0], [1.5, 0.0, 0.9])
-    shared = runner.Measurement([3.0, 1.0, 2.0], [0.0, 0.5, 0.0])
-    assert not quiet.disturbed and shared.disturbed and not runner.Measurement([1.0]).disturbed
-    results = [runner.Result(ROWS[0], {"tinygen": quiet}),
-               runner.Result(ROWS[1], {"tinygen": shared})]
+    quiet = Measurement([3.0, 1.0, 2.0], [1.5, 0.0, 0.9])
+    shared = Measurement([3.0, 1.0, 2.0], [0.0, 0.5, 0.0])
+    assert not quiet.disturbed and shared.disturbed and not Measurement([1.0]).disturbed
+    results = [Result(ROWS[0], {"tinygen": quiet}),
+               Result(ROWS[1], {"tinygen": shared})]
     (_, lines), = tables.tables(_report(results, []))
     shared.rounds = [9.0, 3.0, 6.0]
-    both = runner.Result(ROWS[0], {"tinygen": quiet, "torch": shared})
-    assert both.ratio("torch") == 3.0 and targets.verdict(both, runner.Ceiling()) is None
-    (summary,) = targets.summaries([both], runner.Ceiling())
+    both = Result(ROWS[0], {"tinygen": quiet, "torch": shared})
+    assert both.ratio("torch") == 3.0 and targets.verdict(both, Ceiling()) is None
+    (summary,) = targets.summaries([both], Ceiling())
     assert (summary.met, summary.rows, summary.disturbed, summary.found) == (0, 1, 1, "-")
     assert [line[0] for line in lines] == [ROWS[0].name, ROWS[1].name + " *"]
     assert any(text.startswith("* 1 of 2 rows") for text in report.footnote(_report(results, [])))
 
 
 def test_shares_are_of_what_limits_the_row():
-    limit = runner.Ceiling(100.0, 10.0)
+    limit = Ceiling(100.0, 10.0)
     flops = rows.Row("a", "", "micro", flops=50 * 10 ** 9)
     memory = rows.Row("b", "", "micro", bytes=8 * 10 ** 9)
     assert _result(flops, 1.0).share("tinygen", limit) == 0.5
@@ -86,14 +87,14 @@ def test_memory_is_compared_whole_and_above_the_library():
     result.sides["torch"].memory, result.sides["torch"].above_idle = 100, 20
     assert result.memory_ratio("torch") == 0.5
     assert result.memory_ratio("torch", above_idle=True) == 2.0
-    found = {s.what: s.met for s in targets.summaries([result], runner.Ceiling())}
+    found = {s.what: s.met for s in targets.summaries([result], Ceiling())}
     whole, above = list(found.values())[-2:]
     assert (whole, above) == (1, 0)
 
 
 def test_targets_are_met_by_time_or_on_4m_elements_by_bandwidth():
     (row,) = [r for r in rows.rows() if r.name == "tanh-4M-backward"]
-    limit = runner.Ceiling(100.0, 10.0)
+    limit = Ceiling(100.0, 10.0)
     fast = row.bytes / 10e9 / 0.9
     assert targets.verdict(_result(row, 1.0, torch=3.1), limit) is True
     assert targets.verdict(_result(row, 1.0, torch=2.9), limit) is False
@@ -104,7 +105,7 @@ def test_targets_are_met_by_time_or_on_4m_elements_by_bandwidth():
 def test_convolutions_have_a_target_of_their_mean():
     chosen = [r for r in rows.rows() if r.name.startswith("conv") and r.target is not None]
     results = [_result(r, 1.0, torch=1.2 + 0.2 * (i % 2)) for i, r in enumerate(chosen)]
-    mean = targets.summaries(results, runner.Ceiling())[-1]
+    mean = targets.summaries(results, Ceiling())[-1]
     assert mean.what == "convolutions, geometric mean"
     assert mean.met == (math.prod(1.2 + 0.2 * (i % 2) for i in range(len(results)))
                         >= 1.3 ** len(results))
@@ -112,7 +113,7 @@ def test_convolutions_have_a_target_of_their_mean():
 
 def test_lines_have_a_cell_for_each_column():
     results = [_result(ROWS[0], 1.0, torch=3.0, torch_compile=2.0), _result(MICRO[0], 1.0),
-               runner.Result(MICRO[1])]
+               Result(MICRO[1])]
     for title, lines in tables.tables(_report(results, ["torch", "torch-compile"])):
         assert all(len(line) == len(title) for line in lines)
         assert tables.plain_table(title, lines)
@@ -120,9 +121,52 @@ def test_lines_have_a_cell_for_each_column():
     assert "2.00 torch-compile" in model and model[-1] == "2.0 met"
 
 
+def test_jit_is_judged_against_the_best_peer():
+    def row(name):
+        return next(r for r in ROWS if r.name == name)
+    fast = _result(row("micro-mlp"), 2.0, **{JIT: 1.0}, torch=4.0, jax=3.0)
+    slow = _result(row("translation"), 2.0, **{JIT: 1.0}, torch=1.1, jax=3.0)
+    rest = _result(row("mlp-vae"), 2.0, **{JIT: 1.0}, torch=2.0)
+    alone = _result(row("char-gpt"), 2.0, **{JIT: 1.0})
+    assert [jit_targets.jit_verdict(r) for r in (fast, slow, rest, alone)] == [True, False, None,
+                                                                               None]
+    assert fast.best_peer() == "jax" and fast.ratio("torch") == 2.0
+    found = {s.what: s for s in jit_targets.jit_summaries([fast, slow, rest, alone])}
+    assert found["micro-mlp"].found == "3.00 (jax)" and found["micro-mlp"].met == 1
+    assert found["translation"].found == "1.10 (torch)" and found["translation"].met == 0
+    mean = found["macro rows, geometric mean"]
+    assert mean.found == f"{(3.0 * 1.1 * 2.0) ** (1 / 3):.2f}" and mean.met == 1
+    assert list(found) == ["micro-mlp", "translation", "macro rows, geometric mean"]
+
+
+def test_jit_is_judged_by_its_start_and_its_memory():
+    result = _result(ROWS[0], 1.0, **{JIT: 1.0}, jax=1.0)
+    ours, eager, jax = (result.sides[s] for s in (JIT, "tinygen", "jax"))
+    ours.cold, ours.two_steps, jax.two_steps = 1.0, 0.6, 4.0
+    ours.memory, eager.memory, jax.memory = 90, 100, 300
+    ours.above_idle, eager.above_idle, jax.above_idle = 30, 20, 60
+    found = [(s.target, s.found, s.met) for s in jit_targets.jit_summaries([result])[-4:]]
+    assert found == [("at most 0.33", "0.25", 1), ("at most 0.50", "0.60", 0),
+                     ("at most 1.00", "0.90", 1), ("at most 1.00", "1.50", 0)]
+
+
+def test_jit_has_columns_of_its_own():
+    results = [_result(ROWS[0], 2.0, **{JIT: 1.0}, torch=4.0), _result(ROWS[1], 1.0, torch=2.0),
+               _result(MICRO[0], 1.0, torch=1.0)]
+    results[0].sides[JIT].two_steps, results[0].sides[JIT].cold = 0.4, 2.5
+    models, single, _, goals = tables.tables(_report(results, ["torch"]))
+    assert models[0][-4:] == ["tinygen / jit", "best peer / jit", "two steps s", "jit target"]
+    assert models[1][0][-4:] == ["2.00", "4.00 torch", "0.40 (cold 2.50)", "3.00 met"]
+    assert models[1][1][-4:] == ["-", "-", "-", ""]
+    assert f"{JIT} min, median" in models[0] and f"{JIT} min, median" not in single[0]
+    assert all(len(line) == len(title) for title, lines in (models, single) for line in lines)
+    assert goals[0][0] == "target: best peer / tinygen-jit"
+
+
 def test_the_page_has_all_tables_and_a_chart(tmp_path):
     pytest.importorskip("matplotlib")
-    results = [_result(r, 1.0, torch=1.0 + i % 3, jax=2.0) for i, r in enumerate(ROWS)]
+    results = [_result(r, 1.0, torch=1.0 + i % 3, jax=2.0,
+                       **({JIT: 0.8} if r.group == "macro" else {})) for i, r in enumerate(ROWS)]
     page.write_markdown(_report(results, ["torch", "jax"]), tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert "![Speed of tinygen relative to each peer](page.png)" in text
@@ -166,7 +210,7 @@ def test_a_row_that_a_peer_does_not_have_is_told_in_words(monkeypatch):
     monkeypatch.setattr(workloads, "load", load)
     assert child.Child("tinygen").load("micro-mlp", True) == {
         "unsupported": "there is no such thing"}
-    result = runner.Result(ROWS[0], {"tinygen": runner.Measurement([1.0])},
+    result = Result(ROWS[0], {"tinygen": Measurement([1.0])},
                            unsupported={"jax": "there is no such thing"})
     lines = report.footnote(_report([result], ["jax"]))
     assert "jax: there is no such thing (micro-mlp)" in lines

@@ -18,6 +18,7 @@ from benchmarks import (
     workloads,
 )
 from benchmarks.__main__ import main
+from benchmarks.results import JIT, OURS, Measurement, Result
 from tinygen.jit import ceilings
 
 ROWS = rows.rows(quick=True)
@@ -73,6 +74,19 @@ def test_both_sides_train_the_same_model(row, monkeypatch):
         a, b = ours.step(), theirs.step()
         assert math.isfinite(a)
         np.testing.assert_allclose(a, b, rtol=tolerance)
+
+
+@pytest.mark.parametrize("row", [r for r in MACRO if r.name != "dcgan-64x64-w64"], ids=names)
+def test_jit_trains_the_same_model(row):
+    """Recorded and replayed, a step gives the losses of the eager side, draws included."""
+    eager, jitted = (child.Child(side) for side in OURS)
+    assert jitted.load(row.name, quick=True)["parameters"] == eager.load(
+        row.name, quick=True)["parameters"]
+    losses = []
+    for side in (eager, jitted):
+        workloads.tg.manual_seed(1)
+        losses.append([side.work.step() for _ in range(2)])
+    np.testing.assert_allclose(*losses, rtol=1e-2)      # Adam makes signs of rounding errors
 
 
 @pytest.mark.parametrize("row", MACRO, ids=names)
@@ -182,7 +196,7 @@ def test_every_row_runs(side):
     one = child.Child(side)
     for row in [r for r in ROWS if r.group != "macro"]:     # training steps: tested above
         answer = one.load(row.name, quick=True)
-        assert set(answer) == {"parameters", "version", "loss", "seconds"}, row.name
+        assert set(answer) == {"parameters", "version", "loss", "seconds", "call"}, row.name
     assert one.steps(1)["seconds"] > 0
 
 
@@ -221,6 +235,12 @@ def test_a_run_reports_every_side_and_every_round(tmp_path, capsys):
     assert side["parameters"] == 2 * 16 + 16 + 16 * 16 + 16 + 16 + 1
     assert side["memory"] > 10e6 and side["first_step"] > side["building"] > 0
     assert side["memory"] - side["above_idle"] > 10e6
+    jitted = model["sides"][JIT]
+    assert jitted["parameters"] == side["parameters"] and len(jitted["rounds"]) == 2
+    assert jitted["two_steps"] > 0 and jitted["cold"] > 0 and side["cold"] == 0
+    assert model["jit"]["target"] == 3.0 and model["jit"]["ratio_to_best_peer"] is None
+    assert model["jit"]["ratio_to_eager"] == side["min"] / jitted["min"]
+    assert JIT not in single["sides"]
     assert single["sides"]["tinygen"]["share_of_ceiling"] > 0
     assert single["sides"]["tinygen"]["memory"] == 0      # its process is shared
     assert "MLP 2-16-16-1" in (tmp_path / "page.md").read_text()
@@ -229,15 +249,26 @@ def test_a_run_reports_every_side_and_every_round(tmp_path, capsys):
 @pytest.mark.parametrize("row", [MACRO[0], MICRO[0]], ids=names)
 def test_a_side_that_dies_is_named_and_does_not_stop_the_others(row, monkeypatch):
     monkeypatch.setitem(runner.PEERS, "broken", "numpy")
-    (result,), _ = runner.run([row], ["broken"], runner.Plan(1, 0.001, 1, quick=True))
+    (result,), _ = runner.run([row], ["broken"], runner.Plan(1, 0.001, 1, quick=True, jit=False))
     assert list(result.sides) == ["tinygen"]
     assert result.failures["broken"].startswith("broken ended with status 1: KeyError")
     assert result.ratio("broken") is None
 
 
+def test_a_cold_cache_has_all_kernels_but_generated_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYGEN_CACHE", str(tmp_path / "warm"))
+    folder = tmp_path / "warm" / "kernels" / "py3"
+    folder.mkdir(parents=True)
+    for name in ("rows.softmax-1.nbc", runner.GENERATED + "12ab-3.nbc"):
+        (folder / name).write_text("code")
+    runner._link_kernels(tmp_path / "cold")
+    found = [f for f in (tmp_path / "cold").rglob("*") if not f.is_dir()]
+    assert [f.name for f in found] == ["rows.softmax-1.nbc"] and found[0].read_text() == "code"
+
+
 def test_sides_with_another_model_are_refused():
-    result = runner.Result(ROWS[0], {"tinygen": runner.Measurement([1.0], parameters=3),
-                                     "torch": runner.Measurement([1.0], parameters=4)})
+    result = Result(ROWS[0], {"tinygen": Measurement([1.0], parameters=3),
+                                     "torch": Measurement([1.0], parameters=4)})
     runner._check_same_model(result)
     assert list(result.sides) == ["tinygen"]
     assert "4 parameters, tinygen has 3" in result.failures["torch"]
