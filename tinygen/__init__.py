@@ -41,9 +41,16 @@ _offer_einops_backend()
 
 
 def __getattr__(name: str) -> _Any:
-    if name in ("distributions", "jit"):      # imported on first use: a light `import tinygen`
+    # Imported on first use: a light `import tinygen`.
+    if name in ("amp", "distributions", "jit"):
         from importlib import import_module
         return import_module(f".{name}", __name__)
+    if name in ("GradScaler", "autocast"):
+        from . import amp
+        return getattr(amp, name)
+    if name == "bfloat16":                           # needs ml_dtypes
+        from .backend import bfloat16
+        return bfloat16().type
     from ._elsewhere import hint
     raise AttributeError(hint(name) if not name.startswith("__") else (
         f"module 'tinygen' has no attribute {name!r}"))

@@ -61,7 +61,7 @@ def _bad(x: Any) -> str | None:
         if math.isfinite(array):
             return None
         return "NaN" if math.isnan(array) else "Inf"
-    if not backend.is_array(array) or array.dtype.kind != "f":
+    if not backend.is_array(array) or array.dtype.kind not in "fV":
         return None
     xp = backend.array_module(array)
     if xp.isfinite(array).all():
@@ -95,7 +95,7 @@ def _message(op: Primitive, kind: str, inputs: tuple[Any, ...], line: str | None
 
 def _range(x: Any) -> str:
     array = x.data if isinstance(x, Tensor) else x
-    if not backend.is_array(array) or not array.size or array.dtype.kind != "f":
+    if not backend.is_array(array) or not array.size or array.dtype.kind not in "fV":
         return ""
     return f" in [{array.min():.4g}, {array.max():.4g}]"
 

@@ -51,7 +51,7 @@ class ArrayNamespaceInfo:
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, np.dtype]:
         """The standard's types that there are, by name; `kind` as in `isdtype`."""
         backend.canonical_device(device)
-        every = {name: np.dtype(name) for name in backend.DTYPES if name != "float16"}
+        every = {name: np.dtype(name) for name in backend.DTYPES if "float16" not in name}
         return {name: t for name, t in every.items() if kind is None or isdtype(t, kind)}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import anomaly, backend, ops
 from .grad_mode import enable_grad, is_grad_enabled, mode, no_grad, set_grad_enabled
+from .halves import KEEPS, in_float32
 from .primitive import RAW, RECORD, TAPE, Primitive, _none, local, pick, pick_output
 from .tensor import RETAIN, Tensor
 
@@ -186,6 +187,7 @@ class _Walk:
         One loop with everything that most nodes need, because a call takes 0.1 us.
         """
         waiting, grads, useful, lift = self.waiting, self.grads, self.useful, self.lift
+        halves = backend.halves[0]
         while waiting:
             node = heappop(waiting)[1]
             g = grads.pop(id(node))
@@ -208,6 +210,8 @@ class _Walk:
                 args, y = inputs, node
             if op.outputs > 1:
                 g, y = _fill_missing(node, g, lift), _outputs(node, lift)
+            if halves and op.name not in KEEPS and op.joint is None:
+                g, y, args = in_float32((g, y, args))     # `_fit` rounds what a rule gives
             if not op.rules:
                 self._propagate_jointly(node, op, g, y, args)
             for x, rule in zip(inputs, op.rules):
@@ -262,7 +266,7 @@ class _Walk:
         """The gradient that a rule gave for input `x`, in the shape and dtype of `x`."""
         data = x.data
         if g.shape != data.shape:
-            g = unbroadcast(g, data.shape)
+            g = unbroadcast(in_float32(g), data.shape)
         dtype = data.dtype
         if g.dtype is not dtype and g.dtype != dtype:
             g = g.astype(dtype)
@@ -300,8 +304,9 @@ def _through_composite(op: Primitive, needs: tuple[bool, ...], g: Any, args: tup
     """A fused op's gradients, recorded: differentiate the definition it stands for."""
     assert op.composite is not None
     copies = [ops.positive(x) if n else x for x, n in zip(args, needs, strict=True)]
-    out = op.composite(*copies, **attrs)
+    out = op.composite(*in_float32(tuple(copies)), **attrs)
     outs, gs = ([out], [g]) if op.outputs == 1 else (list(out)[:op.differentiable], list(g))
+    gs = in_float32(gs)
     pairs = [(o, s) for o, s in zip(outs, gs, strict=True) if o.requires_grad]
     wanted = [x for x, n in zip(copies, needs, strict=True) if n]
     found = iter(walk([o for o, _ in pairs], [s for _, s in pairs], wanted, True, True))

@@ -63,7 +63,7 @@ def _make_backend(module: Any) -> None:
 
         def from_numpy(self, x: Any) -> Tensor:
             made = ops.asarray(x)
-            return made.requires_grad_() if made.dtype.kind == "f" else made
+            return made.requires_grad_() if made.dtype.kind in "fV" else made
 
         def to_numpy(self, x: Tensor) -> Any:
             return x.detach().to(device="cpu").numpy()
@@ -84,7 +84,7 @@ def _make_backend(module: Any) -> None:
             return ops.concat(tensors, axis=axis)
 
         def is_float_type(self, x: Tensor) -> bool:
-            return x.dtype.kind == "f"
+            return x.dtype.kind in "fV"
 
         def einsum(self, pattern: str, *x: Tensor) -> Tensor:
             return ops.einsum(pattern, *x)

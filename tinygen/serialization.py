@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,7 @@ __all__ = ["DamagedFileError", "load", "read_metadata", "save", "write_atomicall
 
 _HASH, _TREE, _FORMAT = "tinygen.sha256", "tinygen.tree", "tinygen.format"
 
-# safetensors' names for what NumPy can hold; bfloat16 becomes float32, which holds its values.
+# safetensors' names for what NumPy can hold, and bfloat16 as its bits.
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
            "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
            "BOOL": "?"}
@@ -74,7 +75,7 @@ def save(obj: Any, path: str | os.PathLike[str], metadata: Mapping[str, str] | N
     if not all(isinstance(k, str) and k in arrays for k in obj):   # more than a flat dictionary
         notes[_TREE] = json.dumps(tree)
     notes[_FORMAT] = "1"
-    notes[_HASH] = _digest(arrays, notes)
+    notes[_HASH] = _digest({k: _bits(a) for k, a in arrays.items()}, notes)
     write_atomically(path, library.numpy.save(arrays, notes))
 
 
@@ -90,7 +91,8 @@ def _take_apart(value: Any, path: str, arrays: dict[str, np.ndarray]) -> list[An
             raise TypeError(f"[save] two tensors are both called {path!r} when nested names are "
                             "joined by '.'")
         array = backend.to_device(array, "cpu")
-        arrays[path] = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+        little = array.dtype if array.dtype.kind == "V" else array.dtype.newbyteorder("<")
+        arrays[path] = np.asarray(array, little, order="C")
         return ["t", path]
     if isinstance(value, Mapping):
         pairs = []
@@ -145,6 +147,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 
 def load(path: str | os.PathLike[str], device: Any = None) -> dict[Any, Any]:
     """Read what `save` wrote, or any safetensors file: a dictionary of tensors.
+
+    bfloat16 needs the library ml_dtypes; without it such tensors become float32, exactly.
 
     Args:
         device: where the tensors shall live (default: the CPU).
@@ -206,7 +210,8 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
         if found != wanted:
             raise DamagedFileError(f"{path} is damaged: its content does not match the SHA-256 "
                                    f"written with it (found {found}, expected {wanted})")
-    return {k: _widened(a, dict(entries)[k]["dtype"]) for k, a in arrays.items()}, notes
+    kinds = {name: entry["dtype"] for name, entry in entries}
+    return {k: _noticed(a, kinds[k]) for k, a in arrays.items()}, notes
 
 
 def _to_array(entry: dict[str, Any]) -> np.ndarray:
@@ -215,9 +220,19 @@ def _to_array(entry: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(bytearray(entry["data"]), _DTYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
-def _widened(array: np.ndarray, dtype: str) -> np.ndarray:
-    """bfloat16 is the upper half of a float32."""
-    return (array.astype("<u4") << 16).view("<f4") if dtype == "BF16" else array
+def _noticed(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Bits as bfloat16, or as float32, whose upper half they are, where there is no ml_dtypes."""
+    if dtype == "BF16":
+        if importlib.util.find_spec("ml_dtypes") is None:
+            return (array.astype("<u4") << 16).view("<f4")
+        array = array.view(backend.bfloat16())
+    backend.notice_halves(array.dtype)
+    return array
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """bfloat16 as what a reader without it sees: unsigned integers of 16 bits."""
+    return array.view("<u2") if array.dtype.kind == "V" else array
 
 
 def _digest(arrays: dict[str, np.ndarray], notes: Mapping[str, str]) -> str:

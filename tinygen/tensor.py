@@ -174,7 +174,7 @@ class Tensor:
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` in place and return self; only floating point tensors can."""
-        if requires_grad and self.data.dtype.kind != "f":
+        if requires_grad and self.data.dtype.kind not in "fV":
             raise TypeError(f"only floating point tensors can require gradients; this one is "
                             f"{self.data.dtype} {self.shape}")
         if not requires_grad and self.op is not None:
@@ -254,7 +254,10 @@ class Tensor:
     def __repr__(self) -> str:
         if local.mode & TAPE and not local.tape.is_constant(self):     # also in a debugger
             return f"{type(self).__name__}(<recorded>, dtype={self.dtype.name}, shape={self.shape})"
-        body = np.array2string(backend.to_device(self.data, "cpu"), separator=", ",
+        shown = backend.to_device(self.data, "cpu")
+        if shown.dtype.kind == "V":                # NumPy prints 2 and not 2. for a bfloat16
+            shown = shown.astype(np.float32)
+        body = np.array2string(shown, separator=", ",
                                prefix="Tensor(", threshold=100, edgeitems=3, precision=4)
         extra = "" if self.device == "cpu" else f", device={self.device!r}"
         if self.op is not None:
@@ -391,6 +394,7 @@ class Tensor:
         def float(self) -> Tensor: ...
         def double(self, *args: Any, **options: Any) -> Tensor: ...
         def half(self, *args: Any, **options: Any) -> Tensor: ...
+        def bfloat16(self, *args: Any, **options: Any) -> Tensor: ...
         def long(self, *args: Any, **options: Any) -> Tensor: ...
         def masked_fill(self, *args: Any, **options: Any) -> Tensor: ...
         @property

@@ -45,7 +45,7 @@ def unflatten(tree: Any, leaves: Any) -> Any:
 def _fresh(x: Any, transform: str) -> Tensor:
     """A new graph input with the value of x, linked to x if x is being differentiated itself."""
     t = x if isinstance(x, Tensor) else Tensor(x)
-    if t.dtype.kind != "f":
+    if t.dtype.kind not in "fV":
         raise TypeError(f"[{transform}] arguments to differentiate must be floating point, got "
                         f"{t.dtype} {t.shape}; use .astype('float32') or write 1.0 for 1")
     if t.requires_grad and is_grad_enabled():

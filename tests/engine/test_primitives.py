@@ -1,5 +1,7 @@
 """Every primitive against float64 references and differences: the rows of tests/cases.py."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,10 +24,12 @@ from tests.checking import (
     size_of,
     tensors,
 )
+from tinygen.backend import FLOATS, canonical_dtype
 from tinygen.jit.tape import capture
 from tinygen.primitive import PRIMITIVES, primitive
 from tinygen.tensor import Tensor
 
+BFLOAT16 = ["bfloat16"] if importlib.util.find_spec("ml_dtypes") else []
 rows = pytest.mark.parametrize("case", CASES, ids=repr)
 smooth = pytest.mark.parametrize("case", [c for c in CASES if c.inputs], ids=repr)
 
@@ -72,22 +76,28 @@ def test_forward_agrees_with_the_reference(case, data):
 @rows
 @given(data=st.data())
 def test_narrow_floats_stay_narrow(case, data):
-    """float32 and float16 in: the same type out, and in the gradients."""
+    """float32 and floats of 16 bits in: the same type out, and in the gradients.
+
+    What an operation keeps for its rule may be float32.
+    """
     drawn = Drawn(case, data)
-    dtype = np.dtype(data.draw(st.sampled_from(["float32"] if case.half is None
-                                               else ["float32", "float32", "float16"])))
+    kinds = ["float32"] if case.half is None else ["float32", "float32", "float16", *BFLOAT16]
+    dtype = canonical_dtype(data.draw(st.sampled_from(kinds)))
     inputs = drawn.tensors(dtype)
-    rounded = [t if t is None else t.data.astype(np.float64) if t.dtype.kind == "f" else t.data
+    rounded = [t if t is None else t.data.astype(np.float64) if t.dtype.kind in FLOATS else t.data
                for t in inputs]
     outputs = call(case, inputs, drawn.attrs)
     expected = reference(case, rounded, drawn.attrs)
     tolerance = case.single if dtype == np.float32 else case.half
-    for y, r in zip(outputs, expected, strict=True):
-        if y.dtype.kind == "f":
+    tolerance = 8 * tolerance if dtype.kind == "V" else tolerance          # three bits fewer
+    learns = PRIMITIVES[case.name].differentiable or 99
+    for i, (y, r) in enumerate(zip(outputs, expected, strict=True)):
+        if y.dtype.kind in FLOATS:
             if case.keeps_dtype:
-                assert y.dtype == dtype
+                assert y.dtype == dtype or (i >= learns and y.dtype == np.float32)
             scale = 1 + (np.abs(r).max() if r.size else 0)
-            np.testing.assert_allclose(y.data, r, rtol=tolerance, atol=tolerance * scale)
+            np.testing.assert_allclose(y.data.astype(np.float64), r, rtol=tolerance,
+                                       atol=tolerance * scale)
     if not drawn.needs:
         return
     outputs = recorded(outputs)
@@ -95,7 +105,7 @@ def test_narrow_floats_stay_narrow(case, data):
     wanted = [inputs[i] for i in drawn.needs]
     for x, g in zip(wanted, gradients(outputs, seeds, wanted), strict=True):
         assert (g.dtype, g.shape) == (dtype, x.shape)
-        assert np.isfinite(g.data).all()
+        assert np.isfinite(g.data.astype(np.float64)).all()
     if dtype == np.float32:
         wide = tensors(rounded, drawn.needs)
         expected = gradients(recorded(call(case, wide, drawn.attrs)),

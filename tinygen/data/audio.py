@@ -60,7 +60,7 @@ def write_wav(path: str | os.PathLike[str], sound: Any, rate: int, record: Any =
     where the sound comes from.
     """
     array = np.asarray(sound.numpy() if hasattr(sound, "numpy") else sound)
-    if array.ndim != 1 or array.dtype.kind != "f" or not np.isfinite(array).all():
+    if array.ndim != 1 or array.dtype.kind not in "fV" or not np.isfinite(array).all():
         raise ValueError(f"[write_wav] sound: {array.dtype} {array.shape}; finite floating point "
                          "samples (n,) are expected")
     stream = io.BytesIO()

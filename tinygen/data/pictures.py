@@ -95,7 +95,7 @@ class PicturePatches(Dataset):
         self.pictures = [np.asarray(p) for p in pictures]
         self.size, self.length, self.cells, self.jitter = size, length, cells, jitter
         for i, picture in enumerate(self.pictures):
-            if picture.ndim != 3 or picture.shape[0] != 3 or picture.dtype.kind != "f":
+            if picture.ndim != 3 or picture.shape[0] != 3 or picture.dtype.kind not in "fV":
                 raise ValueError(f"[PicturePatches] pictures[{i}]: {picture.dtype} {picture.shape};"
                                  " expected floats (3, H, W) in [0, 1]: see load_picture")
             if min(picture.shape[1:]) < size:

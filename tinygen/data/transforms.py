@@ -71,7 +71,7 @@ class ToFloat(Transform):
     def apply(self, batch: np.ndarray, rng: Any) -> np.ndarray:
         if batch.dtype == np.uint8:
             return batch / np.float32(255)
-        if batch.dtype.kind in "bf":
+        if batch.dtype.kind in "bfV":
             return batch.astype(np.float32, copy=False)
         raise self._error(f"batch is {batch.dtype}; expected uint8, bool or float (or use Rescale)")
 
@@ -164,7 +164,7 @@ class RandomShift(Transform):
         down, right = (_each(f.astype(window.dtype)) for f in (up - rows, left - columns))
         window = window[:, :, :-1] * (1 - down) + window[:, :, 1:] * down
         moved = window[..., :-1] * (1 - right) + window[..., 1:] * right
-        return moved if batch.dtype.kind == "f" else np.rint(moved).astype(batch.dtype)
+        return moved if batch.dtype.kind in "fV" else np.rint(moved).astype(batch.dtype)
 
     def _windows(
         self, batch: np.ndarray, rows: np.ndarray, columns: np.ndarray, size: tuple[int, int]
@@ -246,7 +246,7 @@ class Resize(Transform):
         rows = _resize_weights(batch.shape[2], self.size[0]).astype(floats.dtype)
         columns = _resize_weights(batch.shape[3], self.size[1]).astype(floats.dtype)
         scaled = rows @ (floats @ columns.T)  # (h, H) @ (N, C, H, W) @ (W, w)
-        return scaled if batch.dtype.kind == "f" else np.rint(scaled).astype(batch.dtype)
+        return scaled if batch.dtype.kind in "fV" else np.rint(scaled).astype(batch.dtype)
 
 
 def _resize_weights(old: int, new: int) -> np.ndarray:
@@ -272,7 +272,7 @@ def _each(values: np.ndarray) -> np.ndarray:
 
 
 def _floats(batch: np.ndarray) -> np.ndarray:
-    return batch if batch.dtype.kind == "f" else batch.astype(np.float32)
+    return batch if batch.dtype.kind in "fV" else batch.astype(np.float32)
 
 
 def _as_list(value: float | Sequence[float]) -> list[float]:

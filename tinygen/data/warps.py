@@ -129,7 +129,7 @@ def warp(
     places = np.stack([x.ravel(), y.ravel()], axis=1) - centre  # (H*W, 2)
     back = np.linalg.inv(matrices)  # (N, 2, 2)
     sources = (places - moves[:, None]) @ back.transpose(0, 2, 1) + centre  # (N, H*W, 2)
-    floats = batch if batch.dtype.kind == "f" else batch.astype(np.float32)
+    floats = batch if batch.dtype.kind in "fV" else batch.astype(np.float32)
     corner = np.floor(sources).astype(np.int64)
     part = (sources - corner).astype(floats.dtype)
     made = np.zeros((*floats.shape[:2], height * width), floats.dtype)
@@ -145,7 +145,7 @@ def warp(
                       * (part[..., 1] if down else 1 - part[..., 1]))  # (N, H*W)
             made += pixels * weight[:, None]
     made = made.reshape(floats.shape)
-    return made if batch.dtype.kind == "f" else np.rint(made).astype(batch.dtype)
+    return made if batch.dtype.kind in "fV" else np.rint(made).astype(batch.dtype)
 
 
 def _within(index: np.ndarray, side: int, fill: str) -> tuple[np.ndarray, np.ndarray]:

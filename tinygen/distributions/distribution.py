@@ -21,7 +21,7 @@ def broadcast_all(*values: Any) -> list[Tensor]:
     """Parameters as tensors of one shape and floating type; numbers take that of the tensors."""
     made = [v if isinstance(v, Tensor) else None if isinstance(v, (int, float)) else Tensor(v)
             for v in values]
-    kinds = [t.dtype for t in made if t is not None and t.dtype.kind == "f"]
+    kinds = [t.dtype for t in made if t is not None and t.dtype.kind in "fV"]
     kind = max(kinds, key=lambda k: k.itemsize, default=np.dtype(np.float32))
     device = next((t.device for t in made if t is not None), None)
     tensors = [Tensor(v, dtype=kind, device=device) if t is None

@@ -48,7 +48,7 @@ class AttributeClassifier(Classifier):
         if labels is None:
             raise ValueError(f"[{self.name}] labels are needed: 0 or 1 of shape {expected}")
         labels = labels if isinstance(labels, Tensor) else ops.asarray(labels)
-        if labels.shape != expected or labels.dtype.kind not in "biuf":
+        if labels.shape != expected or labels.dtype.kind not in "biufV":
             raise ValueError(f"[{self.name}] labels: {labels.dtype} {labels.shape}; expected 0 or "
                              f"1, {expected}: one for each image and attribute")
         like = self._like()

@@ -72,7 +72,7 @@ class Model(nn.Module):
             expected = ", ".join(str(n) for n in self.image_shape)
             raise ValueError(f"[{self.name}] images: {images.dtype} {images.shape}; this model was "
                              f"built for (N, {expected})")
-        if images.dtype.kind != "f":
+        if images.dtype.kind not in "fV":
             raise TypeError(f"[{self.name}] images are {images.dtype}; floating point numbers in "
                             "[0, 1] are expected: images.astype('float32') / 255")
         like = self._like()

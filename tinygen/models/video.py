@@ -161,7 +161,7 @@ class VideoMoments(nn.Module):
         videos, sentences = (x if isinstance(x, Tensor) else Tensor(x) for x in (videos, sentences))
         limit = self.times.weight.shape[0]
         if videos.ndim != 5 or videos.shape[2:] != self.image_shape or not (
-                1 <= videos.shape[1] <= limit) or videos.dtype.kind != "f":
+                1 <= videos.shape[1] <= limit) or videos.dtype.kind not in "fV":
             raise ValueError(f"[{self.name}] videos: {videos.dtype} {videos.shape}; floats (N, T, "
                              f"{', '.join(map(str, self.image_shape))}) with T of at most {limit} "
                              "are expected")

@@ -94,7 +94,7 @@ ELSEWHERE = {
     "set_submodule": "assign to the parent: model.get_submodule(path).name = module",
     "register_backward_hook": "use register_full_backward_hook",
     "to_empty": "layers are made with their values; use to(device)",
-    "type": "use to(dtype)", "bfloat16": "NumPy has no bfloat16; use half()",
+    "type": "use to(dtype)",
     "compile": "record a step with tinygen.jit; what Keras's compile() is given goes "
                "elsewhere: optim.Adam(model.parameters()), nn.BCEWithLogitsLoss()",
     "fit": _FIT, "fit_generator": _FIT, "train_on_batch": _FIT,

@@ -361,6 +361,10 @@ class Module:
         """Convert to float16."""
         return self.to(dtype=np.float16)
 
+    def bfloat16(self: M) -> M:
+        """Convert to bfloat16 (needs ml_dtypes)."""
+        return self.to(dtype="bfloat16")
+
     # -- state -----------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:

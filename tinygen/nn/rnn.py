@@ -170,10 +170,6 @@ class RNNBase(Module):
     def _sequence(self, x: Any, state: list[Any], weights: list[Any], lengths: Any,
                   reverse: bool) -> list[Any]:
         """One layer in one direction: outputs, and last states."""
-        if x.dtype.itemsize == 2:      # half precision: too few digits to add up over time
-            wide = [[t.astype("float32") for t in part] for part in ([x], state, weights)]
-            return [y.astype(x.dtype)
-                    for y in self._sequence(wide[0][0], wide[1], wide[2], lengths, reverse)]
         w_ih, w_hh, *rest = weights
         b_ih, b_hh = rest[:2] if self.bias else (None, None)
         if self.mode == "LSTM":

@@ -57,10 +57,6 @@ class RNNCellBase(Module):
                 raise TypeError(f"[{name}] {('h', 'c')[i]} is {state.dtype}, and input is "
                                 f"{input.dtype}")
         weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        if input.dtype.itemsize == 2:
-            wide = [t if t is None else t.astype("float32") for t in (input, *states, *weights)]
-            new = self._call(op, wide[0], wide[1:-4], wide[-4:], attrs)
-            return [s.astype(input.dtype) for s in new]
         return self._call(op, input, states, weights, attrs)
 
     @staticmethod

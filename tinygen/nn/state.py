@@ -94,12 +94,12 @@ def convert(module: Module, args: tuple[Any, ...], device: Any, dtype: Any) -> N
         else:
             dtype = arg
     kind = None if dtype is None else backend.canonical_dtype(dtype)
-    if kind is not None and kind.kind != "f":
+    if kind is not None and kind.kind not in "fV":
         raise TypeError(f"[{type(module).__name__}] to() takes floating point dtypes, got {kind}")
     place = None if device is None else backend.canonical_device(device)
     state: list[Tensor] = [*module.parameters(), *module.buffers()]
     state += [p.grad for p in module.parameters() if p.grad is not None]
-    moved = [backend.as_array(t.data, kind if t.dtype.kind == "f" else None, place)
+    moved = [backend.as_array(t.data, kind if t.dtype.kind in "fV" else None, place)
              for t in state]
     for t, array in zip(state, moved, strict=True):
         if array is not t.data:
@@ -136,10 +136,10 @@ def as_array(value: Any) -> Any:
 def _fitting(value: Any, slot: Tensor) -> tuple[Any, str | None]:
     """`value` as an array on the device of `slot`, and why it does not fit (or None)."""
     array = as_array(value)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biufV":
         return None, f"expected a tensor, got {type(value).__name__}"
     if tuple(array.shape) != slot.shape:
         return None, f"shape {tuple(array.shape)} in the state dict, {slot.shape} in the module"
-    if array.dtype.kind == "f" and slot.dtype.kind != "f":
+    if array.dtype.kind in "fV" and slot.dtype.kind not in "fV":
         return None, f"dtype {array.dtype} in the state dict, {slot.dtype} in the module"
     return backend.to_device(array, slot.device), None

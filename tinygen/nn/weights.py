@@ -96,7 +96,8 @@ def load_weights(module: Module, source: Any, rename: Rename | None = None, pref
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """All tensors of a safetensors file, of a set of shards, or of a folder that holds either.
 
-    Shards are described by a file like `model.safetensors.index.json`. bfloat16 becomes float32.
+    Shards are described by a file like `model.safetensors.index.json`. bfloat16 needs
+    ml_dtypes, and becomes float32 without it.
 
     Raises:
         DamagedFileError: a file is damaged, or the index names tensors that no shard has.

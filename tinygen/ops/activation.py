@@ -242,7 +242,7 @@ def _erf(xp: Any, x: Any) -> Any:
     Small float32 and float16 arrays take the same path: the polynomials are exact enough in
     float32 arithmetic (measured error below 3e-7).
     """
-    if x.dtype.kind != "f":
+    if x.dtype.kind not in "fV":
         x = x.astype("float32")
     elif x.dtype.itemsize == 2:
         return _erf(xp, x.astype("float32")).astype(x.dtype)

@@ -62,7 +62,7 @@ def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = Fal
 
 def _adaptive_mean(axes: int, op: str, x: Any, output_size: Any) -> Tensor:
     x, has_batch = batched(x, axes, op)
-    if x.dtype.kind != "f":
+    if x.dtype.kind not in "fV":
         raise ValueError(f"[{op}] input: a mean needs floating point numbers, got {x.dtype}")
     size = _wanted(axes, op, x, output_size)
     image, where = tuple(x.shape[2:]), tuple(range(2, axes + 2))

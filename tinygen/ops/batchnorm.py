@@ -245,9 +245,6 @@ def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight
     if not training:
         return _normalise("batch_norm", "training=False", x, running_mean, running_var, weight,
                           bias, eps)
-    if x.dtype.itemsize == 2:  # half precision: too few digits for sums
-        return batch_norm(x.astype("float32"), running_mean, running_var, weight, bias, True,
-                          momentum, eps, num_batches_tracked).astype(x.dtype)
     count = x.size // max(1, x.shape[1])
     if count == 1:
         raise ValueError(f"[batch_norm] x: {tuple(x.shape)}: training needs more than one value "
@@ -279,9 +276,6 @@ def instance_norm(x: Any, running_mean: Any = None, running_var: Any = None, wei
     if not use_input_stats:
         return _normalise("instance_norm", "use_input_stats=False", x, running_mean, running_var,
                           weight, bias, eps)
-    if x.dtype.itemsize == 2:
-        return instance_norm(x.astype("float32"), running_mean, running_var, weight, bias, True,
-                             momentum, eps).astype(x.dtype)
     count = math.prod(x.shape[2:])
     if count == 1:
         raise ValueError(f"[instance_norm] x: {tuple(x.shape)}: the statistics of an example need "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import backend
+from ..halves import half_of
 from ..tensor import Tensor
 
 __all__ = ["can_cast", "finfo", "iinfo", "isdtype", "promote_types", "result_type"]
@@ -38,7 +40,7 @@ class FloatInfo:
     @property
     def resolution(self) -> float:
         """10^-p, where p is the number of decimal digits that always survive."""
-        return float(np.finfo(self.dtype).resolution)
+        return float(_limits(self.dtype).resolution)
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,17 @@ def finfo(type: Any) -> FloatInfo:
     True
     """
     kind = _dtype_of(type)
-    if kind.kind != "f":
+    if kind.kind not in "fV":
         raise TypeError(f"[finfo] {kind} is not a floating point type")
-    f = np.finfo(kind)
+    f = _limits(kind)
     return FloatInfo(int(f.bits), float(f.eps), float(f.max), float(f.min),
                      float(f.smallest_normal), kind)
+
+
+def _limits(kind: np.dtype) -> Any:
+    if kind.kind == "V":        # bfloat16
+        return importlib.import_module("ml_dtypes").finfo(kind)
+    return np.finfo(kind)
 
 
 def iinfo(type: Any) -> IntInfo:
@@ -76,7 +84,7 @@ def iinfo(type: Any) -> IntInfo:
 
 
 _KINDS = {"bool": "b", "signed integer": "i", "unsigned integer": "u", "integral": "iu",
-          "real floating": "f", "complex floating": "c", "numeric": "iufc"}
+          "real floating": "fV", "complex floating": "c", "numeric": "iufVc"}
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
@@ -113,10 +121,14 @@ def result_type(*arrays_and_dtypes: Any) -> np.dtype:
     if not kinds:
         return np.asarray(np.result_type(*scalars).type(0)).dtype if not any(
             isinstance(s, float) for s in scalars) else np.dtype(np.float32)
-    found = np.result_type(*kinds, *scalars)
-    floats = [k for k in kinds if k.kind == "f"]
+    floats = [k for k in kinds if k.kind in "fV"]
+    half = half_of(floats)
+    if half is not None:                                   # integers and numbers have no say
+        return half
+    wide = [np.dtype(np.float32) if backend.is_half(k) else k for k in kinds]
+    found = np.result_type(*wide, *scalars)
     if found == np.float64 and found not in kinds:
-        return max(floats, key=lambda k: k.itemsize) if floats else np.dtype(np.float32)
+        return np.dtype(np.float32)
     return found
 
 
@@ -127,6 +139,7 @@ def promote_types(type1: Any, type2: Any) -> np.dtype:
 
 def same_kind(source: Tensor, target: Tensor, symbol: str, op: str) -> None:
     """Refuse an in-place operation whose result does not fit the type of the tensor."""
-    if not np.can_cast(source.dtype, target.dtype, "same_kind"):
+    floats = source.dtype.kind in "fV" and target.dtype.kind in "fV"
+    if not floats and not np.can_cast(source.dtype, target.dtype, "same_kind"):
         raise TypeError(f"[{op}] `{symbol}` would turn a {target.dtype} tensor into "
                         f"{source.dtype}; write x = x {symbol[:-1]} y for a new one")

@@ -70,7 +70,7 @@ ldexp_p.vjp(lambda g, out, x, exponent: ldexp_p(g, exponent))
 def ldexp(x: Any, exponent: Any) -> Any:
     """x * 2^exponent; a floating exponent receives a gradient too."""
     kind = getattr(exponent, "dtype", None)
-    if (kind is not None and kind.kind == "f") or isinstance(exponent, float):
+    if (kind is not None and kind.kind in "fV") or isinstance(exponent, float):
         return x * ew.exp2(exponent)
     return ldexp_p(x, exponent)
 

@@ -274,7 +274,7 @@ def _variables(x: Any, rowvar: bool) -> Any:
     x = _lift(x)
     if x.ndim > 2:
         raise ValueError(f"[cov] shape {tuple(x.shape)}: at most two axes")
-    x = x if x.dtype.kind == "f" else astype(x, np.float32)
+    x = x if x.dtype.kind in "fV" else astype(x, np.float32)
     if x.ndim < 2:
         return reshape(x, (1, -1))
     return x if rowvar or x.shape[0] == 1 else _mT(x)
@@ -289,7 +289,7 @@ def _weights(x: Any, name: str, given: Any) -> Any:
                          f"{x.shape[1]} observations is needed")
     if name == "fweights" and w.dtype.kind not in "iu":
         raise TypeError(f"[cov] fweights are {w.dtype}: integers are needed")
-    return w if w.dtype.kind == "f" else astype(w, x.dtype)
+    return w if w.dtype.kind in "fV" else astype(w, x.dtype)
 
 
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Tensor:

@@ -173,7 +173,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, ignore_index: in
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"[{op}] label_smoothing must be in [0, 1], got {label_smoothing}")
     target = target if hasattr(target, "shape") else Tensor(target)
-    if target.dtype.kind == "f":
+    if target.dtype.kind in "fV":
         if ignore_index >= 0:
             raise ValueError(f"[{op}] ignore_index={ignore_index} has no meaning for target "
                              "probabilities")

@@ -243,6 +243,7 @@ _METHODS: list[tuple[Any, str]] = [
     (linalg.dot, "dot"), (linalg.matmul, "mm bmm"), (linalg.trace, "trace"),
     (activation.relu, "relu"), (activation.sigmoid, "sigmoid"), (_all_close, "allclose"),
     (_cast("float32"), "float"), (_cast("float64"), "double"), (_cast("float16"), "half"),
+    (_cast("bfloat16"), "bfloat16"),
     (_cast("int64"), "long"), (_cast("int32"), "int"), (_cast("bool"), "bool"),
     (_fill_, "fill_"), (_zero_, "zero_"), (_identity, "contiguous"), (_clone, "clone copy"),
     (_dim, "dim"), (_numel, "numel"),

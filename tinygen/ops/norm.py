@@ -79,7 +79,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 
 def _floating(x: Any, op: str) -> Any:
-    if x.dtype.kind != "f":
+    if x.dtype.kind not in "fV":
         raise TypeError(f"[{op}] x must be floating point, got {x.dtype} {tuple(x.shape)}")
     return x
 
@@ -164,9 +164,7 @@ def layer_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None
     if not x.size:
         return _of_nothing(x, weight, bias)
     dtype, ndim = x.dtype, x.ndim
-    if dtype.itemsize == 2:  # half precision: too few digits for sums
-        return layer_norm(x.astype("float32"), last, weight, bias, eps).astype(dtype)
-    if dtype.kind != "f":
+    if dtype.kind not in "fV":
         _floating(x, "layer_norm")
     axes = (ndim - 1,) if len(last) == 1 else tuple(range(ndim - len(last), ndim))
     return layer_norm_p(x, weight, bias, axes=axes, eps=eps)[0]
@@ -224,18 +222,17 @@ def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None,
 
     Args:
         normalized_shape: the shape of those last axes; `weight` has it too.
-        eps: None for the machine epsilon of the dtype (of float32 for float16, which is computed
-            in float32).
+        eps: None for the machine epsilon of the dtype (of float32 for floats of 16 bits, which are
+            computed in float32).
 
     Source: B. Zhang and R. Sennrich, "Root Mean Square Layer Normalization", NeurIPS 2019.
     """
     last = _last_axes("rms_norm", x, normalized_shape, weight)
     if not x.size:
         return _of_nothing(x, weight)
-    if x.dtype.itemsize == 2:  # half precision: too few digits for sums
-        return rms_norm(x.astype("float32"), last, weight, eps).astype(x.dtype)
     axes = tuple(range(x.ndim - len(last), x.ndim))
-    eps = float(np.finfo(_floating(x, "rms_norm").dtype).eps) if eps is None else eps
+    if eps is None:
+        eps = float(np.finfo(np.promote_types(_floating(x, "rms_norm").dtype, np.float32)).eps)
     return rms_norm_p(x, weight, axes=axes, eps=eps)[0]
 
 

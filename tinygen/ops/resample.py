@@ -50,5 +50,5 @@ def _blocks(xp: Any, matrix: Any) -> list[tuple[slice, slice]]:
 def resample(x: Any, matrix: np.ndarray, axis: int) -> Tensor:
     """`x` with its axis replaced by the products with the rows of a float64 `matrix` (m, n)."""
     array = x.data if isinstance(x, Tensor) else x
-    kind = array.dtype if array.dtype.kind == "f" else np.dtype("float32")
+    kind = array.dtype if array.dtype.kind in "fV" else np.dtype("float32")
     return resample_p(x, backend.array_module(array).asarray(matrix, kind), axis=axis)

@@ -46,7 +46,7 @@ def _known(x: Any) -> tuple[Tensor, Tensor]:
 
 def _count(valid: Tensor, known: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     """How many elements count, as a number to divide by."""
-    kind = known.dtype if known.dtype.kind == "f" else np.float32
+    kind = known.dtype if known.dtype.kind in "fV" else np.float32
     return reduce.sum(valid, axis, keepdims).astype(kind)
 
 
@@ -317,7 +317,7 @@ def _histogramdd(x: Tensor, bins: Any, range: Any, density: bool,
         bins = [b if isinstance(b, int) else getattr(b, "data", xp.asarray(b)) for b in bins]
     counts, edges = xp.histogramdd(x.data, bins, range, density,
                                    getattr(weights, "data", weights))
-    kind: Any = x.dtype if x.dtype.kind == "f" else np.float32
+    kind: Any = x.dtype if x.dtype.kind in "fV" else np.float32
     whole = not density and weights is None
     return (Tensor.wrap(counts.astype(np.int64 if whole else kind)),
             [Tensor.wrap(xp.asarray(e).astype(kind)) for e in edges])

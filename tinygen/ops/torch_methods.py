@@ -199,7 +199,7 @@ _SHAPES: dict[str, Any] = {
     "type_as": lambda self, other: shape.astype(self, other.dtype),
     "ndimension": lambda self: self.ndim, "nelement": lambda self: self.size,
     "element_size": lambda self: self.dtype.itemsize,
-    "is_floating_point": lambda self: self.dtype.kind == "f",
+    "is_floating_point": lambda self: self.dtype.kind in "fV",
     "is_complex": lambda self: False, "is_contiguous": lambda self: True,
     "new_zeros": lambda self, *size, dtype=None: creation.zeros(*size, dtype=dtype or self.dtype),
     "new_ones": lambda self, *size, dtype=None: creation.ones(*size, dtype=dtype or self.dtype),

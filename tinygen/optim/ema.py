@@ -42,7 +42,7 @@ ema_update.writes = (0,)
 
 
 def _mix(xp: Any, mean: Any, x: Any, weight: float) -> Any:
-    if mean.dtype.kind != "f":                 # a counter is copied: it has no mean
+    if mean.dtype.kind not in "fV":                 # a counter is copied: it has no mean
         mean[...] = x
         return mean
     for m, v, s in blocks(xp, 1, mean, x):

@@ -106,7 +106,7 @@ def load_tensors(where: str, optimizer: Optimizer, entry: Mapping[str, Any], p: 
     found = {}
     for name, value in given.items():
         array, shape = array_of(value), optimizer.shape_of(name, p)
-        if array.shape != shape or array.dtype.kind not in "fiu":
+        if array.shape != shape or array.dtype.kind not in "fiuV":
             raise ValueError(f"{where} needs {name!r} of shape {shape}, the saved one is "
                              f"{array.dtype} {array.shape}")
         dtype = np.float32 if name in optimizer.scalars else p.dtype
@@ -121,7 +121,7 @@ def _like(value: Any, p: Tensor, name: str = "") -> Any:
     if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
         return value
     array = array_of(value)
-    floats = array.dtype.kind == "f" and name != "step"
+    floats = array.dtype.kind in "fV" and name != "step"
     return Tensor(array, dtype=p.dtype if floats else None, device=p.device)
 
 

@@ -74,7 +74,7 @@ def get_swa_multi_avg_fn() -> MultiAvgFn:
 def _mix_all(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:
     with no_grad():
         for average, value in zip(averages, values, strict=True):
-            if average.dtype.kind == "f":
+            if average.dtype.kind in "fV":
                 mix_update(average, value, weight=weight)
                 average.touch()
             else:                            # as PyTorch: computed as a float, then cut off

@@ -62,7 +62,7 @@ def dropout_p(xp, x, key, *, p):
 
     Elements are numbered in C order, whatever the memory order of x is.
     """
-    keep = xp.empty(x.size, x.dtype if x.dtype.kind == "f" else np.float32)
+    keep = xp.empty(x.size, x.dtype if x.dtype.kind in "fV" else np.float32)
     piece = PIECE if xp is np else max(1, x.size)
     for i in range(0, x.size, piece):
         stop = min(i + piece, x.size)

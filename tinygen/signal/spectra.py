@@ -95,7 +95,7 @@ def griffin_lim(magnitude: Any, n_fft: int = 256, hop: int | None = None, *,
     """
     magnitude = np.asarray(magnitude)
     hop = _check_sizes("griffin_lim", n_fft, hop)
-    if magnitude.dtype.kind != "f" or not (magnitude >= 0).all():
+    if magnitude.dtype.kind not in "fV" or not (magnitude >= 0).all():
         raise ValueError(f"[griffin_lim] magnitude: {magnitude.dtype} {magnitude.shape}; real "
                          "numbers that are not negative are expected")
     if iterations < 0 or not 0 <= momentum:
@@ -220,7 +220,7 @@ def _hann(n: int, dtype: Any) -> np.ndarray:
 
 def _samples(name: str, sound: Any) -> np.ndarray:
     array = np.asarray(sound.numpy() if isinstance(sound, Tensor) else sound)
-    if array.dtype.kind != "f" or array.ndim < 1:
+    if array.dtype.kind not in "fV" or array.ndim < 1:
         raise ValueError(f"[{name}] sound: {array.dtype} {array.shape}; floating point samples "
                          "(..., n) are expected: integers of 16 bits are divided by 32768")
     return array

@@ -82,7 +82,7 @@ def to_categorical(x: Any, num_classes: int | None = None, dtype: Any = "float32
     """
     values = np.asarray(x.data if isinstance(x, Tensor) else x)
     classes = values.astype(np.int64)
-    if values.dtype.kind not in "biuf" or (classes != values).any():
+    if values.dtype.kind not in "biufV" or (classes != values).any():
         raise ValueError(f"[to_categorical] class numbers must be whole numbers, got "
                          f"{values.dtype}")
     if classes.ndim > 1 and classes.shape[-1] == 1:

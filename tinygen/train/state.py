@@ -33,7 +33,7 @@ def copy_state(value: Any) -> Any:
 def first_non_finite(value: Any, path: str = "") -> str | None:
     """The path of the first tensor in a nested state that holds a NaN or Inf, or None."""
     return next((where for where, tensor in _tensors(value, path)
-                 if tensor.dtype.kind == "f"
+                 if tensor.dtype.kind in "fV"
                  and not backend.array_module(tensor.data).isfinite(tensor.data).all()), None)
 
 

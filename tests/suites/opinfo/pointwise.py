@@ -127,7 +127,7 @@ for _kind, _dtype in {"double": "float64", "float": "float32", "half": "float16"
 def to(x, *args, copy=False, non_blocking=False, memory_format=None, **options):
     args = [a for a in args if not isinstance(a, bool)]
     if any(str(a) in ("bfloat16", "complex64", "complex128") for a in args):
-        raise Refused("bfloat16 and complex numbers are outside the CPU engine")
+        raise Refused("PyTorch gives NumPy no bfloat16; complex numbers are outside the engine")
     return x.to(*args, **options)
 
 

@@ -201,7 +201,7 @@ def _checked_shapes(query: Any, key: Any, value: Any, padding: Any, mask: Any,
         raise ValueError(f"{_OP} attn_mask must be (L, S) or (N * num_heads, L, S) with num_heads "
                          f"= {heads}, got {tuple(mask.shape)}")
     for name, m in (("key_padding_mask", padding), ("attn_mask", mask)):
-        if m is not None and m.dtype.kind not in "bf":
+        if m is not None and m.dtype.kind not in "bfV":
             raise TypeError(f"{_OP} {name} must be boolean (true: hidden) or floating point (added "
                             f"to the scores), got {m.dtype}")
     return ndim == 3
@@ -315,7 +315,7 @@ def _merged(mask: Any, padding: Any, q: Any, keys: int, added: int) -> Any:
 
 def _added(mask: Any, q: Any) -> Any:
     """A mask as numbers to add; a boolean one is true where nothing may be seen."""
-    if mask.dtype.kind == "f":
+    if mask.dtype.kind in "fV":
         return mask if mask.dtype == q.dtype else mask.astype(q.dtype)
     zeros = ops.zeros(mask.shape, dtype=q.dtype, device=q.device)
     return ops.where(mask, -math.inf, zeros)

@@ -72,9 +72,6 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
         raise ValueError(f"[group_norm] input {shape}: one value per group has no variance")
     if not input.size:
         return of_no_examples(input, weight, bias)
-    if input.dtype.itemsize == 2:   # half precision: too few digits for sums
-        return group_norm(input.astype("float32"), num_groups, weight, bias, eps).astype(
-            input.dtype)
     return group_norm_p(input, weight, bias, groups=num_groups, eps=eps)[0]
 
 

@@ -54,7 +54,7 @@ def interpolate(input: Any, size: Any = None, scale_factor: Any = None, mode: st
     if mode == "area":
         return getattr(ops, f"adaptive_avg_pool{axes}d")(input, new)
     corners = bool(align_corners)
-    if mode.startswith("nearest") and input.dtype.kind == "f" and all(
+    if mode.startswith("nearest") and input.dtype.kind in "fV" and all(
             m % n == 0 and factor in (None, m // n)
             for n, m, factor in zip(image, new, factors, strict=True)):
         return enlarge(input, tuple(m // n for n, m in zip(image, new, strict=True)))
@@ -94,7 +94,7 @@ def _check(x: Any, size: Any, scale_factor: Any, mode: str, align_corners: Any, 
     if antialias and mode not in ("bilinear", "bicubic"):
         raise ValueError(f"[interpolate] antialias needs mode 'bilinear' or 'bicubic', got "
                          f"{mode!r}")
-    if x.dtype.kind != "f" and not mode.startswith("nearest"):
+    if x.dtype.kind not in "fV" and not mode.startswith("nearest"):
         raise ValueError(f"[interpolate] input: mode {mode!r} needs floating point numbers, got "
                          f"{x.dtype}")
     return x.ndim - 2

@@ -41,7 +41,7 @@ def _float_type(xs: Sequence[Any]) -> np.dtype:
     kinds = [x.dtype for x in xs if hasattr(x, "dtype") and not isinstance(x, np.generic)]
     if not kinds:
         kinds = [x.dtype for x in xs if hasattr(x, "dtype")]
-    floats = [k for k in kinds if k.kind == "f"]
+    floats = [k for k in kinds if k.kind in "fV"]
     return max(floats, key=lambda k: k.itemsize) if floats else np.dtype(np.float32)
 
 

@@ -51,7 +51,7 @@ xlog1py.vjp(
 def entr(xp, x):
     """-x log(x), the summand of an entropy; 0 at 0, -inf below."""
     return xp.where(x == 0, 0, xp.where(x < 0, -math.inf, -x * xp.log(x))).astype(
-        x.dtype if x.dtype.kind == "f" else "float32")
+        x.dtype if x.dtype.kind in "fV" else "float32")
 entr.vjp(lambda g, out, x: g * (-1 - log(x)))
 
 
@@ -103,7 +103,7 @@ def spherical_bessel_j0_p(xp, x, *, order):
     From x f = sin(x): x f^(n) + n f^(n-1) = sin^(n)(x) = sin(x + n pi/2); close to 0, where that
     loses digits, the Taylor series.
     """
-    kind = x.dtype if x.dtype.kind == "f" else np.dtype("float32")
+    kind = x.dtype if x.dtype.kind in "fV" else np.dtype("float32")
     x = xp.asarray(x, dtype="float64")
     safe = xp.where(x == 0, 1, x)
     turns = (xp.sin(safe), xp.cos(safe), -xp.sin(safe), -xp.cos(safe))
