@@ -10,3 +10,5 @@ import sys
 
 if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is None:
     raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
+
+from . import softmax  # noqa: E402, F401

@@ -45,17 +45,25 @@ HOLD = 8                        # values of a row that a thread of rows.cuh keep
 
 @functools.cache
 def read(name: str) -> str:
-    """The text of `source/NAME` with the files that it includes in place.
+    """The text of `source/NAME` with the files that it includes in place, each once.
 
     CuPy keeps what it compiled by the text that it was given, and would not see that an included
     file has changed.
     """
-    def paste(found: re.Match[str]) -> str:
-        line = text[:found.start()].count("\n") + 2
-        return f'#line 1 "{found[1]}"\n{read(found[1])}\n#line {line} "{name}"'
+    return _paste(name, set())
 
-    text = (SOURCES / name).read_text(encoding="utf-8")
-    return re.sub(r'^#include "([\w.]+)"$', paste, text, flags=re.M)
+
+def _paste(name: str, seen: set[str]) -> str:
+    lines = []
+    for i, line in enumerate((SOURCES / name).read_text(encoding="utf-8").splitlines()):
+        included = re.fullmatch(r'#include "([\w.]+)"', line)
+        if included is None:
+            lines.append(line)
+        elif included[1] not in seen:
+            seen.add(included[1])
+            lines += [f'#line 1 "{included[1]}"', _paste(included[1], seen),
+                      f'#line {i + 2} "{name}"']
+    return "\n".join(lines) + "\n"
 
 
 class Source:

@@ -116,7 +116,8 @@ def _compile(found: str, source: str, defines: tuple[str, ...], library: Path) -
         raise CompileError('a kernel must read: extern "C" __global__ void name(...), with '
                            "__launch_bounds__(n) in front of the name where there are any")
     rows = "".join(f'  {{"{name}", {bounds or 1024}, cuda_cpu::Entry<{name}>::run, '
-                   f"cuda_cpu::Entry<{name}>::parameter, cuda_cpu::Entry<{name}>::size}},\n" for bounds, name in kernels)
+                   f"cuda_cpu::Entry<{name}>::parameter, cuda_cpu::Entry<{name}>::size}},\n"
+                   for bounds, name in kernels)
     table = (f"static const cuda_cpu::Row rows[] = {{\n{rows}  {{}}}};\n"
              'extern "C" __attribute__((visibility("default")))\n'
              "const cuda_cpu::Row* cuda_cpu_rows() { return rows; }\n"

@@ -1,0 +1,94 @@
+// A row of n values that a team works on together: `team` in launch.py chooses the block for it.
+//
+// Held keeps the row in registers, HOLD values to a thread, so that a kernel reads it from memory
+// once, however often it passes over it. Streamed reads it anew in each pass, for rows that are too
+// long. Both have the same members, and kernels are written once:
+//   row.each([&](int column, int slot) {...})      the columns of this thread
+//   row.at(column, slot)                           a value, as float
+//   row.write(y, [&](int column, int slot) {...})  y[column] = ..., for all columns of this thread
+// Several rows of one n can be read in the same pass: columns and slots are the same.
+
+#include "common.cuh"
+
+constexpr int HOLD = 8;
+
+template <class T, int WIDTH> struct Held {
+  static constexpr int PACKS = HOLD / WIDTH;
+  static constexpr bool HELD = true;
+  using Type = T;
+  float values[HOLD];
+  int n;
+
+  INLINE Held(const T* row, int n) : n(n) {
+#pragma unroll
+    for (int p = 0; p < PACKS; p++) {
+      int first = column(p);
+      if (first >= n) break;
+      Pack<T, WIDTH> pack = load_pack<T, WIDTH>(row + first);
+#pragma unroll
+      for (int i = 0; i < WIDTH; i++) values[p * WIDTH + i] = to_float(pack.at[i]);
+    }
+  }
+
+  INLINE int column(int pack) const {
+    return (pack * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * WIDTH;
+  }
+  INLINE float at(int, int slot) const { return values[slot]; }
+
+  template <class F> INLINE void each(F f) const {
+#pragma unroll
+    for (int p = 0; p < PACKS; p++) {
+      int first = column(p);
+      if (first >= n) break;
+#pragma unroll
+      for (int i = 0; i < WIDTH; i++) f(first + i, p * WIDTH + i);
+    }
+  }
+
+  template <class U, class F> INLINE void write(U* y, F f) const {
+#pragma unroll
+    for (int p = 0; p < PACKS; p++) {
+      int first = column(p);
+      if (first >= n) break;
+      Pack<U, WIDTH> pack;
+#pragma unroll
+      for (int i = 0; i < WIDTH; i++) pack.at[i] = from_float<U>(f(first + i, p * WIDTH + i));
+      store_pack<U, WIDTH>(y + first, pack);
+    }
+  }
+};
+
+template <class T> struct Streamed {
+  static constexpr bool HELD = false;
+  using Type = T;
+  const T* row;
+  int n;
+
+  INLINE Streamed(const T* row, int n) : row(row), n(n) {}
+  INLINE float at(int column, int) const { return to_float(row[column]); }
+
+  template <class F> INLINE void each(F f) const {
+#pragma unroll 4
+    for (int column = threadIdx.x; column < n; column += blockDim.x) f(column, 0);
+  }
+  template <class U, class F> INLINE void write(U* y, F f) const {
+#pragma unroll 4
+    for (int column = threadIdx.x; column < n; column += blockDim.x)
+      y[column] = from_float<U>(f(column, 0));
+  }
+};
+
+// Calls f(Kind<R>()) with the kind of row that n values are: R is Held or Streamed.
+template <class R> struct Kind { using Row = R; };
+
+template <class T, class F> INLINE void with_rows_of(int n, F f) {
+  if (n > HOLD * static_cast<int>(blockDim.x)) f(Kind<Streamed<T>>());
+  else if (n % WIDE<T> == 0) f(Kind<Held<T, WIDE<T>>>());
+  else f(Kind<Held<T, 1>>());
+}
+
+template <class R, class F> INLINE float row_sum(const R& row, F f) {
+  float sum = 0.0f;
+  row.each([&](int column, int slot) { sum += f(column, slot); });
+  return team_sum(sum);
+}
