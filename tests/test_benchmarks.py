@@ -277,3 +277,21 @@ def test_sides_with_another_model_are_refused():
 def test_the_machines_limits_are_measured():
     assert ceilings.gflops(0.001) > 0.1
     assert ceilings.bandwidth(0.001) > 0.1
+
+
+def test_floors_of_a_step_add_up(tmp_path, capsys):
+    """The products of the formula are in the program; a page and the tables show them."""
+    from benchmarks import floor
+    for row in [r for r in MACRO if r.name in ("lstm-vae", "mlp-gan")]:
+        found = floor.measure(row, 1, 0.0)
+        products = sum(c.flops for c, r in zip(found.found, found.program.rows, strict=True)
+                       if not r.op.elementwise and not r.op.writes)
+        assert row.flops <= products < 1.03 * row.flops
+    assert 0 < found.least == sum(c.least for c in found.found) and found.step > 0
+    assert sum(n for _, n, _, _ in floor.by_operation(found)) == len(found.program.rows)
+    assert floor.main(["--filter", "micro-mlp", "--quick", "--markdown",
+                       str(tmp_path / "floor.md")]) == 0
+    shown = capsys.readouterr().out
+    assert "floor / step" in shown and "between rows" in shown
+    assert "| MLP 2-16-16-1, batch 32, Adam |" in (tmp_path / "floor.md").read_text()
+    assert floor.main(["--filter", "nosuch"]) == 1

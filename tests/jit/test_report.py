@@ -41,6 +41,31 @@ def test_gradients_of_a_linear_layer_cost_twice_what_it_costs():
     assert found["linear_vjp"] == 2 * found["linear"] == 4 * 3 * 5 * 7
 
 
+@pytest.mark.parametrize(("layer", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+def test_recurrent_layers_cost_their_products(layer, gates):
+    """Forward: every step's products with both weights; backward: twice that, and no x gradient."""
+    net = layer(3, 5)
+
+    def step(x):
+        net(x)[0].sum().backward()
+        return [p.grad for p in net.parameters()]
+    program = capture(step, tg.ones((7, 2, 3)))
+    rows = zip(program.rows, costs(program), strict=True)
+    found = {row.op.name.rpartition("_sequence")[2]: cost.flops for row, cost in rows
+             if "_sequence" in row.op.name}
+    assert found == {"": 2 * 7 * 2 * gates * 5 * (3 + 5), "_vjp": 2 * 7 * 2 * gates * 5 * (3 + 10)}
+
+
+@pytest.mark.parametrize(("queries", "keys", "causal", "pairs"), [
+    (4, 6, False, 24), (4, 4, True, 10), (1, 6, False, 6)])
+def test_attention_costs_the_pairs_that_see_each_other(queries, keys, causal, pairs):
+    q, k = tg.ones((2, 3, queries, 8)), tg.ones((2, 3, keys, 8))
+    program = capture(lambda q, k: F.scaled_dot_product_attention(q, k, k, is_causal=causal), q, k)
+    found = [c.flops for row, c in zip(program.rows, costs(program), strict=True)
+             if row.op.name == "attention"]
+    assert found == [4 * 6 * pairs * 8]
+
+
 def test_measuring_changes_nothing():
     tg.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm1d(8))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import Generator
+from ..primitive import PRIMITIVES
 from ..tensor import Tensor
 from .ceilings import ceilings
 from .program import Known, Program, Row, kind
@@ -63,12 +64,35 @@ def flops(program: Program, row: Row) -> int:
     if name == "conv2d_weight":
         return 2 * math.prod(ins[1]) * math.prod(made[0][1:])
     if name == "attention":
-        return 4 * math.prod(ins[0]) * ins[1][-2]
+        return 4 * _pairs(ins[0], ins[1], row.attrs) * ins[0][-1]
     if name == "attention_vjp":
-        return 10 * math.prod(ins[0]) * ins[4][-2]
+        return 10 * _pairs(ins[0], ins[4], row.attrs) * ins[0][-1]
+    if name.removesuffix("_vjp").endswith("_sequence"):
+        return _recurrent(name, ins, row.attrs)
     if row.op.elementwise or row.op.writes:
         return size
     return math.prod(ins[0]) if name in ("sum", "mean", "max", "min") else 0
+
+
+def _pairs(q: tuple[int, ...], k: tuple[int, ...], attrs: dict[str, Any]) -> int:
+    """How many pairs of a query and a key see each other."""
+    keys, last = k[-2], attrs["offset"] + 1
+    seen = [min(keys, max(0, i + last)) for i in range(q[-2])] if attrs["causal"] else [
+        keys] * q[-2]
+    return math.prod(q[:-2]) * sum(seen)
+
+
+def _recurrent(name: str, ins: list[tuple[int, ...]], attrs: dict[str, Any]) -> int:
+    """All steps of an RNN, LSTM or GRU: the products with `w_ih` and `w_hh`, or their gradients."""
+    op = PRIMITIVES[name.removesuffix("_vjp")]
+    given = ins[op.differentiable + op.outputs:] if name.endswith("_vjp") else ins
+    place = op.arg_names.index("w_ih")
+    of_input, of_state = math.prod(given[place]), math.prod(given[place + 1])
+    work = of_input + of_state
+    if name.endswith("_vjp"):
+        needs = attrs["needs"]
+        work = of_input * (needs[0] + needs[place]) + of_state * (1 + needs[place + 1])
+    return 2 * math.prod(given[0][:2]) * work
 
 
 def _bytes(program: Program, row: Row) -> int:
