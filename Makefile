@@ -39,7 +39,7 @@ demo: $(call stamp,app)  ## train a small VAE on digits and draw samples into ru
 # Every step runs, so that one report shows all that is wrong; the full test run comes last, so
 # that the output ends with its summary. The run before it is of NumPy alone: its definitions are
 # out of sight where kernels stand in for them. The kernels are compiled once, not in every worker.
-test: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## ruff, mypy and every test
+test: $(VENV)/.stamp-torch $(VENV)/.stamp-gputest $(call stamp,$(TEST_EXTRAS))  ## ruff, mypy and every test
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' \
 	    || echo "PyTorch not available: conformance tests will be skipped"
 	@status=0; \
@@ -86,6 +86,13 @@ $(VENV)/.stamp-torch: | $(BIN)/python
 	    $(PIP_INSTALL) $(TORCH) \
 	        || echo "PyTorch could not be installed; to try again: rm $@ && make test"; \
 	fi
+	@touch '$@'
+
+# As PyTorch: without NVRTC the tests that compile for a GPU are skipped, and say so.
+$(VENV)/.stamp-gputest: | $(BIN)/python
+	@echo "Installing tinygen[gputest]"
+	@$(PIP_INSTALL) --editable '.[gputest]' \
+	    || echo "NVRTC could not be installed; to try again: rm $@ && make test"
 	@touch '$@'
 
 # PyTorch first: what it asks of the shared dependencies is then seen by this install.

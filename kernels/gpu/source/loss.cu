@@ -101,19 +101,19 @@ INLINE void cross_entropy_grad(const T* g, const float* kept, const T* x, const 
 
 // registers: 64
 #define LOSS(suffix, T) \
-  extern "C" __global__ void __launch_bounds__(1024) \
+  extern "C" __global__ void __launch_bounds__(1024, 1) \
   cross_entropy_##suffix(const T* __restrict__ x, const long long* targets, const T* weights, \
                          float* loss, float* kept, long long rows, int n, long long ignored, \
                          float smoothing) { \
     cross_entropy_rows(x, targets, weights, loss, kept, rows, n, ignored, smoothing); \
   } \
-  extern "C" __global__ void __launch_bounds__(1024) \
+  extern "C" __global__ void __launch_bounds__(1024, 1) \
   cross_entropy_total_##suffix(const float* loss, const long long* targets, const T* weights, \
                                T* out, float* sums, long long rows, int n, long long ignored, \
                                int mean) { \
     cross_entropy_total(loss, targets, weights, out, sums, rows, n, ignored, mean); \
   } \
-  extern "C" __global__ void __launch_bounds__(1024) \
+  extern "C" __global__ void __launch_bounds__(1024, 1) \
   cross_entropy_grad_##suffix(const T* g, const float* kept, const T* __restrict__ x, \
                               const long long* targets, const T* weights, const float* sums, \
                               T* __restrict__ gx, long long rows, int n, long long ignored, \

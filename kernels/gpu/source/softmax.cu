@@ -70,11 +70,11 @@ INLINE void softmax_grad_columns(const T* g, const T* y, T* gx, long long column
 
 // registers: 64
 #define SOFTMAX(suffix, T) \
-  extern "C" __global__ void __launch_bounds__(1024) \
+  extern "C" __global__ void __launch_bounds__(1024, 1) \
   softmax_##suffix(const T* __restrict__ x, T* __restrict__ y, long long rows, int n, int log) { \
     softmax_rows(x, y, rows, n, log); \
   } \
-  extern "C" __global__ void __launch_bounds__(1024) \
+  extern "C" __global__ void __launch_bounds__(1024, 1) \
   softmax_grad_##suffix(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ gx, \
                         long long rows, int n, int log) { \
     softmax_grad_rows(g, y, gx, rows, n, log); \

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ORDERS", "CompileError", "Kernel", "KernelError", "build", "compiler", "thread_order"]
+__all__ = ["ORDERS", "CompileError", "Kernel", "KernelError", "build", "cache_dir", "compiler", "thread_order"]
 
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O1", "-g0", "-w", "-fPIC", "-shared", "-fvisibility=hidden",
@@ -82,15 +82,16 @@ def build(source: str, defines: tuple[str, ...] = ()) -> dict[str, Kernel]:
     headers = [(HERE / name).read_text() for name in ("fiber.h", "block.h", "shim.h")]
     parts = (found, *FLAGS, *defines, __file__, Path(__file__).read_text(), *headers, source)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    library = _cache_dir() / f"{key}.so"
+    library = cache_dir("cuda-on-cpu") / f"{key}.so"
     if not library.exists():
         _compile(found, source, defines, library)
     return _load(library)
 
 
-def _cache_dir() -> Path:
+def cache_dir(name: str) -> Path:
+    """A folder of tinygen's cache, made where it is missing."""
     root = os.environ.get("TINYGEN_CACHE") or "~/.cache/tinygen"
-    folder = Path(root).expanduser() / "cuda-on-cpu"
+    folder = Path(root).expanduser() / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
