@@ -1,0 +1,251 @@
+"""Attention on a GPU: which calls the kernels take, where everything lies, how they are launched.
+
+float16 and bfloat16 run on tensor cores (`source/attention.cu`), float32 and float64 in plain
+products (`source/attention_plain.cu`); both read q, k and v wherever they lie, so that heads may be
+slices of a packed projection.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import cupy
+import numpy as np
+
+from tinygen.ops.attention import sum_to
+from tinygen.primitive import kernel
+
+from .launch import EMPTY, Source
+
+__all__: list[str] = []
+
+AXES = "more than three leading axes"
+DTYPES = "dtypes differ, or are no floats"
+STRIDES = "elements of a row are not neighbours"
+WIDTH = "heads wider than 128"
+SCALE = "a scale that is not positive"
+MASK_GRADIENT = "the mask wants a gradient"
+
+NAMES = ("float16", "bfloat16", "float32", "float64")
+C_NAMES = {"float16": "f16", "bfloat16": "bf16", "float32": "float", "float64": "double"}
+
+# The struct Call of source/attention.cuh.
+_PLACE = np.dtype([("base", "u8"), ("lead", "i8", 3), ("row", "i8"), ("column", "i8")])
+_PLACES = ("q", "k", "v", "y", "g", "dq", "dk", "dv", "mask", "keep")
+CALL = np.dtype([
+    *((name, _PLACE) for name in _PLACES), ("lse", "u8"), ("inner", "u8"),
+    *((name, "i4") for name in ("length", "keys", "width", "value_width", "heads", "members")),
+    ("own", "i4", 3), ("group", "i4", 3),
+    *((name, "i4") for name in ("causal", "offset", "mask_kind", "whole")), ("scale", "f8")])
+_WORDS = {name: CALL.fields[name][1] // 8 for name in (*_PLACES, "lse", "inner")}
+
+# Rows of a warp in units of 16, and columns of a step, by the padded width: forward, dQ, dK and dV.
+# As many as 255 registers hold (tests/gpu/test_nvrtc.py: none is spilled).
+_TILES = {32: {"FORWARD_M": 2, "QUERIES_M": 2, "QUERIES_N": 64, "KEYS_M": 2, "KEYS_N": 64},
+          64: {"FORWARD_M": 2, "QUERIES_M": 2, "QUERIES_N": 64, "KEYS_M": 2, "KEYS_N": 32},
+          128: {"FORWARD_M": 2, "QUERIES_M": 1, "QUERIES_N": 64, "KEYS_M": 1, "KEYS_N": 32}}
+
+
+@functools.cache
+def _source(name: str, **defines: Any) -> Source:
+    return Source(name, tuple(f"-D{k}={v}" for k, v in defines.items()))
+
+
+def _lead(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (1,) * (5 - len(shape)) + shape[:-2]
+
+
+def _place(x: Any, lead: tuple[int, ...]) -> tuple[Any, ...]:
+    """Strides in elements: three leading axes (0 where x is broadcast), rows, columns."""
+    shape = (1,) * (5 - x.ndim) + x.shape
+    step = (0,) * (5 - x.ndim) + tuple(s // x.itemsize for s in x.strides)
+    front = [s if n == m and m > 1 else 0 for s, n, m in zip(step, shape, lead)]
+    return 0, front, *(s if n > 1 else 0 for s, n in zip(step[3:], shape[3:]))
+
+
+def _like(shape: tuple[int, ...], model: Any) -> Any:
+    """An empty array; heads that are slices of (N, L, H, E) give results that are, too."""
+    if model.ndim == 4 and len(shape) == 4 and model.strides[1] < model.strides[2]:
+        n, h, length, width = shape
+        return cupy.empty((n, length, h, width), model.dtype).transpose(0, 2, 1, 3)
+    return cupy.empty(shape, model.dtype)
+
+
+class _Plan:
+    """What is known of a call before its addresses are."""
+
+    def __init__(self, q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, offset: int,
+                 scale: float):
+        shapes = [_lead(x.shape) for x in (q, k, v)]
+        lead = tuple(max(ns) for ns in zip(*shapes))
+        own = tuple(max(a, b) for a, b in zip(*shapes[1:]))
+        group = tuple(n // m for n, m in zip(lead, own))
+        rank = 5 - max(q.ndim, k.ndim, v.ndim)
+        self.full, self.own = lead[rank:], own[rank:]
+        (self.length, e), (self.keys, ev) = q.shape[-2:], v.shape[-2:]
+        self.heads, self.shared = math.prod(lead), math.prod(own)
+        self.lead, self.size = lead, q.itemsize
+        self.real = np.dtype(np.float32 if q.itemsize == 2 else q.dtype)
+        self.call = np.zeros(1, CALL)
+        call = self.call[0]
+        for name, x in (("q", q), ("k", k), ("v", v), ("mask", mask), ("keep", keep)):
+            if x is not None:
+                call[name] = _place(x, lead)
+        kind = 0 if mask is None else 1 if mask.dtype.kind == "b" else 2
+        whole = e % 8 == ev % 8 == 0 and all(
+            s % 8 == 0 for n in "qkv" for s in (*call[n]["lead"], call[n]["row"]))
+        for name, value in (("length", self.length), ("keys", self.keys), ("width", e),
+                            ("value_width", ev), ("heads", self.heads),
+                            ("members", math.prod(group)), ("own", own), ("group", group),
+                            ("causal", causal), ("offset", offset), ("mask_kind", kind),
+                            ("whole", whole), ("scale", scale)):
+            call[name] = value
+        head = next(n for n in (32, 64, 128) if max(e, ev) <= n)
+        self.head, element = head, C_NAMES[q.dtype.name]
+        if q.itemsize == 2:
+            self.tiles = {**_TILES[head], "EXTRAS": int(mask is not None or keep is not None)}
+            self.source = _source("attention", ELEMENT=element, HEAD=head, **self.tiles)
+        else:
+            self.tiles = {"EACH": 2 if head == 128 or q.itemsize == 8 else 4}
+            self.source = _source("attention_plain", ELEMENT=element, HEAD=head, **self.tiles)
+
+    def put(self, call: np.ndarray, name: str, x: Any) -> None:
+        """Say where an array that is no input of the forward pass lies."""
+        call[0][name] = _place(x, self.lead)
+        call.view(np.uint64)[_WORDS[name]] = x.data.ptr
+
+    def told(self, **arrays: Any) -> np.ndarray:
+        """The description of a call with the addresses of its inputs."""
+        call = self.call.copy()
+        words, aligned = call.view(np.uint64), True
+        for name, x in arrays.items():
+            if x is not None:
+                words[_WORDS[name]] = address = x.data.ptr
+                aligned = aligned and (address % 16 == 0 or name in ("mask", "keep"))
+        if not aligned:
+            call["whole"] = 0
+        return call
+
+    # -- forward ---
+
+    def forward(self, call: np.ndarray) -> None:
+        pitch = self.head + 16 // self.size
+        if self.size > 2:
+            rows = 16 * self.tiles["EACH"]
+            blocks = self.heads * -(-self.length // rows)
+            room = (3 * rows * pitch + rows * (rows + 16 // self.size)) * self.size
+            return self.source("attention_forward", blocks, 256, call, shared=room)
+        name, rows = "attention_forward", 64 * self.tiles["FORWARD_M"]
+        if self.length <= 64:
+            name, rows = "attention_forward_short", 64
+        blocks = self.heads * -(-self.length // rows)
+        self.source(name, blocks, 128, call, shared=(rows + 128) * pitch * 2)
+
+    # -- backward ---
+
+    def backward(self, call: np.ndarray, queries: bool, keys: bool) -> None:
+        self.source("attention_inner", -(-self.heads * self.length // 8), 256, call, shared=0)
+        pitch, of = self.head + 16 // self.size, self.tiles
+        if self.size > 2:
+            rows = columns = 16 * of["EACH"]
+            extra = rows * (rows + 16 // self.size) * self.size
+            sizes = [(rows, columns, extra)] * 2
+        else:
+            sizes = [(64 * of["QUERIES_M"], of["QUERIES_N"], 0),
+                     (64 * of["KEYS_M"], of["KEYS_N"], 8 * of["KEYS_N"])]
+        threads = 256 if self.size > 2 else 128
+        for wanted, name, heads, length, (rows, columns, extra) in (
+                (queries, "attention_queries", self.heads, self.length, sizes[0]),
+                (keys, "attention_keys", self.shared, self.keys, sizes[1])):
+            if wanted:
+                room = 2 * (rows + columns) * pitch * self.size + extra
+                self.source(name, heads * -(-length // rows), threads, call, shared=room)
+
+
+_plans: dict[Any, _Plan] = {}
+PLANS = 512
+
+
+def _refused(q: Any, k: Any, v: Any, mask: Any, keep: Any, scale: float) -> str | None:
+    """Why a call is not for these kernels."""
+    kind = q.dtype
+    if kind.name not in NAMES or k.dtype != kind or v.dtype != kind:
+        return DTYPES
+    for m in (mask, keep):
+        if m is not None and m.dtype != kind and (m is keep or m.dtype.kind != "b"):
+            return DTYPES
+    for x in (q, k, v, mask, keep):
+        if x is not None and (not x.size or x.ndim < 2):
+            return EMPTY
+        if x is not None and x.ndim > 5:
+            return AXES
+    for x in (q, k, v):
+        if x.strides[-1] != x.itemsize and x.shape[-1] > 1:
+            return STRIDES
+    if max(q.shape[-1], v.shape[-1]) > 128:
+        return WIDTH
+    return None if scale > 0 else SCALE
+
+
+def _plan(q: Any, k: Any, v: Any, mask: Any, keep: Any, *how: Any) -> _Plan | str:
+    """The plan of a call, or why it is declined."""
+    key = (how, *((x.dtype.num, x.shape, x.strides) if x is not None else None
+                  for x in (q, k, v, mask, keep)))
+    plan = _plans.get(key)
+    if plan is None:
+        why = _refused(q, k, v, mask, keep, how[-1])
+        if why:
+            return why
+        if len(_plans) >= PLANS:
+            _plans.clear()
+        plan = _plans[key] = _Plan(q, k, v, mask, keep, *how)
+    return plan
+
+
+@kernel("attention", cupy.ndarray, dtypes=NAMES)
+def _(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, causal: bool, offset: int,
+      scale: float) -> Any:
+    plan = _plan(q, k, v, mask, keep, causal, offset, scale)
+    if isinstance(plan, str):
+        return plan
+    call = plan.told(q=q, k=k, v=v, mask=mask, keep=keep)
+    y = _like((*plan.full, plan.length, v.shape[-1]), q)
+    lse = cupy.empty((*plan.full, plan.length), plan.real)
+    plan.put(call, "y", y)
+    call.view(np.uint64)[_WORDS["lse"]] = lse.data.ptr
+    plan.forward(call)
+    return y, lse
+
+
+@kernel("attention_vjp", cupy.ndarray, dtypes=NAMES)
+def _(g: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *,
+      needs: tuple[bool, ...], causal: bool, offset: int, scale: float) -> Any:
+    if len(needs) > 3 and needs[3]:
+        return MASK_GRADIENT
+    plan = _plan(q, k, v, mask, keep, causal, offset, scale)
+    if isinstance(plan, str):
+        return plan
+    g, y = (_whole_rows(x, q.dtype) for x in (g, y))
+    call = plan.told(q=q, k=k, v=v, mask=mask, keep=keep, lse=lse)
+    if any(s % 16 for s in (g.data.ptr, *g.strides[:-1])):
+        call["whole"] = 0
+    inner = cupy.empty(lse.shape, plan.real)
+    plan.put(call, "g", g)
+    plan.put(call, "y", y)
+    call.view(np.uint64)[_WORDS["inner"]] = inner.data.ptr
+    made = [_like((*lead, *x.shape[-2:]), x) if needed else None for lead, x, needed in zip(
+        (plan.full, plan.own, plan.own), (q, k, v), needs)]
+    for name, x in zip(("dq", "dk", "dv"), made):
+        if x is not None:
+            plan.put(call, name, x)
+    plan.backward(call, needs[0], needs[1] or needs[2])
+    return *(x if x is None else sum_to(x, of.shape) for x, of in zip(made, (q, k, v))), None
+
+
+def _whole_rows(x: Any, dtype: Any) -> Any:
+    """x with neighbouring elements along its last axis."""
+    if x.dtype != dtype:
+        x = x.astype(dtype)
+    return x if x.strides[-1] == x.itemsize or x.shape[-1] == 1 else cupy.ascontiguousarray(x)
