@@ -1,0 +1,70 @@
+"""Elementwise functions and their gradients, each in one launch where CuPy makes several.
+
+Functions that CuPy computes in one launch (add, exp, tanh, ...) stay CuPy's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy
+
+from tinygen.primitive import kernel
+
+from .launch import EMPTY, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks
+from .updates import dense
+
+__all__: list[str] = []
+
+native = Source("pointwise")
+
+NUMBER = "a number in place of an array"
+SHAPES = "shapes differ"
+
+
+def _same_order(x: Any, lead: Any) -> Any:
+    """x in the memory order of `lead`, copied if it lies otherwise."""
+    if x.strides == lead.strides and dense(x):
+        return x
+    same = cupy.empty_like(lead)
+    same[...] = x
+    return same
+
+
+def _register(name: str, attrs: tuple[str, ...] = ()) -> None:
+    def call(*given: Any, **how: Any) -> Any:
+        lead = given[-1]                   # of a gradient, the function's input
+        if not all(isinstance(x, cupy.ndarray) for x in given):
+            return NUMBER
+        suffix = SUFFIXES.get(lead.dtype)
+        if suffix is None:
+            return NOT_FLOAT
+        if any(x.dtype != lead.dtype for x in given):
+            return MIXED
+        if any(x.shape != lead.shape for x in given):
+            return SHAPES
+        if not lead.size:
+            return EMPTY
+        if not dense(lead):
+            lead = cupy.array(lead, order="C")
+        given = (*[_same_order(x, lead) for x in given[:-1]], lead)
+        y = cupy.empty_like(lead)
+        packs = not any(x.data.ptr % 16 for x in (*given, y))
+        constants = [float(how[key]) for key in attrs]
+        native(f"{name}_{suffix}", blocks(lead.size * lead.itemsize, 4096), 256, *given, y,
+               lead.size, packs, *(constants + [0.0, 0.0])[:2])
+        return y
+    call.__doc__ = f"{name}: 16 bytes to a thread."
+    kernel(name, cupy.ndarray)(call)
+
+
+for _name in ("sigmoid", "log_sigmoid", "silu", "mish", "gelu_exact", "gelu_tanh", "erf"):
+    _register(_name)
+_register("leaky_relu", ("slope",))
+_register("elu", ("alpha",))
+_register("softplus", ("beta", "threshold"))
+for _name in ("tanh", "relu", "sigmoid", "log_sigmoid", "silu", "mish", "gelu_exact", "gelu_tanh"):
+    _register(f"{_name}_grad")
+_register("leaky_relu_grad", ("slope",))
+_register("elu_grad", ("alpha",))
+_register("softplus_grad", ("beta", "threshold"))
