@@ -16,8 +16,8 @@ import numpy as np
 
 from tinygen.primitive import Unavailable
 
-__all__ = ["EMPTY", "F16", "F32", "HOLD", "MIXED", "NOT_FLOAT", "SUFFIXES", "Source", "blocks",
-           "plain", "processors", "read", "team"]
+__all__ = ["EMPTY", "F16", "F32", "HOLD", "MIXED", "NOT_FLOAT", "SUFFIXES", "Source", "WIDE",
+           "blocks", "plain", "processors", "read", "team"]
 
 SOURCES = Path(__file__).parent / "source"
 OPTIONS = ("-std=c++17",)
@@ -30,6 +30,8 @@ except ImportError:             # then CuPy has no bfloat16 arrays either
     pass
 else:
     SUFFIXES[np.dtype(ml_dtypes.bfloat16)] = "bf16"
+
+WIDE = {dtype: 16 // dtype.itemsize for dtype in SUFFIXES}   # values that a thread reads at once
 
 NOT_FLOAT = "neither float32, bfloat16 nor float16"
 MIXED = "inputs of several types"
@@ -137,16 +139,16 @@ def blocks(n: int, size: int) -> int:
     return -(-n // size)
 
 
-def team(n: int) -> tuple[int, int]:
+def team(n: int, most: int = 1024) -> tuple[int, int]:
     """The block (threads to a row, rows) for rows of n values, see rows.cuh.
 
     A warp takes a row of up to 256 values, eight of them share a block. A longer row has the
-    threads that hold it in registers, 1024 at most; from 8193 values on it is read anew for each
-    pass, by 512 threads: a block that waits at a barrier leaves room for three others.
+    threads that hold it in registers, `most` of them; a longer one (8193 values) is read anew for
+    each pass, by 512 threads: a block that waits at a barrier leaves room for three others.
     """
     if n <= 32 * HOLD:
         return 32, 8
-    if n > 1024 * HOLD:
+    if n > most * HOLD:
         return 512, 1
     return blocks(n, 32 * HOLD) * 32, 1
 

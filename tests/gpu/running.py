@@ -51,15 +51,18 @@ def _on_host(y: Any) -> Any:
     return y if y is None else y.get()
 
 
-def agrees(got: Any, wanted: Any, tolerance: float | None = None) -> None:
-    """Equal within the type's tolerance, relative to the largest value; NaN where NaN."""
+def agrees(got: Any, wanted: Any, tolerance: float | None = None, least: float = 1e-6) -> None:
+    """Equal within the type's tolerance, relative to the largest value; NaN where NaN.
+
+    `least` is the size of what was subtracted, where the values can be the little that is left.
+    """
     if wanted is None or got is None:
         assert got is None and wanted is None
         return
     assert got.shape == np.shape(wanted)
     wanted = np.asarray(wanted, np.float64)
     near = TOLERANCE[got.dtype] if tolerance is None else tolerance
-    size = np.abs(wanted[np.isfinite(wanted)]).max(initial=1e-6)
+    size = np.abs(wanted[np.isfinite(wanted)]).max(initial=least)
     np.testing.assert_allclose(got.astype(np.float64), wanted, rtol=near, atol=near * size)
 
 

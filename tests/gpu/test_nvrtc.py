@@ -1,8 +1,9 @@
 """NVRTC compiles every CUDA source without a device: no spills, registers within stated limits.
 
-A source states its limits in comments: `// registers: 64` for all kernels of the file, `// registers
-NAME: 128` for those whose names begin with NAME, and `// tensor cores: NAME ...` for those that must
-have matrix instructions. What NVRTC said is kept in the cache folder, by a hash of the source.
+A source states its limits in comments: `// registers: 64` for all kernels of the file, `//
+registers NAME: 128` for those whose names begin with NAME, and `// tensor cores: NAME ...` for
+those that must have matrix instructions. What NVRTC said is kept in the cache folder, by a hash of
+the source.
 """
 
 import dataclasses
@@ -72,8 +73,8 @@ def test_no_spills_and_registers_within_limits(name, architecture):
 
 
 def test_matrix_instructions_are_found():
-    body = "{ float d[4] = {0}; unsigned a[4] = {x[0], x[1], x[2], x[3]}, b[2] = {x[4], x[5]}; %s " \
-           "y[threadIdx.x] = d[0] + d[1] + d[2] + d[3]; }"
+    body = ("{ float d[4] = {0}; unsigned a[4] = {x[0], x[1], x[2], x[3]}, b[2] = {x[4], x[5]}; "
+            "%s y[threadIdx.x] = d[0] + d[1] + d[2] + d[3]; }")
     head = 'extern "C" __global__ void f(const unsigned* x, float* y) '
     text = _read("common.cuh") + _read("mma.cuh") + head
     for call, some in (("mma<bf16>(d, a, b);", True), ("mma<f16>(d, a, b);", True), ("", False)):

@@ -6,7 +6,8 @@
 //   row.each([&](int column, int slot) {...})      the columns of this thread
 //   row.at(column, slot)                           a value, as float
 //   row.write(y, [&](int column, int slot) {...})  y[column] = ..., for all columns of this thread
-// Several rows of one n can be read in the same pass: columns and slots are the same.
+// Several rows of one n can be read in the same pass: columns and slots are the same, also for a row
+// of another type, R::Of<U>. The address nullptr makes a row whose values must not be used.
 
 #include "common.cuh"
 
@@ -15,7 +16,7 @@ constexpr int HOLD = 8;
 template <class T, int WIDTH> struct Held {
   static constexpr int PACKS = HOLD / WIDTH;
   static constexpr bool HELD = true;
-  using Type = T;
+  template <class U> using Of = Held<U, WIDTH>;
   float values[HOLD];
   int n;
 
@@ -23,7 +24,7 @@ template <class T, int WIDTH> struct Held {
 #pragma unroll
     for (int p = 0; p < PACKS; p++) {
       int first = column(p);
-      if (first >= n) break;
+      if (first >= n || row == nullptr) break;
       Pack<T, WIDTH> pack = load_pack<T, WIDTH>(row + first);
 #pragma unroll
       for (int i = 0; i < WIDTH; i++) values[p * WIDTH + i] = to_float(pack.at[i]);
@@ -60,7 +61,7 @@ template <class T, int WIDTH> struct Held {
 
 template <class T> struct Streamed {
   static constexpr bool HELD = false;
-  using Type = T;
+  template <class U> using Of = Streamed<U>;
   const T* row;
   int n;
 
@@ -84,6 +85,19 @@ template <class R> struct Kind { using Row = R; };
 template <class T, class F> INLINE void with_rows_of(int n, F f) {
   if (n > HOLD * static_cast<int>(blockDim.x)) f(Kind<Streamed<T>>());
   else if (n % WIDE<T> == 0) f(Kind<Held<T, WIDE<T>>>());
+  else f(Kind<Held<T, 1>>());
+}
+
+// The same for kernels whose rows have odd lengths seldom: those are streamed, and the kernel takes two
+// thirds of the time to compile.
+template <class T, class F> INLINE void with_packed_rows(int n, F f) {
+  if (n > HOLD * static_cast<int>(blockDim.x) || n % WIDE<T> != 0) f(Kind<Streamed<T>>());
+  else f(Kind<Held<T, WIDE<T>>>());
+}
+
+// The same for n that the team can hold; `packs` says whether rows begin at multiples of 16 bytes.
+template <class T, class F> INLINE void with_held_rows(bool packs, F f) {
+  if (packs) f(Kind<Held<T, WIDE<T>>>());
   else f(Kind<Held<T, 1>>());
 }
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ORDERS", "CompileError", "Kernel", "KernelError", "build", "cache_dir", "compiler", "thread_order"]
+__all__ = ["ORDERS", "CompileError", "Kernel", "KernelError", "build", "cache_dir", "compiler",
+           "thread_order"]
 
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O1", "-g0", "-w", "-fPIC", "-shared", "-fvisibility=hidden",
