@@ -125,11 +125,18 @@ def _device(kind: type) -> bool:
 
 
 @contextmanager
-def installed() -> Iterator[types.ModuleType]:
-    """The double as `cupy`, inside of the block."""
+def installed(kernels: bool = True) -> Iterator[types.ModuleType]:
+    """The double as `cupy`, inside of the block.
+
+    Without `kernels` nothing but operations of CuPy runs, as where kernels/gpu is deleted.
+    """
+    from tinygen import primitive
+
     before = _take_out()
     sys.modules.update(modules())
-    if _kept:
+    if not kernels:
+        primitive._loaded[functions.ndarray] = "off (a test of what runs without them)"
+    elif _kept:
         _put_in(_kept)
     memory.use_device(0)
     try:
@@ -138,7 +145,8 @@ def installed() -> Iterator[types.ModuleType]:
         memory.use_device(0)
         capture.current.clear()
         state = _take_out()
-        state["generators"] = {}
-        _kept.clear()
-        _kept.update(state)
+        if kernels:
+            state["generators"] = {}
+            _kept.clear()
+            _kept.update(state)
         _put_in(before)

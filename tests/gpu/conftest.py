@@ -8,9 +8,9 @@ from tests.doubles.install import installed
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cupy():
-    """The double, installed for the tests of one file."""
-    with installed() as module:
+def cupy(request):
+    """The double, installed for the tests of a file; `KERNELS = False` in it leaves kernels out."""
+    with installed(getattr(request.module, "KERNELS", True) is not False) as module:
         yield module
 
 

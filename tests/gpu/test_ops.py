@@ -15,6 +15,8 @@ from tests.doubles.counting import counted
 from tinygen import backend
 from tinygen.tensor import Tensor
 
+KERNELS = False       # what CuPy alone computes; kernels are compared with it in other files
+
 # Operations that have to know values on the host. No layer, loss or optimizer uses them in a step.
 WAITS = {
     "bincount": "the largest number is the size of the result",

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..nn import functional as F
+from ..ops.host import numpy_function
 from ..tensor import Tensor
 from .base import inference
 from .classifier import Classifier
@@ -52,8 +53,12 @@ class AttributeClassifier(Classifier):
             raise ValueError(f"[{self.name}] labels: {labels.dtype} {labels.shape}; expected 0 or "
                              f"1, {expected}: one for each image and attribute")
         like = self._like()
-        labels = labels.to(dtype=like.dtype, device=like.device)
-        if not bool(ops.logical_or(ops.equal(labels, 0), ops.equal(labels, 1)).all()):
+        if labels.device == "cpu":                                  # a GPU is not waited for
+            labels = numpy_function(self._binary, labels)
+        return labels.to(dtype=like.dtype, device=like.device)
+
+    def _binary(self, labels: np.ndarray) -> np.ndarray:
+        if not np.logical_or(labels == 0, labels == 1).all():
             raise ValueError(f"[{self.name}] labels must be 0 or 1, and others are among them")
         return labels
 

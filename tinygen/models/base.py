@@ -120,10 +120,12 @@ class GenerativeModel(Model):
     def noise(self, n: int, generator: Generator | None = None) -> Tensor:
         """`n` draws from the prior N(0, I): (n, latent).
 
-        Drawn on the CPU and moved, so that a seed means the same noise on every device.
+        A generator draws on its own device: one of the CPU gives the same noise for models on
+        every device. Without one the model's device draws.
         """
         like = self._like()
-        z = random.normal((n, self.latent), dtype=like.dtype, generator=generator)
+        z = random.normal((n, self.latent), dtype=like.dtype, generator=generator,
+                          device=like.device if generator is None else None)
         return z.to(device=like.device)
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:

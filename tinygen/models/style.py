@@ -133,6 +133,13 @@ class StyleObjective:
         with no_grad():
             self.grams = [gram_matrix(m) for m in [style, *network.maps(style)]]    # (1, C, C)
 
+    def to(self, device: Any) -> StyleObjective:
+        """Move the network and the wanted style to a device, if they are on another one."""
+        if self.grams[0].device != device:
+            self.network.to(device=device)
+            self.grams = [g.to(device=device) for g in self.grams]
+        return self
+
     def content_of(self, images: Tensor) -> Tensor:
         """The maps by which content is compared, without a graph: (N, C, h, w)."""
         with no_grad():
@@ -324,6 +331,7 @@ class StyleNetwork(Model):
             raise ValueError(f"[{self.name}] there is nothing to learn yet: set model.objective = "
                              "StyleObjective(network, style)")
         x = self.prepare(images)
+        self.objective.to(x.device)
         return self.objective(self(x), self.objective.content_of(x))
 
 

@@ -67,6 +67,7 @@ class Module:
     """
 
     training: bool
+    host_buffers: tuple[str, ...] = ()     # buffers that `to` leaves on the CPU: they are read
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if kwargs and not KERAS_ARGUMENTS.keys().isdisjoint(kwargs):

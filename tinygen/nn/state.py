@@ -99,8 +99,9 @@ def convert(module: Module, args: tuple[Any, ...], device: Any, dtype: Any) -> N
     place = None if device is None else backend.canonical_device(device)
     state: list[Tensor] = [*module.parameters(), *module.buffers()]
     state += [p.grad for p in module.parameters() if p.grad is not None]
-    moved = [backend.as_array(t.data, kind if t.dtype.kind in "fV" else None, place)
-             for t in state]
+    stays = {id(m.__dict__[name]) for m in module.modules() for name in m.host_buffers}
+    moved = [backend.as_array(t.data, kind if t.dtype.kind in "fV" else None,
+                              None if id(t) in stays else place) for t in state]
     for t, array in zip(state, moved, strict=True):
         if array is not t.data:
             t.data = array

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..casting import casts
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import equal, logical_and, where
@@ -300,6 +301,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, cau
     return attend("attention", q, k, v, mask, keep, causal, offset, scale)
 
 
+@casts
 def attend(op: str, q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, offset: int,
            scale: float | None) -> Tensor:
     """`attention` under the name `op`, which errors begin with."""

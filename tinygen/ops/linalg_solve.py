@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import backend
+from ..casting import is_autocasting
+from ..halves import in_float32
 from ..primitive import RAW, TAPE, local, primitive
 from ..tensor import Tensor
 from .elementwise import equal, where
@@ -35,6 +37,8 @@ def as_floats(x: Any, op: str, name: str = "x", least: int = 0) -> Any:
         raise ValueError(f"[{op}] {name} has shape {tuple(x.shape)}: {form} is needed")
     if x.dtype.kind not in "fV":
         return astype(x, np.float32)
+    if is_autocasting():
+        x = in_float32(x)
     if least == 2 and backend.is_half(x.dtype):
         raise TypeError(f"[{op}] {name} is {x.dtype}, for which there is no LAPACK; use "
                         f"{name}.astype('float32')")

@@ -85,7 +85,8 @@ def _weighted(loss, share, reduction):
         return loss.sum()
     total = share.sum()
     nothing = equal(total, 0)       # only ignored rows: not a number, and no slope
-    return loss.sum() / where(nothing, 1, total) + where(nothing, math.nan, 0)
+    not_a_number = where(nothing, math.nan, 0).astype(loss.dtype, copy=False)
+    return loss.sum() / where(nothing, 1, total) + not_a_number
 
 
 @primitive(name="cross_entropy", composite=_cross_entropy_definition, outputs=2, differentiable=1)
@@ -215,17 +216,22 @@ def _rows(x, target, weight, ignore_index, op):
         raise ValueError(f"[{op}] weight has shape {tuple(weight.shape)}; the input "
                          f"{tuple(x.shape)} has {classes} classes")
     values = target.data if isinstance(target, Tensor) else target
+    if isinstance(values, np.ndarray):                     # a GPU is not waited for
+        _check_classes(values, classes, ignore_index, op)
+    if x.ndim == 2:
+        return x, target, shape
+    if x.ndim > 2:
+        x = moveaxis(x, 1, -1)
+    return x.reshape((-1, classes)), target.reshape((-1,)), shape
+
+
+def _check_classes(values: Any, classes: int, ignore_index: int, op: str) -> None:
     size = values.dtype.itemsize        # read as unsigned numbers, those below 0 are the largest
     limit = classes if values.dtype.kind == "u" else min(classes, 1 << 8 * size - 1)
     bad = values.view(f"u{size}") >= limit
     if bad.any() and (bad := bad & (values != ignore_index)).any():
         raise ValueError(f"[{op}] the target holds class {values[bad].ravel()[0]}, but there are "
                          f"{classes} classes (0 to {classes - 1})")
-    if x.ndim == 2:
-        return x, target, shape
-    if x.ndim > 2:
-        x = moveaxis(x, 1, -1)
-    return x.reshape((-1, classes)), target.reshape((-1,)), shape
 
 
 def nll_loss(log_probs: Any, target: Any, weight: Any = None, ignore_index: int = -100,

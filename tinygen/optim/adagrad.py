@@ -8,7 +8,8 @@ from ..backend import array_module
 from ..primitive import primitive
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, number, numbers
-from .update import blocks, descent
+from .update import blocks, cast, descent
+from .update import number as number_of
 
 __all__ = ["Adadelta", "Adagrad", "adadelta_update", "adagrad_update"]
 
@@ -17,7 +18,7 @@ __all__ = ["Adadelta", "Adagrad", "adadelta_update", "adagrad_update"]
 def adagrad_update(xp, p, g, total, step, lr, *, lr_decay, eps, weight_decay, maximize):
     """One step of Adagrad, in place: total += g^2, p -= lr_t * g / (sqrt(total) + eps)."""
     step += 1
-    rate = float(lr) / (1 + (float(step) - 1) * lr_decay)
+    rate = cast(p, number_of(xp, lr) / (1 + (number_of(xp, step) - 1) * lr_decay))
     changed = bool(weight_decay or maximize)
     whole, pieces = p, blocks(xp, 1 + changed, p, g, total)
     for p, g, total, s, *extra in pieces:
@@ -38,7 +39,7 @@ adagrad_update.writes = (0, 2, 3)
 def adadelta_update(xp, p, g, v, u, step, lr, *, rho, eps, weight_decay, maximize):
     """One step of Adadelta, in place: v follows g^2, u the squares of the steps."""
     step += 1
-    lr = float(lr)
+    lr = cast(p, number_of(xp, lr))
     changed = bool(weight_decay or maximize)
     whole, pieces = p, blocks(xp, 2 + changed, p, g, v, u)
     for p, g, v, u, d, s, *extra in pieces:

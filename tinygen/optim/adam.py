@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ..primitive import primitive
 from .optimizer import Optimizer, Params, check_betas, numbers
-from .update import blocks, descent, square_towards, towards
+from .update import blocks, cast, descent, number, sqrt, square_towards, towards
 
 __all__ = ["Adam", "AdamW", "adam_update"]
 
@@ -17,10 +16,11 @@ def adam_update(xp, p, g, m, v, v_max, step, lr, *, beta1, beta2, eps, weight_de
                 decoupled, maximize):
     """One step of Adam, in place: p -= lr * m^ / (sqrt(v^) + eps), with m and v moved towards g."""
     step += 1
-    t, lr = float(step), float(lr)
-    bias1, root = 1 - beta1 ** t, math.sqrt(1 - beta2 ** t)
+    t, lr = number(xp, step), number(xp, lr)
+    bias1, root = 1 - beta1 ** t, sqrt(xp, 1 - beta2 ** t)
     # m / bias1 / (sqrt(v) / root + eps), with the two numbers drawn out of the passes
-    size, floor = lr * root / bias1, eps * root
+    size, floor = cast(p, lr * root / bias1), cast(p, eps * root)
+    kept = cast(p, 1 - lr * weight_decay)
     coupled = 0.0 if decoupled else weight_decay
     changed = bool(coupled or maximize)
     whole, pieces = p, blocks(xp, 1 + changed, p, g, m, v, v_max)
@@ -28,7 +28,7 @@ def adam_update(xp, p, g, m, v, v_max, step, lr, *, beta1, beta2, eps, weight_de
         if changed:
             g = descent(xp, g, p, coupled, maximize, extra[0])
         if decoupled and weight_decay:
-            xp.multiply(p, 1 - lr * weight_decay, out=p)
+            xp.multiply(p, kept, out=p)
         towards(xp, m, g, beta1, s)
         square_towards(xp, v, g, beta2, s)
         if v_max is not None:

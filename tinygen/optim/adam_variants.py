@@ -11,7 +11,7 @@ from ..backend import array_module
 from ..primitive import primitive
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_betas, numbers
-from .update import blocks, descent, square_towards, towards
+from .update import blocks, cast, descent, number, square_towards, towards
 
 __all__ = ["Adamax", "NAdam", "RAdam", "adamax_update", "nadam_update", "radam_update"]
 
@@ -20,7 +20,7 @@ __all__ = ["Adamax", "NAdam", "RAdam", "adamax_update", "nadam_update", "radam_u
 def adamax_update(xp, p, g, m, u, step, lr, *, beta1, beta2, eps, weight_decay, maximize):
     """One step of Adamax, in place: u = max(beta2 * u, |g| + eps), p -= lr * m^ / u."""
     step += 1
-    size = float(lr) / (1 - beta1 ** float(step))
+    size = cast(p, number(xp, lr) / (1 - beta1 ** number(xp, step)))
     changed = bool(weight_decay or maximize)
     whole, pieces = p, blocks(xp, 1 + changed, p, g, m, u)
     for p, g, m, u, s, *extra in pieces:
@@ -42,13 +42,14 @@ def nadam_update(xp, p, g, m, v, mu_product, step, lr, *, beta1, beta2, eps, wei
                  momentum_decay, decoupled, maximize):
     """One step of NAdam, in place: Adam's, with Nesterov's momentum and a schedule mu_t for it."""
     step += 1
-    t, lr = float(step), float(lr)
+    t, lr = number(xp, step), number(xp, lr)
     mu = beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
     mu_next = beta1 * (1 - 0.5 * 0.96 ** ((t + 1) * momentum_decay))
-    mu_product *= mu
-    product = float(mu_product)
-    of_g, of_m = lr * (1 - mu) / (1 - product), lr * mu_next / (1 - product * mu_next)
-    bias2 = 1 - beta2 ** t
+    mu_product *= cast(mu_product, mu)
+    product = number(xp, mu_product)
+    of_g = cast(p, lr * (1 - mu) / (1 - product))
+    of_m = cast(p, lr * mu_next / (1 - product * mu_next))
+    bias2, kept = cast(p, 1 - beta2 ** t), cast(p, 1 - lr * weight_decay)
     coupled = 0.0 if decoupled else weight_decay
     changed = bool(coupled or maximize)
     whole, pieces = p, blocks(xp, 2 + changed, p, g, m, v)
@@ -56,7 +57,7 @@ def nadam_update(xp, p, g, m, v, mu_product, step, lr, *, beta1, beta2, eps, wei
         if changed:
             g = descent(xp, g, p, coupled, maximize, extra[0])
         if decoupled and weight_decay:
-            xp.multiply(p, 1 - lr * weight_decay, out=p)
+            xp.multiply(p, kept, out=p)
         towards(xp, m, g, beta1, s)
         square_towards(xp, v, g, beta2, s)
         xp.sqrt(xp.divide(v, bias2, out=d), out=d)
@@ -77,9 +78,9 @@ def radam_update(xp, p, g, m, v, step, lr, *, beta1, beta2, eps, weight_decay, d
                  maximize):
     """One step of RAdam, in place: Adam's, rectified, or without v while v is too uncertain."""
     step += 1
-    t, lr = float(step), float(lr)
-    size, rectified = _rectified(t, beta1, beta2)
-    size *= lr
+    t, lr = number(xp, step), number(xp, lr)
+    size, rectified = _rectified(xp, t, beta1, beta2)
+    size, kept = cast(p, size * lr), cast(p, 1 - lr * weight_decay)
     coupled = 0.0 if decoupled else weight_decay
     changed = bool(coupled or maximize)
     whole, pieces = p, blocks(xp, 1 + changed, p, g, m, v)
@@ -87,11 +88,13 @@ def radam_update(xp, p, g, m, v, step, lr, *, beta1, beta2, eps, weight_decay, d
         if changed:
             g = descent(xp, g, p, coupled, maximize, extra[0])
         if decoupled and weight_decay:
-            xp.multiply(p, 1 - lr * weight_decay, out=p)
+            xp.multiply(p, kept, out=p)
         towards(xp, m, g, beta1, s)
         square_towards(xp, v, g, beta2, s)
-        if rectified:
+        if rectified is not False:
             xp.add(xp.sqrt(v, out=s), eps, out=s)
+            if rectified is not True:                  # a GPU decides: divide by 1 if not
+                xp.copyto(s, 1, where=~rectified)
             xp.divide(m, s, out=s)
             xp.multiply(s, size, out=s)
         else:
@@ -101,15 +104,18 @@ def radam_update(xp, p, g, m, v, step, lr, *, beta1, beta2, eps, weight_decay, d
 radam_update.writes = (0, 2, 3, 4)
 
 
-def _rectified(t: float, beta1: float, beta2: float) -> tuple[float, bool]:
+def _rectified(xp: Any, t: Any, beta1: float, beta2: float) -> tuple[Any, Any]:
     """The factor of m at step t, and whether m is divided by sqrt(v) there."""
     bias1, bias2 = 1 - beta1 ** t, 1 - beta2 ** t
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * t * beta2 ** t / bias2     # of the mean that v is, as a plain mean
-    if length <= 5:
+    if isinstance(t, float) and length <= 5:
         return 1 / bias1, False
     rect = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-    return math.sqrt(bias2 * rect) / bias1, True
+    if isinstance(t, float):
+        return math.sqrt(bias2 * rect) / bias1, True
+    certain = length > 5
+    return xp.where(certain, xp.sqrt(xp.maximum(bias2 * rect, 0)), 1) / bias1, certain
 
 
 class _Betas(Optimizer):

@@ -10,7 +10,8 @@ from ..backend import array_module
 from ..primitive import primitive
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, number, numbers
-from .update import blocks, descent
+from .update import blocks, cast, descent, largest
+from .update import number as number_of
 
 __all__ = ["ASGD", "asgd_update"]
 
@@ -22,23 +23,27 @@ def asgd_update(xp, p, g, ax, mu, eta, step, lr, *, lambd, alpha, t0, weight_dec
     `eta` and `mu` are those of this step; they leave as those of the next.
     """
     step += 1
-    t, lr, rate, share = float(step), float(lr), float(eta), float(mu)
+    t, lr, rate, share = (number_of(xp, x) for x in (step, lr, eta, mu))
+    kept, first = cast(p, 1 - lambd * rate), share == 1
+    rate, share = cast(p, rate), cast(p, share)
     changed = bool(weight_decay or maximize)
     whole, pieces = p, blocks(xp, 1 + changed, p, g, ax)
     for p, g, ax, s, *extra in pieces:
         if changed:
             g = descent(xp, g, p, weight_decay, maximize, extra[0])
-        xp.multiply(p, 1 - lambd * rate, out=p)
+        xp.multiply(p, kept, out=p)
         xp.multiply(g, rate, out=s)
         xp.subtract(p, s, out=p)
-        if share == 1:
+        if first is True:
             ax[...] = p
         else:
             xp.subtract(p, ax, out=s)
             xp.multiply(s, share, out=s)
             xp.add(ax, s, out=ax)
+            if first is not False:                     # a GPU decides
+                xp.copyto(ax, p, where=first)
     eta[...] = lr / (1 + lambd * lr * t) ** alpha
-    mu[...] = 1 / max(1.0, t - t0)
+    mu[...] = 1 / largest(xp, 1.0, t - t0)
     return whole
 asgd_update.writes = (0, 2, 3, 4, 5)
 

@@ -13,7 +13,7 @@ from ..backend import array_module
 from ..nn.module import Module
 from ..primitive import primitive
 from ..tensor import Tensor
-from .update import blocks
+from .update import blocks, cast, least, number
 
 __all__ = ["EMA", "count_up", "ema_update", "mix_update"]
 
@@ -36,12 +36,13 @@ count_up.writes = (0,)
 @primitive
 def ema_update(xp, mean, x, updates, *, decay, warm_up):
     """mean = d * mean + (1 - d) * x, in place, where d is the decay of that update."""
-    n = int(updates)
-    return _mix(xp, mean, x, 1 - (min(decay, (1 + n) / (10 + n)) if warm_up else decay))
+    n = number(xp, updates) if warm_up else 0.0
+    weight = 1 - (least(xp, decay, (1 + n) / (10 + n)) if warm_up else decay)
+    return _mix(xp, mean, x, cast(mean, weight))
 ema_update.writes = (0,)
 
 
-def _mix(xp: Any, mean: Any, x: Any, weight: float) -> Any:
+def _mix(xp: Any, mean: Any, x: Any, weight: Any) -> Any:
     if mean.dtype.kind not in "fV":                 # a counter is copied: it has no mean
         mean[...] = x
         return mean

@@ -10,6 +10,7 @@ import numpy as np
 from ..primitive import primitive
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, numbers
+from .update import cast, largest, least, number, sqrt
 
 __all__ = ["Adafactor", "Muon", "adafactor_update", "muon_update"]
 
@@ -21,12 +22,12 @@ def adafactor_update(xp, p, g, row, col, var, step, lr, *, beta2_decay, eps1, ep
     step += 1
     if not p.size:
         return p
-    t, lr = float(step), float(lr)
-    share = t ** beta2_decay                           # of the new g^2: 1 - beta2
-    size = max(eps2, _rms(xp, p)) * min(lr, 1 / math.sqrt(t))
+    t, lr = number(xp, step), number(xp, lr)
+    share = cast(p, t ** beta2_decay)                  # of the new g^2: 1 - beta2
+    size = largest(xp, eps2, _rms(xp, p)) * least(xp, lr, 1 / sqrt(xp, t))
     floor = float(xp.finfo(p.dtype).eps) if eps1 is None else eps1
     if weight_decay:
-        xp.multiply(p, 1 - lr * weight_decay, out=p)
+        xp.multiply(p, cast(p, 1 - lr * weight_decay), out=p)
     squares = g * g
     if row is None:
         var += share * (squares - var)
@@ -36,8 +37,8 @@ def adafactor_update(xp, p, g, row, col, var, step, lr, *, beta2_decay, eps1, ep
         col += share * (squares.mean(axis=-2, keepdims=True) - col)
         estimate = row * col / xp.maximum(row.mean(axis=-2, keepdims=True), floor)
     update = xp.divide(g, xp.sqrt(xp.maximum(estimate, floor * floor)))
-    size /= max(1.0, _rms(xp, update) / d)             # no update larger than d, as an rms
-    p -= (-size if maximize else size) * update
+    size = size / largest(xp, 1.0, _rms(xp, update) / d)     # no update larger than d, as an rms
+    p -= cast(p, -size if maximize else size) * update
     return p
 adafactor_update.writes = (0, 2, 3, 4, 5)
 
@@ -46,7 +47,7 @@ adafactor_update.writes = (0, 2, 3, 4, 5)
 def muon_update(xp, p, g, buf, lr, *, momentum, nesterov, weight_decay, coefficients, eps,
                 steps, adjust):
     """One step of Muon, in place: p moves against the orthogonal matrix nearest to its momentum."""
-    lr = float(lr)
+    lr = cast(p, number(xp, lr))
     buf += (1 - momentum) * (g - buf)
     update = buf - (1 - momentum) * (buf - g) if nesterov else buf
     rows, cols = p.shape
@@ -59,10 +60,10 @@ def muon_update(xp, p, g, buf, lr, *, momentum, nesterov, weight_decay, coeffici
 muon_update.writes = (0, 2)
 
 
-def _rms(xp: Any, x: Any) -> float:
+def _rms(xp: Any, x: Any) -> Any:
     if x.dtype == np.float16:               # squares and sums of these overflow at 65504
         x = x.astype(np.float32)
-    return math.sqrt(float(xp.vdot(x, x)) / x.size)
+    return sqrt(xp, number(xp, xp.vdot(x, x)) / x.size)
 
 
 def _orthogonal(xp: Any, x: Any, coefficients: tuple[float, float, float], eps: float,

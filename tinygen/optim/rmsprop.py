@@ -6,7 +6,7 @@ from typing import Any
 
 from ..primitive import primitive
 from .optimizer import Optimizer, Params, numbers
-from .update import blocks, descent
+from .update import blocks, cast, descent, number
 
 __all__ = ["RMSprop", "rmsprop_update"]
 
@@ -16,7 +16,7 @@ def rmsprop_update(xp, p, g, v, mean, buf, step, lr, *, alpha, eps, weight_decay
                    maximize):
     """One step of RMSprop, in place: v moves towards g^2, p -= lr * g / (sqrt(v) + eps)."""
     step += 1
-    lr = float(lr)
+    lr = cast(p, number(xp, lr))
     changed = bool(weight_decay or maximize)
     whole, pieces = p, blocks(xp, 1 + changed, p, g, v, mean, buf)
     for p, g, v, mean, buf, s, *extra in pieces:

@@ -8,7 +8,8 @@ from ..backend import array_module
 from ..primitive import primitive
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, number, numbers
-from .update import blocks, descent
+from .update import blocks, cast, descent
+from .update import number as number_of
 
 __all__ = ["SGD", "sgd_update"]
 
@@ -16,7 +17,7 @@ __all__ = ["SGD", "sgd_update"]
 @primitive
 def sgd_update(xp, p, g, buf, lr, *, momentum, dampening, weight_decay, nesterov, maximize):
     """One step of SGD, in place: buf = momentum * buf + (1 - dampening) * g, p -= lr * buf."""
-    lr = float(lr)
+    lr = cast(p, number_of(xp, lr))
     changed = bool(weight_decay or maximize)
     whole, pieces = p, blocks(xp, 1 + changed, p, g, buf)
     for p, g, buf, s, *extra in pieces:

@@ -8,7 +8,8 @@ from ..backend import array_module
 from ..primitive import primitive
 from ..tensor import Tensor
 from .optimizer import Optimizer, Params, check_betas, numbers
-from .update import blocks, descent, signed
+from .update import blocks, cast, descent, signed
+from .update import number as number_of
 
 __all__ = ["Lion", "Rprop", "lion_update", "rprop_update"]
 
@@ -39,7 +40,7 @@ rprop_update.writes = (0, 2, 3, 4)
 @primitive
 def lion_update(xp, p, g, m, lr, *, beta1, beta2, weight_decay, maximize):
     """One step of Lion, in place: p -= lr * sign(beta1 m + (1 - beta1) g), then m follows g."""
-    lr = float(lr)
+    lr = cast(p, number_of(xp, lr))
     whole, pieces = p, blocks(xp, 1 + maximize, p, g, m)
     for p, g, m, s, *extra in pieces:
         if maximize:

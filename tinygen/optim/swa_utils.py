@@ -113,7 +113,7 @@ class AveragedModel(Module):
         self.module = deepcopy(model)
         if device is not None:
             self.module = self.module.to(device=device)
-        self.register_buffer("n_averaged", Tensor(np.zeros((), np.int64), device=device))
+        self.register_buffer("n_averaged", Tensor(np.zeros((), np.int64)))
         self.avg_fn, self.multi_avg_fn, self.use_buffers = avg_fn, multi_avg_fn, use_buffers
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

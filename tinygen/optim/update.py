@@ -9,12 +9,16 @@ replayed. `rule.writes` says which positions it changes, and it returns the para
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..primitive import PRIMITIVES, Primitive
 
-__all__ = ["blocks", "descent", "signed", "square_towards", "together", "towards"]
+__all__ = ["blocks", "cast", "descent", "largest", "least", "number", "signed", "sqrt",
+           "square_towards", "together", "towards"]
 
 # A small parameter costs a call much more than arithmetic: up to this size several are copied
 # into one array, updated by one call, and copied out.
@@ -99,6 +103,35 @@ def blocks(xp: Any, scratch: int, *arrays: Any) -> Iterator[tuple[Any, ...]]:
     for i in range(0, len(first), rows):
         n = min(rows, len(first) - i)
         yield *[None if a is None else a[i:i + n] for a in arrays], *[b[:n] for b in buffers]
+
+
+# -- numbers that change from step to step: Python's on the CPU, and on a GPU arrays without axes,
+# -- in float64, which nobody waits for
+
+
+def number(xp: Any, x: Any) -> Any:
+    """A number that is kept beside the parameters, such as how many steps were made."""
+    return float(x) if xp is np or not hasattr(x, "astype") else x.astype(np.float64)
+
+
+def sqrt(xp: Any, x: Any) -> Any:
+    """The root of a number."""
+    return math.sqrt(x) if isinstance(x, float) else xp.sqrt(x)
+
+
+def least(xp: Any, a: Any, b: Any) -> Any:
+    """The smaller number of two."""
+    return xp.minimum(a, b) if hasattr(a, "dtype") or hasattr(b, "dtype") else min(a, b)
+
+
+def largest(xp: Any, a: Any, b: Any) -> Any:
+    """The larger number of two."""
+    return xp.maximum(a, b) if hasattr(a, "dtype") or hasattr(b, "dtype") else max(a, b)
+
+
+def cast(p: Any, x: Any) -> Any:
+    """A number as elementwise functions take it beside p, in p's precision."""
+    return x.astype(p.dtype) if hasattr(x, "astype") else x
 
 
 def descent(xp: Any, g: Any, p: Any, weight_decay: float, maximize: bool, out: Any) -> Any:

@@ -211,7 +211,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
                          "images of equal shape are expected")
     n = real.shape[0]
     if epsilon is None:
-        epsilon = random.uniform((n, *[1] * (real.ndim - 1)), dtype=real.dtype).to(real.device)
+        epsilon = random.uniform((n, *[1] * (real.ndim - 1)), dtype=real.dtype,
+                                 device=real.device)
     real, fake = real.detach(), fake.detach()
     x = (fake + epsilon * (real - fake)).requires_grad_()
     (slope,) = grad_of(critic(x).sum(), x, create_graph=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
+from ... import backend, ops
 from ...mode import reads
 from ...ops.ctc import ctc_p
 from ...ops.loss import checked
@@ -62,7 +62,7 @@ def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
         return loss if batched else loss[0]
     if reduction == "sum":
         return ops.sum(loss)
-    return ops.mean(loss / Tensor(np.maximum(counts, 1), dtype=loss.dtype))
+    return ops.mean(loss / Tensor(np.maximum(counts, 1), dtype=loss.dtype, device=device))
 
 
 def _nothing(log_probs: Any, lengths: Tensor, possible: Tensor) -> Any:
@@ -76,8 +76,14 @@ def _nothing(log_probs: Any, lengths: Tensor, possible: Tensor) -> Any:
     return total - total.detach() if isinstance(total, Tensor) else total * 0
 
 
+def _on_host(value: Any) -> np.ndarray:
+    """Numbers that Python has to know; those of a GPU are waited for."""
+    array = value.data if isinstance(value, Tensor) else value
+    return backend.to_device(array, "cpu") if backend.is_array(array) else np.asarray(array)
+
+
 def _lengths(value: Any, n: int, most: int | None, name: str, what: str, op: str) -> np.ndarray:
-    lengths = np.asarray(getattr(value, "data", value)).reshape(-1)
+    lengths = _on_host(value).reshape(-1)
     if lengths.size == 1 and n != 1:
         lengths = np.repeat(lengths, n)
     if lengths.shape != (n,) or lengths.dtype.kind not in "iu":
@@ -91,7 +97,7 @@ def _lengths(value: Any, n: int, most: int | None, name: str, what: str, op: str
 
 def _labels(targets: Any, counts: np.ndarray, n: int, op: str) -> np.ndarray:
     """Targets padded to (N, longest), with a label that occurs where nothing counts."""
-    numbers = np.asarray(getattr(targets, "data", targets))
+    numbers = _on_host(targets)
     if numbers.dtype.kind not in "iu":
         raise TypeError(f"[{op}] targets must hold integers, got {numbers.dtype}")
     longest = int(counts.max(initial=0))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
+from ... import backend, ops
 from ...mode import reads
 from ...ops.loss import checked, reduced
 from ...tensor import Tensor
@@ -165,14 +165,15 @@ def multilabel_margin_loss(input: Any, target: Any, size_average: None = None,
     n, count = rows.shape
     _class_numbers(labels, count, op, -1)
     reads(op, labels)
-    numbers = np.asarray(labels.data if isinstance(labels, Tensor) else labels)
+    bare = labels.data if isinstance(labels, Tensor) else labels
+    numbers = backend.to_device(bare, "cpu")
     counts = np.logical_and.accumulate(numbers >= 0, axis=1)              # until the first -1
     known = np.where(counts, numbers, 0)
     is_target = np.zeros((n, count), bool)
     is_target[np.nonzero(counts)[0], known[counts]] = True
-    own = ops.take_along_axis(rows, Tensor(known), 1)                    # (N, C)
+    own = ops.take_along_axis(rows, Tensor(known, device=rows.device), 1)  # (N, C)
     gaps = ops.relu(1 - own[:, :, None] + rows[:, None, :])               # (N, target, class)
-    counted = Tensor(counts[:, :, None] & ~is_target[:, None, :])
+    counted = Tensor(counts[:, :, None] & ~is_target[:, None, :], device=rows.device)
     loss = ops.sum(ops.where(counted, gaps, 0), axis=(1, 2)) / count
     if reduction == "none" and not batched:
         return loss[0]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import backend, ops
+from ...constants import beside, constant
 from ...tensor import Tensor
 
 __all__ = ["alibi_bias", "alibi_slopes", "relative_position_bucket", "rotary_embedding",
@@ -30,7 +31,13 @@ def sinusoidal_positions(length: int, dim: int, base: float = 10000.0, offset: i
     table = np.empty((length, dim))
     table[:, 0::2] = np.sin(angle)
     table[:, 1::2] = np.cos(angle[:, :dim // 2])
-    return Tensor(table, dtype=dtype or "float32", device=device)
+    return _table(table, dtype, device)
+
+
+def _table(values: np.ndarray, dtype: Any, device: Any) -> Tensor:
+    """A tensor of its own with the values of a table, which a GPU remembers."""
+    kind, place = backend.canonical_dtype(dtype or "float32"), backend.canonical_device(device)
+    return Tensor.wrap(constant(values.astype(kind), place).copy())
 
 
 def rotary_embedding(x: Any, positions: Any = None, dim: int | None = None, base: float = 10000.0,
@@ -67,7 +74,7 @@ def rotary_embedding(x: Any, positions: Any = None, dim: int | None = None, base
         raise ValueError(f"[rotary_embedding] positions {places.shape} do not broadcast to the "
                          f"tokens of x, {tokens}")
     angle = places[..., None] * base ** (-np.arange(0, width, 2) / max(width, 1))
-    cos, sin = (Tensor.wrap(backend.as_array(f(angle), x.dtype, x.device))
+    cos, sin = (Tensor.wrap(beside(f(angle).astype(x.dtype), x))
                 for f in (np.cos, np.sin))                                 # (..., L, dim / 2)
     turned = x[..., :width]
     if layout == "half":
@@ -114,7 +121,7 @@ def alibi_bias(num_heads: int, length: int, keys: int | None = None, causal: boo
     bias = -alibi_slopes(num_heads)[:, None, None] * np.abs(i - j)
     if causal:
         bias = np.where(j > i, -np.inf, bias)
-    return Tensor(bias, dtype=dtype or "float32", device=device)
+    return _table(bias, dtype, device)
 
 
 def relative_position_bucket(distance: Any, num_buckets: int = 32, max_distance: int = 128,

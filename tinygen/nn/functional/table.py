@@ -108,7 +108,8 @@ def _bags(input: Tensor, offsets: Any, include_last: bool) -> tuple[Any, int]:
         raise ValueError(f"[embedding_bag] offsets must be integers in one axis, got "
                          f"{offsets.dtype} {offsets.shape}")
     starts, n = offsets.data, input.shape[0]
-    if starts.size and (starts[0] != 0 or starts[-1] > n or (starts[1:] < starts[:-1]).any()):
+    looks = starts.size and offsets.device == "cpu"              # a GPU is not waited for
+    if looks and (starts[0] != 0 or starts[-1] > n or (starts[1:] < starts[:-1]).any()):
         raise ValueError(f"[embedding_bag] offsets must begin with 0, not fall, and not pass the "
                          f"{n} numbers of the input; got {starts.tolist()}")
     if include_last and not starts.size:
@@ -124,12 +125,12 @@ def _numbers(input: Any, weight: Any, op: str, sparse: bool) -> Tensor:
                                   "the same numbers")
     if weight.ndim != 2:
         raise ValueError(f"[{op}] weight must be a table (rows, dim), got {tuple(weight.shape)}")
-    input = input if isinstance(input, Tensor) else Tensor(input)
+    input = input if isinstance(input, Tensor) else Tensor(input, device=weight.device)
     array, rows = input.data, weight.shape[0]
     if array.dtype.kind not in "iu":
         raise TypeError(f"[{op}] input must hold integers, got {array.dtype} "
                         f"{tuple(array.shape)}")
-    if not within(array, rows):
+    if input.device == "cpu" and not within(array, rows):          # a GPU is not waited for
         raise IndexError(f"[{op}] input has numbers from {array.min()} to {array.max()}, "
                          f"weight {tuple(weight.shape)} has rows 0 to {rows - 1}")
     return input

@@ -25,6 +25,8 @@ CHUNK = 1 << 15      # squares are summed in the array's precision this far, in 
 def total_norm(xp, *arrays, order):
     """The norm of all elements of all arrays together, in float32 or wider."""
     wide = xp.float64 if any(a.dtype == xp.float64 for a in arrays) else xp.float32
+    if xp is not np:
+        return _device_norm(xp, arrays, order).astype(wide)
     if order == 2:
         total = sum(_squares(xp, a, wide) for a in arrays)
         if not math.isfinite(total):                  # float32 overflows at 1.8e19 squared
@@ -35,6 +37,17 @@ def total_norm(xp, *arrays, order):
     else:
         total = sum((xp.abs(a).astype(xp.float64) ** order).sum() for a in arrays) ** (1 / order)
     return xp.asarray(total, wide)
+
+
+def _device_norm(xp: Any, arrays: Any, order: float) -> Any:
+    """The same on a GPU: all in float64, and nothing waits."""
+    parts = [xp.abs(a).astype(xp.float64) for a in arrays if a.size]
+    if order == math.inf:
+        return xp.stack([a.max() for a in parts]).max() if parts else xp.zeros(())
+    total = xp.zeros(())
+    for a in parts:
+        total = total + (a * a if order == 2 else a ** order).sum()
+    return xp.sqrt(total) if order == 2 else total ** (1 / order)
 
 
 def _squares(xp: Any, a: Any, wide: Any) -> float:
@@ -48,6 +61,12 @@ def _squares(xp: Any, a: Any, wide: Any) -> float:
 @primitive
 def scale_to_norm(xp, total, *arrays, max_norm):
     """Multiply the arrays, in place, by max_norm / (total + 1e-6) if that is below 1."""
+    if xp is not np:
+        scale = max_norm / (total.astype(xp.float64) + 1e-6)
+        scale = xp.where(scale >= 1, 1, scale)
+        for a in arrays:
+            xp.multiply(a, scale.astype(a.dtype), out=a)
+        return total
     scale = max_norm / (float(total) + 1e-6)
     if not scale >= 1:                                # NaN goes on into the arrays
         for a in arrays:
