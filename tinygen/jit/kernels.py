@@ -34,7 +34,7 @@ def implementation(program: Program, row: Row) -> tuple[str, str]:
     kernel_status(np.ndarray)                      # loads them, if nothing has run yet
     made = _made_for(row)
     if made is not None:
-        return f"generated kernel {made[0]} ({len(row.parts)} rows)", made[1]
+        return f"kernel {made[0]}, made for these {len(row.parts)} rows", made[1]
     native = KERNELS.get((row.op.name, np.ndarray))
     if native is not None and _size(program, row) >= native.smallest:
         f = inspect.unwrap(native.function)

@@ -129,14 +129,17 @@ class Program:
 
     def written(self, row: Row) -> set[int]:
         """The memories that a row changes in place."""
-        chosen = _changed(row.op, row.inputs, row.attrs)
+        chosen = changed_inputs(row.op, row.inputs, row.attrs)
         return {m for m in map(self.memory, chosen) if m is not None}
 
-    def optimized(self) -> Program:
-        """The program after all passes of `tinygen.jit.passes`, in their order."""
+    def optimized(self, fuse: bool = True) -> Program:
+        """The program after all passes of `tinygen.jit.passes`, in their order.
+
+        Without `fuse`, after those whose results are the same to the last bit.
+        """
         from .passes import optimize
 
-        return optimize(self)
+        return optimize(self, fuse)
 
     def replay(self, *args: Any) -> Any:
         """The function's results for new inputs of the same shapes, dtypes and devices."""
@@ -168,7 +171,7 @@ class Program:
 
     @functools.cached_property
     def _written(self) -> tuple[list[int], list[Tensor]]:
-        sources = [x for row in self.rows for x in (_changed(row.op, row.inputs, row.attrs)
+        sources = [x for row in self.rows for x in (changed_inputs(row.op, row.inputs, row.attrs)
                                                     if row.op.writes else [])]
         return ([i for i, slot in enumerate(self.inputs) if slot in sources],
                 [x.value for x in sources if isinstance(x, Known) and isinstance(x.value, Tensor)])
@@ -236,7 +239,8 @@ class Program:
         """The Python function that a replay is, as text, after the kernels made for it."""
         from .bind import source
 
-        return "\n\n\n".join([*self.kernels().values(), source(self)])
+        made = [f"# {name}\n{text}" for name, text in self.kernels().items()]
+        return "\n\n\n".join([*made, source(self)])
 
     @functools.cached_property
     def own(self) -> list[int]:
@@ -287,7 +291,7 @@ def kind(x: Tensor) -> tuple[Any, ...]:
     return (x.dtype.name, x.shape, x.device)
 
 
-def _changed(op: Primitive, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Any]:
+def changed_inputs(op: Primitive, inputs: Sequence[Any], attrs: dict[str, Any]) -> list[Any]:
     """Those of a primitive's inputs that it changes in place."""
     places = op.writes(**attrs) if callable(op.writes) else op.writes
     return list(inputs[places]) if isinstance(places, slice) else [
@@ -298,4 +302,4 @@ def written(op: Primitive, inputs: Sequence[Any], attrs: dict[str, Any]) -> list
     """The tensors among the inputs that a primitive changes in place."""
     if not op.writes:
         return []
-    return [x for x in _changed(op, inputs, attrs) if isinstance(x, Tensor)]
+    return [x for x in changed_inputs(op, inputs, attrs) if isinstance(x, Tensor)]
