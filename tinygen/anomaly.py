@@ -1,7 +1,7 @@
 """detect_anomaly: find the first operation that made a NaN or an infinity, and the user's line.
 
-While it is on, `Primitive.__call__` is replaced by a checking version; while it is off, nothing
-on the hot path knows of it.
+While it is on, every call of a primitive is checked; while it is off, nothing on the hot path
+knows of it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import numpy as np
 
 from . import backend
 from .errors import describe, user_line
-from .primitive import RAW, Primitive, local
+from .primitive import RAW, Primitive, around_calls, local
 from .tensor import Tensor
 
 __all__ = ["AnomalyError", "detect_anomaly"]
 
 active = 0                                  # how many detect_anomaly blocks are open
 _lines: dict[int, str] = {}                 # a tensor's seq -> the line that made it
-_plain_call: Callable[..., Any] = Primitive.__call__
 
 
 class AnomalyError(RuntimeError):
@@ -41,14 +40,15 @@ class detect_anomaly:
     def __enter__(self) -> detect_anomaly:
         global active
         active += 1
-        Primitive.__call__ = _checked_call  # type: ignore[method-assign]
+        if active == 1:
+            around_calls("anomaly", _checking)
         return self
 
     def __exit__(self, *_: object) -> None:
         global active
         active -= 1
         if not active:
-            Primitive.__call__ = _plain_call  # type: ignore[method-assign]
+            around_calls("anomaly", None)
             _lines.clear()
 
 
@@ -69,8 +69,13 @@ def _bad(x: Any) -> str | None:
     return "NaN" if xp.isnan(array).any() else "Inf"
 
 
-def _checked_call(self: Primitive, *inputs: Any, **attrs: Any) -> Any:
-    out = _plain_call(self, *inputs, **attrs)
+def _checking(call: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(self: Primitive, *inputs: Any, **attrs: Any) -> Any:
+        return _checked(self, inputs, call(self, *inputs, **attrs))
+    return checked
+
+
+def _checked(self: Primitive, inputs: tuple[Any, ...], out: Any) -> Any:
     outs = out if isinstance(out, tuple) else (out,)
     raw = local.mode & RAW
     line = None if raw else user_line()

@@ -42,6 +42,8 @@ def backward(self: Tensor, gradient: Any = None, retain_graph: bool | None = Non
             backward, or a tensor was modified in place after it was used.
     """
     retain = create_graph if retain_graph is None else retain_graph
+    if gradient is None and local.loss_scale is not None and self.data.size == 1:
+        gradient = local.loss_scale.reshape(self.shape).astype(self.dtype)
     if inputs is None:
         walk([self], [gradient], None, create_graph, retain)
         return
@@ -94,10 +96,12 @@ def walk(outputs: list[Tensor], seeds: list[Any], targets: list[Tensor] | None,
     for out, seed in zip(outputs, seeds, strict=True):
         todo.start(out, _seed(out, seed, lift))
     local.mode = ((RECORD if create_graph else 0) | taping) if lift else RAW
+    region = local.autocast
+    local.autocast = None       # rules compute in the types that the forward pass had
     try:
         todo.run(retain_graph)
     finally:
-        local.mode = before
+        local.mode, local.autocast = before, region
     return [] if targets is None else [todo.found[id(t)] for t in targets]
 
 
@@ -352,7 +356,11 @@ def _accumulate_leaf(leaf: Tensor, g: Any, owned: set[int]) -> None:
         leaf.grad = leaf.grad + g if isinstance(g, Tensor) else _wrap(leaf.grad.data + g)
         return
     if isinstance(g, Tensor):
-        leaf.grad = g if g.requires_grad or local.mode & TAPE else ops.positive(g)
+        taping = local.mode & TAPE        # a copy costs a row: where two leaves share it
+        if not g.requires_grad and (not taping or id(g.data) in owned):
+            g = ops.positive(g)
+        owned.add(id(g.data))
+        leaf.grad = g
         return
     leaf.grad = Tensor.wrap(_own(g, owned))
 

@@ -38,12 +38,18 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not any(y.requires_grad for y in outs):
         return result
     inputs = tuple(x for x in flatten(args) if isinstance(x, Tensor)) + tuple(outside)
-    op = _Segment(function, args, kwargs, outside, draws, len(outs))
+    op = _Segment(_as_now(function), args, kwargs, outside, draws, len(outs))
     node = Tensor.wrap(tuple(y.data for y in outs))
     node.requires_grad, node.op, node.inputs = True, op, inputs
     picked = (pick_output(node, y.data, i) for i, y in enumerate(outs))
     return unflatten(result, (p if y.requires_grad else y.detach()
                               for p, y in zip(picked, outs, strict=True)))
+
+
+def _as_now(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which will run again with the types that autocast chooses now."""
+    region = local.autocast
+    return function if region is None else region.again(function)
 
 
 def _cut(args: Any) -> Any:

@@ -24,6 +24,8 @@ TAPE = 4     # append every call to `local.tape`
 class _Local(threading.local):
     mode: int = RECORD
     tape: Any = None
+    autocast: Any = None      # the innermost region of `amp.autocast`
+    loss_scale: Any = None    # what `backward()` starts with in place of 1: see `amp.GradScaler`
 
 
 local = _Local()

@@ -82,7 +82,8 @@ class Jitted:
         if local.mode & TAPE:                   # within another function that is recorded
             return self.function(*args, **kwargs)
         leaves = [Tensor.wrap(x) if isinstance(x, np.ndarray) else x for x in flatten(given)]
-        key = (is_grad_enabled(), *map(_kind, leaves), *_structure(given))
+        region = local.autocast
+        key = (is_grad_enabled(), region and region.key, *map(_kind, leaves), *_structure(given))
         for known, guards, program in self._recorded:
             if known == key and guards.hold():
                 results = program.replay(*[x for x in leaves if isinstance(x, Tensor)])
@@ -168,13 +169,16 @@ def _structure(tree: Any) -> Iterator[Any]:
             yield from _structure(value)
 
 
+_MODES = "whether gradients are recorded", "the type that autocast chooses"
+
+
 def _difference(old: Any, new: Any) -> str:
     """Where two keys differ, in words."""
     if len(old) != len(new):
         return "it is called with another number of arguments each time"
     for i, (a, b) in enumerate(zip(old, new, strict=True)):
         if a != b:
-            what = f"argument {i - 1}" if i else "whether gradients are recorded"
+            what = f"argument {i - 2}" if i > 1 else _MODES[i]
             return f"{what} changes: {_words(a)}, then {_words(b)}"
     return "nothing changes"
 

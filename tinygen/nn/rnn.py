@@ -11,6 +11,8 @@ import numpy as np
 
 from .. import ops
 from ..backend import Generator
+from ..casting import is_autocasting
+from ..mode import TAPE, local
 from ..tensor import Tensor
 from . import functional as F
 from . import init
@@ -212,7 +214,7 @@ class RNNBase(Module):
             raise TypeError(f"[{name}] hx must be one tensor, got a {type(hx).__name__}")
         state = tuple(hx) if parts == 2 else (hx,)
         for label, s, size in zip(("h_0", "c_0"), state, sizes, strict=False):
-            if s.dtype != x.dtype:
+            if s.dtype != x.dtype and not is_autocasting():
                 raise TypeError(f"[{name}] {label} is {s.dtype}, and input is {x.dtype}")
             if tuple(s.shape) != (rows, n, size):
                 wanted = (rows, n, size) if batched else (rows, size)
@@ -234,7 +236,7 @@ def check_float(x: Any, weight: Any, name: str) -> None:
     """Refuse what is no tensor of the weights' dtype."""
     if not hasattr(x, "dtype"):
         raise TypeError(f"[{name}] input must be a tensor, got {type(x).__name__}")
-    if x.dtype != weight.dtype:
+    if x.dtype != weight.dtype and not is_autocasting():
         raise TypeError(f"[{name}] input is {x.dtype} {tuple(x.shape)}, the weights are "
                         f"{weight.dtype}: use input.astype({str(weight.dtype)!r}) or layer.to(...)")
 
@@ -249,10 +251,13 @@ def _check_lengths(lengths: Any, steps: int, n: int, name: str) -> Any:
     """Lengths as int64 (N,), or None."""
     if lengths is None:
         return None
-    array = lengths.numpy() if isinstance(lengths, Tensor) else np.asarray(lengths)
+    # nobody looks at values while a tape records, or on a GPU
+    recorded = isinstance(lengths, Tensor) and (local.mode & TAPE or lengths.device != "cpu")
+    array = (lengths.data if recorded else lengths.numpy() if isinstance(lengths, Tensor)
+             else np.asarray(lengths))
     if array.shape != (n,) or (array.dtype.kind not in "iu" and n):
         raise ValueError(f"[{name}] lengths must be {n} integers, got {array.dtype} {array.shape}")
-    if array.size and not (0 <= array.min() and array.max() <= steps):
+    if not recorded and array.size and not (0 <= array.min() and array.max() <= steps):
         raise ValueError(f"[{name}] lengths must be from 0 to {steps}, the number of steps; got "
                          f"{array.tolist()}")
     return lengths if isinstance(lengths, Tensor) else array.astype(np.int64)

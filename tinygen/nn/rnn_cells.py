@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from .. import ops
+from ..casting import is_autocasting
 from ..tensor import Tensor
 from . import init
 from .linear import count, new_parameter
@@ -53,7 +54,7 @@ class RNNCellBase(Module):
             elif tuple(state.shape) != shape:
                 raise ValueError(f"[{name}] {('h', 'c')[i]} has shape {tuple(state.shape)}, input "
                                  f"{tuple(input.shape)} needs {shape}")
-            elif state.dtype != input.dtype:
+            elif state.dtype != input.dtype and not is_autocasting():
                 raise TypeError(f"[{name}] {('h', 'c')[i]} is {state.dtype}, and input is "
                                 f"{input.dtype}")
         weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..casting import is_autocasting
+from ..halves import in_float32
 from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
@@ -250,6 +252,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -
 def cumprod(x: Any, axis: int = 0) -> Tensor:
     """The running product along `axis`; of small integers in 64 bits, as NumPy's."""
     kind = x.dtype.kind
+    x = in_float32(x) if is_autocasting() else x
     if kind in "biu":
         x = astype(x, "uint64" if kind == "u" else "int64", copy=False)
     return swapaxes(_running_product(swapaxes(x, axis, -1)), axis, -1)

@@ -179,6 +179,14 @@ class Optimizer(Hooked):
                     part.update(self.rule, lr, options)
         return loss
 
+    def changes(self) -> list[Tensor]:
+        """The tensors that the next step changes: parameters with a gradient, and their state."""
+        if not self._plans_fit():
+            self._make_plans()
+        live = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        kept = [x for p in live for x in self.state.get(p, {}).values() if isinstance(x, Tensor)]
+        return list({id(x): x for x in [*live, *kept]}.values())
+
     def _taken_for_granted(self) -> list[Any]:
         """What a recorded step cannot read anew: all options but the learning rate."""
         return [*self._plans, {**self._step_pre}, {**self._step_post},

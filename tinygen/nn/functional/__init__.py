@@ -24,3 +24,7 @@ from .position import *
 from .rearrange import *
 from .resize import *
 from .table import *
+from ...casting import FUNCTIONS as _FUNCTIONS, casts as _casts
+
+for _name in _FUNCTIONS & globals().keys():
+    globals()[_name] = _casts(globals()[_name])
