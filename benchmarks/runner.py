@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,8 @@ from .rows import Row
 
 __all__ = ["PEERS", "ChildError", "Plan", "Session", "missing_peers", "run"]
 
-GENERATED = "fused.fused_"       # how the files of generated kernels begin
+# Generated kernels have a digest of their text in their name.
+_GENERATED = re.compile(r"_[0-9a-f]{16}(?![0-9a-f])")
 # Peer -> the module that it needs.
 PEERS = {"torch": "torch", "torch-compile": "torch", "jax": "jax"}
 # Threads of OpenBLAS and OpenMP go on spinning for up to 25 ms after their work: not into the
@@ -252,7 +254,7 @@ def _link_kernels(cache: Path) -> None:
         target = cache / "kernels" / file.relative_to(root)
         if file.is_dir():
             target.mkdir(parents=True, exist_ok=True)
-        elif not file.name.startswith(GENERATED):
+        elif not _GENERATED.search(file.name):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(file.resolve())
 

@@ -259,7 +259,7 @@ def test_a_cold_cache_has_all_kernels_but_generated_ones(tmp_path, monkeypatch):
     monkeypatch.setenv("TINYGEN_CACHE", str(tmp_path / "warm"))
     folder = tmp_path / "warm" / "kernels" / "py3"
     folder.mkdir(parents=True)
-    for name in ("rows.softmax-1.nbc", runner.GENERATED + "12ab-3.nbc"):
+    for name in ("rows.softmax-1.nbc", "loops.fused_0123456789abcdef-3.nbc"):
         (folder / name).write_text("code")
     runner._link_kernels(tmp_path / "cold")
     found = [f for f in (tmp_path / "cold").rglob("*") if not f.is_dir()]
