@@ -16,7 +16,7 @@ from tinygen.primitive import KERNELS, kernel
 from .gemm import gemm
 from .launch import EMPTY, F32, MIXED, NOT_FLOAT, SUFFIXES, WIDE, Source, blocks, plain, processors
 
-__all__ = ["summed"]
+__all__ = ["COLUMNS", "LANES", "partition", "summed"]
 
 native = Source("linear")
 HALVES = ("float32", "bfloat16", "float16")
@@ -26,7 +26,7 @@ MISFIT = "sizes do not fit"
 TOO_WIDE = "2^31 columns or more"
 
 
-def _parts(rows: int, n: int) -> tuple[int, int]:
+def partition(rows: int, n: int) -> tuple[int, int]:
     """(parts, rows of a part) in which columns are summed: four blocks to a processor are busy.
 
     At least 64 rows to a part, so that its sum is little beside what it read.
@@ -40,7 +40,7 @@ def summed(x: Any, dtype: Any = None) -> Any:
     """The sums of the columns of x (rows, n), as `dtype` or x's own; the bits do not vary."""
     rows, n = x.shape
     dtype = x.dtype if dtype is None else dtype
-    parts, size = _parts(rows, n)
+    parts, size = partition(rows, n)
     if parts > 1 or dtype != F32:
         made = cupy.empty((parts, n), F32)
         native(f"column_sums_{SUFFIXES[x.dtype]}", (blocks(n, COLUMNS), parts), COLUMNS * LANES,
@@ -104,7 +104,7 @@ def linear_activation_vjp(g: Any, y: Any, x: Any, weight: Any, bias: Any = None,
     n = len(weight)
     g, y = plain(g).reshape(-1, n), plain(y).reshape(-1, n)
     rows, wanted = len(g), len(needs) > 2 and needs[2]
-    parts, size = _parts(rows, n)
+    parts, size = partition(rows, n)
     inner = cupy.empty(g.shape, g.dtype)
     sums = cupy.empty((parts, n), F32) if wanted else None
     native(f"activation_grad_{SUFFIXES[x.dtype]}", (blocks(n, COLUMNS), parts), COLUMNS * LANES,
