@@ -11,6 +11,7 @@ from typing import Any
 import cupy
 import numpy as np
 
+from tinygen.philox import Stream
 from tinygen.primitive import kernel
 from tinygen.random.drop import limit_of
 
@@ -21,6 +22,7 @@ __all__: list[str] = []
 native = Source("random")
 
 FOUR = 1024         # elements that a block of 256 threads draws
+ANOTHER = "a stream that is not tinygen.philox's"
 
 
 def _drawn(name: str, generator: Any, shape: Any, dtype: Any) -> Any:
@@ -30,6 +32,8 @@ def _drawn(name: str, generator: Any, shape: Any, dtype: Any) -> Any:
         return NOT_FLOAT
     if not n:
         return EMPTY
+    if not isinstance(generator.stream, Stream):
+        return ANOTHER
     y = cupy.empty(shape, kind)
     native(f"{name}_{suffix}", blocks(n, FOUR), 256, generator.stream.state, y, np.uint64(n))
     return y
@@ -57,11 +61,14 @@ def _(*, generator: Any, shape: Any, low: int, high: int, dtype: Any) -> Any:
 
 @kernel("random_key", cupy.ndarray, dtypes=("uint64",))
 def _(*, generator: Any) -> Any:
-    return _integers(generator, (), 0, 0).view(np.uint64)
+    bits = _integers(generator, (), 0, 0)
+    return bits if isinstance(bits, str) else bits.view(np.uint64)
 
 
 def _integers(generator: Any, shape: Any, low: int, span: int) -> Any:
     """Integers in [low, low + span); a span of 0 means all 64 bits."""
+    if not isinstance(generator.stream, Stream):
+        return ANOTHER
     n = math.prod(shape)
     y = cupy.empty(shape, np.int64)
     native("draw_integers", blocks(n, 512), 256, generator.stream.state, y, np.uint64(n), low,

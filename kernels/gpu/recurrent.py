@@ -7,9 +7,10 @@ from typing import Any
 import cupy
 import numpy as np
 
-from tinygen.ops.recurrent import _clean, _input_products, _order, _start, _weight_gradients
+from tinygen.ops.recurrent import _clean, _order, _start
 from tinygen.primitive import kernel
 
+from .gemm import gemm
 from .launch import EMPTY, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain
 
 __all__: list[str] = []
@@ -31,6 +32,29 @@ def _ends(lengths: Any, steps: int) -> tuple[Any, Any]:
         return None, None
     return (plain(lengths.astype(np.int64, copy=False)),
             cupy.arange(steps)[:, None, None] >= lengths[:, None])
+
+
+def _input_products(x: Any, w: Any, b: Any) -> Any:
+    """x w^T + b of all steps at once: (T, N, K)."""
+    z = gemm(x, w.T)
+    if b is not None:
+        z += b
+    return z
+
+
+def _weight_gradients(needs: Any, dx: Any, dh: Any, x: Any, states: Any, w_ih: Any) -> list[Any]:
+    """Gradients of x, w_ih, w_hh, b_ih and b_hh: a product each over all steps.
+
+    `dx` and `dh` (T, N, K) are the gradients of the products of the input and of the state.
+    """
+    wanted = [*needs, *(False,) * 7]
+    of_x, of_h = (a.reshape(-1, a.shape[2]) for a in (dx, dh))
+    ones = cupy.ones((1, len(of_x)), dx.dtype)
+    gb = gemm(ones, of_x)[0] if wanted[4] or (wanted[5] and dh is dx) else None
+    gb_h = gb if dh is dx else gemm(ones, of_h)[0] if wanted[5] else None
+    return [gemm(dx, w_ih) if wanted[0] else None,
+            gemm(of_x.T, x.reshape(len(of_x), -1)) if wanted[2] else None,
+            gemm(of_h.T, states.reshape(len(of_h), -1)) if wanted[3] else None, gb, gb_h]
 
 
 class _Launch:
@@ -86,13 +110,13 @@ def _(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, lengths=None, *, r
         return why
     steps, (batch, hidden) = len(x), c0.shape
     ends, pad = _ends(lengths, steps)
-    gates = _input_products(cupy, _clean(cupy, x, pad), w_ih, _sum_of_biases(b_ih, b_hh))
+    gates = _input_products(_clean(cupy, x, pad), w_ih, _sum_of_biases(b_ih, b_hh))
     order, before, after = _order(steps, reverse)
     states, cells = (_start(cupy, s, steps, before, x.dtype) for s in (h0, c0))
     squashed = cupy.empty((steps, batch, hidden), x.dtype)
     product, run = cupy.empty_like(gates[0]), _Launch(x.dtype, batch, hidden)
     for t in order:
-        cupy.matmul(states[t + before], w_hh.T, out=product)
+        gemm(states[t + before], w_hh.T, product)
         run("lstm_step", gates[t], product, states[t + before], cells[t + before],
             states[t + after], cells[t + after], squashed[t], ends, np.int32(t))
     end = 0 if reverse else steps
@@ -111,9 +135,9 @@ def _(gy, dh, dc, y, h, c, gates, squashed, states, cells, x, h0, c0, w_ih, w_hh
     for t, now, later in back.steps():
         run("lstm_back", gates[t], squashed[t], cells[t + back.before], back.gy[t], back.carry, dc,
             back.product, d[t], back.lengths, now, later)
-        cupy.matmul(d[t], w_hh, out=back.product)
+        gemm(d[t], w_hh, back.product)
     gx, gw_ih, gw_hh, gb, _ = _weight_gradients(
-        cupy, needs[:2] + needs[3:], d, d, _clean(cupy, x, back.pad),
+        needs[:2] + needs[3:], d, d, _clean(cupy, x, back.pad),
         states[back.before:back.before + len(x)], w_ih)
     return gx, back.gradient(), dc, gw_ih, gw_hh, gb, gb, None
 
@@ -128,7 +152,7 @@ def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, reverse=False):
         return why
     steps, (batch, hidden) = len(x), h0.shape
     ends, pad = _ends(lengths, steps)
-    gates = _input_products(cupy, _clean(cupy, x, pad), w_ih, b_ih)
+    gates = _input_products(_clean(cupy, x, pad), w_ih, b_ih)
     bias = None
     if b_hh is not None:
         gates[:, :, :2 * hidden] += b_hh[:2 * hidden]
@@ -138,7 +162,7 @@ def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, reverse=False):
     inner = cupy.empty((steps, batch, hidden), x.dtype)
     product, run = cupy.empty_like(gates[0]), _Launch(x.dtype, batch, hidden)
     for t in order:
-        cupy.matmul(states[t + before], w_hh.T, out=product)
+        gemm(states[t + before], w_hh.T, product)
         run("gru_step", gates[t], product, bias, states[t + before], states[t + after], inner[t],
             ends, np.int32(t))
     return (_clean(cupy, states[after:after + steps], pad), states[0 if reverse else steps].copy(),
@@ -156,10 +180,9 @@ def _(gy, dh, y, h, gates, inner, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=Non
     for t, now, later in back.steps():
         run("gru_back", gates[t], inner[t], states[t + back.before], back.gy[t], back.carry,
             back.product, d[t], dx[t], back.lengths, now, later)
-        cupy.matmul(d[t], w_hh, out=back.product)
+        gemm(d[t], w_hh, back.product)
     gx, gw_ih, gw_hh, gb_ih, gb_hh = _weight_gradients(
-        cupy, needs, dx, d, _clean(cupy, x, back.pad), states[back.before:back.before + len(x)],
-        w_ih)
+        needs, dx, d, _clean(cupy, x, back.pad), states[back.before:back.before + len(x)], w_ih)
     return gx, back.gradient(), gw_ih, gw_hh, gb_ih, gb_hh, None
 
 
@@ -174,12 +197,12 @@ def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, nonlinearity="ta
         return why
     steps, (batch, hidden) = len(x), h0.shape
     ends, pad = _ends(lengths, steps)
-    inputs = _input_products(cupy, _clean(cupy, x, pad), w_ih, _sum_of_biases(b_ih, b_hh))
+    inputs = _input_products(_clean(cupy, x, pad), w_ih, _sum_of_biases(b_ih, b_hh))
     order, before, after = _order(steps, reverse)
     states = _start(cupy, h0, steps, before, x.dtype)
     product, run = cupy.empty_like(states[0]), _Launch(x.dtype, batch, hidden)
     for t in order:
-        cupy.matmul(states[t + before], w_hh.T, out=product)
+        gemm(states[t + before], w_hh.T, product)
         run("rnn_step", inputs[t], product, states[t + before], states[t + after], ends,
             np.int32(t), nonlinearity == "relu")
     return (_clean(cupy, states[after:after + steps], pad), states[0 if reverse else steps].copy(),
@@ -197,8 +220,7 @@ def _(gy, dh, y, h, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=Non
     for t, now, later in back.steps():
         run("rnn_back", states[t + back.after], back.gy[t], back.carry, back.product, d[t],
             back.lengths, now, later, nonlinearity == "relu")
-        cupy.matmul(d[t], w_hh, out=back.product)
+        gemm(d[t], w_hh, back.product)
     gx, gw_ih, gw_hh, gb, _ = _weight_gradients(
-        cupy, needs, d, d, _clean(cupy, x, back.pad), states[back.before:back.before + len(x)],
-        w_ih)
+        needs, d, d, _clean(cupy, x, back.pad), states[back.before:back.before + len(x)], w_ih)
     return gx, back.gradient(), gw_ih, gw_hh, gb, gb, None

@@ -144,7 +144,7 @@ def test_seeds_and_states_reproduce_streams():
     assert not np.isin(other, first).any() and not np.isin(second, first).any()
 
 
-# -- dropout ----------------------------------------------------------------------------------------
+# -- dropout ---------------------------------------------------------------------------------------
 
 
 @every_type

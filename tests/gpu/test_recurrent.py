@@ -6,7 +6,7 @@ import pytest
 import tinygen as tg
 from tests.doubles.counting import counted
 from tests.gpu.agreement import check
-from tests.gpu.running import definition, draw, needs_compiler
+from tests.gpu.running import DTYPES, definition, draw, needs_compiler
 from tinygen.primitive import KERNELS
 
 pytestmark = needs_compiler
@@ -57,9 +57,14 @@ def test_relu(cupy):
           *given, needs=(True,) * 6, nonlinearity="relu", scale=4)
 
 
-def test_halves(cupy):
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+def test_halves(cupy, dtype):
     for cell in GATES:
-        check(cupy, f"{cell}_sequence", np.float16, *inputs(cell, None), scale=4)
+        given, count = inputs(cell, LENGTHS), 3 if cell == "lstm" else 2
+        ys = check(cupy, f"{cell}_sequence", dtype, *given, scale=4)
+        gs = [draw(y.shape, seed=9 + i) for i, y in enumerate(ys[:count])]
+        needs = tuple(a is not None and a.dtype.kind == "f" for a in given)
+        check(cupy, f"{cell}_sequence_vjp", dtype, *gs, *ys, *given, needs=needs, scale=8)
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])

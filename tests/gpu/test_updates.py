@@ -133,7 +133,7 @@ def test_float64_and_mixtures_are_left_to_cupy(cupy):
     assert native(cupy, "total_norm")(cupy.zeros(3, np.float32), order=1) is NotImplemented
 
 
-# -- clipping and averages --------------------------------------------------------------------------
+# -- clipping and averages ------------------------------------------------------------------------
 
 
 def test_the_norm_overflows_only_where_float32_does_and_nan_goes_on(cupy):
@@ -184,9 +184,10 @@ def test_every_kernel_ran(cupy):
 
 
 def test_a_removed_barrier_in_the_sum_of_a_block_is_caught(cupy):
-    from tests.doubles.cuda.build import build
     from tinygen.kernels.gpu.launch import read
     from tinygen.kernels.gpu.updates import TABLE
+
+    from tests.doubles.cuda.build import build
 
     text = read("updates.cu")
     loop = "sums[threadIdx.x + half];\n    __syncthreads();"
