@@ -144,15 +144,14 @@ class Primitive:
     def _wrap(self, y: Any, arrays: list[Any], inputs: tuple[Any, ...], attrs: dict[str, Any],
               tracked: bool, mode: int) -> Any:
         """A result as a tensor, or as several, for any mode and type."""
-        first = y[0] if self.outputs > 1 and y else y
-        if not backend.halves[0] and first is not None and backend.is_half(first.dtype):
-            backend.notice_halves(first.dtype)
-            if "generator" not in attrs and not self.writes:
-                return self(*inputs, **attrs)       # once more, in float32
         if self.outputs > 1:
+            if self._meets_first_half(y[0] if y else None, attrs):
+                return self(*inputs, **attrs)
             return self._wrap_many(y, inputs, attrs, tracked and mode & RECORD)
         if type(y) is not _ndarray and isinstance(y, np.generic):
             y = np.asarray(y)
+        if y.dtype is not _F32 and self._meets_first_half(y, attrs):
+            return self(*inputs, **attrs)
         if y.dtype is _F64 and attrs.get("dtype") is None:   # astype("float64") asks for it
             y = _no_upcast(y, arrays)
         out = Tensor.wrap(y)
@@ -162,6 +161,14 @@ class Primitive:
         if mode & TAPE:
             local.tape.record(self, inputs, attrs, (out,))
         return out
+
+    def _meets_first_half(self, y: Any, attrs: dict[str, Any]) -> bool:
+        """Is this the first result of 16 bits in the process, so that dispatch did not look out
+        for it? The call is made once more then, in float32, unless that would do anything twice."""
+        if backend.halves[0] or y is None or not backend.is_half(y.dtype):
+            return False
+        backend.notice_halves(y.dtype)
+        return "generator" not in attrs and not self.writes
 
     def _by_position(self, inputs: tuple[Any, ...],
                      attrs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
