@@ -277,6 +277,9 @@ def test_sides_with_another_model_are_refused():
 def test_the_machines_limits_are_measured():
     assert ceilings.gflops(0.001) > 0.1
     assert ceilings.bandwidth(0.001) > 0.1
+    first = ceilings.ceilings()
+    assert ceilings.ceilings() == first
+    assert all(now >= then for now, then in zip(ceilings.ceilings(again=True), first, strict=True))
 
 
 def test_floors_of_a_step_add_up(tmp_path, capsys):
