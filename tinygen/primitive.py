@@ -207,7 +207,7 @@ class Primitive:
                 if kind not in self.impl:
                     self.impl[kind] = self._resolve(kind)
                     if self.smallest and x is arrays[0] and x.size >= self.smallest:
-                        return self.large[kind]
+                        return self.large.get(kind, self.impl[kind])
                 return self.impl[kind]
         generator = attrs.get("generator")
         if generator is not None and generator.device != "cpu":

@@ -12,6 +12,7 @@ from typing import Any
 import cupy
 import numpy as np
 
+from .division import DIVISOR, LIMIT, divisor
 from .launch import SUFFIXES, Source, blocks
 
 __all__ = ["patches", "patches_by_plane", "sum_patches", "sum_patches_by_plane"]
@@ -22,18 +23,24 @@ Pair = tuple[int, int]
 
 # The struct Patches of source/columns.cu.
 _FIELDS = ("images", "channels", "height", "width", "high", "wide", "kh", "kw", "sh", "sw", "dh",
-           "dw", "top", "left", "packs", "unused")
-STRUCT = np.dtype([(n, "i8") for n in ("image", "channel", "row", "column")]
-                  + [(n, "i4") for n in _FIELDS])
+           "dw", "top", "left", "packs", "windows")
+_DIVISORS = ("by_high", "by_wide", "by_height", "by_width", "by_kw", "by_chunks")
+STRUCT = np.dtype([*((n, "i8") for n in ("image", "channel", "row", "column")),
+                   *((n, "i4") for n in _FIELDS), *((n, DIVISOR) for n in _DIVISORS)])
 
 
 @functools.lru_cache(maxsize=1024)
 def _struct(shape: Any, strides: Any, kernel: Pair, stride: Pair, padding: Any, dilation: Pair,
             size: Pair, groups: int, packs: bool) -> np.ndarray:
     n, c, h, w = shape
-    values = (n, c // groups, h, w, *size, *kernel, *stride, *dilation, padding[0][0],
-              padding[1][0], packs, 0)
-    return np.array((*strides, *values), STRUCT)
+    windows, channels = n * size[0] * size[1], c // groups
+    if max(windows, n * h * w) >= LIMIT:
+        raise ValueError(f"[patches] {shape}: images and windows must have fewer than {LIMIT} "
+                         "pixels together; divide the batch")
+    values = (n, channels, h, w, *size, *kernel, *stride, *dilation, padding[0][0], padding[1][0],
+              packs, windows)
+    return np.array((*strides, *values, *map(divisor, (
+        *size, h, w, kernel[1], channels // 4 if packs else channels))), STRUCT)
 
 
 def _call(x: Any, channels: int, *how: Any) -> np.ndarray:

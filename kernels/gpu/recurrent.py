@@ -10,6 +10,7 @@ import numpy as np
 from tinygen.ops.recurrent import _clean, _order, _start
 from tinygen.primitive import kernel
 
+from .division import LIMIT
 from .gemm import gemm
 from .launch import EMPTY, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain
 
@@ -18,12 +19,24 @@ __all__: list[str] = []
 native = Source("recurrent")
 
 
-def _declines(x: Any, *others: Any) -> str | None:
+def _declines(gates: int, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
+              lengths: Any, *gradients: Any) -> str | None:
+    """Why these arrays are not for the kernels, which check no index."""
     if x.dtype not in SUFFIXES:
         return NOT_FLOAT
-    if any(a is not None and a.dtype != x.dtype for a in others):
+    if any(a is not None and a.dtype != x.dtype
+           for a in (h0, c0, w_ih, w_hh, b_ih, b_hh, *gradients)):
         return MIXED
-    return None if x.size and all(a is None or a.size for a in others) else EMPTY
+    if x.ndim != 3 or w_hh.ndim != 2 or not x.size or not w_hh.size:
+        return EMPTY
+    (_, batch, size), (rows, hidden) = x.shape, w_hh.shape
+    if (rows != gates * hidden or w_ih.shape != (rows, size)
+            or any(a is not None and a.shape != (batch, hidden) for a in (h0, c0))
+            or any(a is not None and a.shape != (rows,) for a in (b_ih, b_hh))
+            or any(g.shape[-2:] != (batch, hidden) for g in gradients)
+            or (lengths is not None and lengths.shape != (batch,))):
+        return "shapes do not fit"
+    return None if batch * hidden < LIMIT else "2^31 states or more"
 
 
 def _ends(lengths: Any, steps: int) -> tuple[Any, Any]:
@@ -105,7 +118,8 @@ class _Backward:
 
 @kernel("lstm_sequence", cupy.ndarray)
 def _(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, lengths=None, *, reverse=False):
-    why = "a projection" if w_hr is not None else _declines(x, h0, c0, w_ih, w_hh, b_ih, b_hh)
+    why = "a projection" if w_hr is not None else _declines(
+        4, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths)
     if why:
         return why
     steps, (batch, hidden) = len(x), c0.shape
@@ -127,7 +141,8 @@ def _(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, lengths=None, *, r
 @kernel("lstm_sequence_vjp", cupy.ndarray)
 def _(gy, dh, dc, y, h, c, gates, squashed, states, cells, x, h0, c0, w_ih, w_hh, b_ih=None,
       b_hh=None, w_hr=None, lengths=None, *, needs, reverse=False):
-    why = "a projection" if w_hr is not None else _declines(x, gy, dh, dc, gates, w_ih, w_hh)
+    why = "a projection" if w_hr is not None else _declines(
+        4, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, gy, dh, dc)
     if why:
         return why
     back, (batch, hidden) = _Backward(gy, dh, lengths, reverse), c0.shape
@@ -147,7 +162,7 @@ def _(gy, dh, dc, y, h, c, gates, squashed, states, cells, x, h0, c0, w_ih, w_hh
 
 @kernel("gru_sequence", cupy.ndarray)
 def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, reverse=False):
-    why = _declines(x, h0, w_ih, w_hh, b_ih, b_hh)
+    why = _declines(3, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths)
     if why:
         return why
     steps, (batch, hidden) = len(x), h0.shape
@@ -172,7 +187,7 @@ def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, reverse=False):
 @kernel("gru_sequence_vjp", cupy.ndarray)
 def _(gy, dh, y, h, gates, inner, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None,
       *, needs, reverse=False):
-    why = _declines(x, gy, dh, gates, w_ih, w_hh)
+    why = _declines(3, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, gy, dh)
     if why:
         return why
     back, (batch, hidden) = _Backward(gy, dh, lengths, reverse), h0.shape
@@ -192,7 +207,7 @@ def _(gy, dh, y, h, gates, inner, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=Non
 @kernel("rnn_sequence", cupy.ndarray)
 def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, nonlinearity="tanh",
       reverse=False):
-    why = _declines(x, h0, w_ih, w_hh, b_ih, b_hh)
+    why = _declines(1, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths)
     if why:
         return why
     steps, (batch, hidden) = len(x), h0.shape
@@ -212,7 +227,7 @@ def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, nonlinearity="ta
 @kernel("rnn_sequence_vjp", cupy.ndarray)
 def _(gy, dh, y, h, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, needs,
       nonlinearity="tanh", reverse=False):
-    why = _declines(x, gy, dh, states, w_ih, w_hh)
+    why = _declines(1, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, gy, dh)
     if why:
         return why
     back, (batch, hidden) = _Backward(gy, dh, lengths, reverse), h0.shape

@@ -14,6 +14,8 @@ import numpy as np
 
 from tinygen.primitive import kernel
 
+from .division import DIVISOR, LIMIT
+from .division import divisor as prepared
 from .launch import EMPTY, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain
 
 __all__: list[str] = []
@@ -28,8 +30,9 @@ NOT_IMAGES = "neither signals (N, C, L) nor images (N, C, H, W)"
 _LAYOUT = np.dtype([(n, "i8") for n in ("image", "channel", "row", "column")])
 _FIELDS = ("images", "channels", "height", "width", "high", "wide", "kh", "kw", "sh", "sw", "top",
            "left", "dh", "dw", "channels_last", "include_pad")
+_DIVISORS = ("by_channels", "by_height", "by_width", "by_high", "by_wide")
 WINDOWS = np.dtype([("x", _LAYOUT), ("y", _LAYOUT), *((n, "i4") for n in _FIELDS),
-                    ("divisor", "f4"), ("unused", "i4")])
+                    *((n, DIVISOR) for n in _DIVISORS), ("divisor", "f4")])
 
 
 def _unfit(x: Any, *others: Any) -> str | None:
@@ -39,7 +42,7 @@ def _unfit(x: Any, *others: Any) -> str | None:
         return NOT_FLOAT
     if not x.size or any(math.prod(shape) == 0 for shape in others):
         return EMPTY
-    if max(x.size, *(math.prod(shape) for shape in others)) >= 1 << 31:
+    if max(x.size, *(math.prod(shape) for shape in others)) >= LIMIT:
         return LARGE
     return None
 
@@ -72,7 +75,8 @@ def _struct(shape: Any, of_x: Any, of_y: Any, size: Any, kernel: Any, stride: An
             dilation: Any, channels_last: bool, include_pad: bool, divisor: Any) -> np.ndarray:
     n, c, h, w = shape
     return np.array((of_x, of_y, n, c, h, w, *size, *kernel, *stride, *padding, *dilation,
-                     channels_last, include_pad, divisor or 0, 0), WINDOWS)
+                     channels_last, include_pad, *map(prepared, (c, h, w, *size)),
+                     divisor or 0), WINDOWS)
 
 
 def _steps(x: Any) -> tuple[int, ...]:
@@ -183,7 +187,7 @@ def _(x: Any, matrix: Any, *, axis: int) -> Any:
     m, n = matrix.shape
     if not x.size or not m:
         return EMPTY
-    if x.size // n * m >= 1 << 31:
+    if x.size // n * m >= LIMIT:
         return LARGE
     order = sorted(range(x.ndim), key=lambda a: -abs(x.strides[a]) if x.shape[a] > 1 else 0)
     lying, at = plain(x.transpose(order)), order.index(axis)

@@ -156,3 +156,27 @@ def test_images_are_resized_as_on_the_cpu(mode):
         ends.append((y.detach().numpy(), t.grad.numpy()))
     for ours, theirs in zip(*ends):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-5)
+
+
+# -- dispatch --------------------------------------------------------------------------------------
+
+
+def test_sizes_from_which_kernels_of_the_cpu_are_asked_do_not_matter_here(cupy, monkeypatch):
+    op = PRIMITIVES["silu"]
+    monkeypatch.setattr(op, "smallest", 4)         # as a call on the CPU leaves it
+    monkeypatch.setattr(op, "impl", {})
+    y = op(tg.Tensor(draw((8,)), device="cuda"))
+    assert KERNELS["silu", cupy.ndarray].last is True and y.device == "cuda:0"
+
+
+def test_prepared_divisions_are_exact():
+    from tinygen.kernels.gpu.division import LIMIT, divisor
+
+    rng = np.random.default_rng(0)
+    for d in (1, 2, 3, 5, 7, 64, 255, 641, 65535, 65537, LIMIT // 2 + 1, LIMIT - 1,
+              *map(int, rng.integers(1, LIMIT, 30))):
+        by, magic, shift = divisor(d)
+        assert by == d and 0 <= magic < 1 << 32
+        for n in (0, 1, d - 1, d, min(7 * d - 1, LIMIT - 1), *rng.integers(0, LIMIT, 30).tolist()):
+            if n < LIMIT:
+                assert (((n * magic) >> 32) + n) >> shift == n // d

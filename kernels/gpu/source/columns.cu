@@ -9,6 +9,7 @@
 // Backward each pixel gathers what its windows say about it: no atomics, the same bits every run.
 
 #include "common.cuh"
+#include "division.cuh"
 
 // registers: 40
 
@@ -17,7 +18,8 @@ struct Patches {
   int images, channels, height, width;            // channels of one group
   int high, wide;                                 // windows along the height and the width
   int kh, kw, sh, sw, dh, dw, top, left;
-  int packs, padding;                             // packs: may 4 channels be moved at a time?
+  int packs, windows;                             // packs: may 4 channels be moved at a time?
+  Divisor by_high, by_wide, by_height, by_width, by_kw, by_chunks;
 };
 
 template <class T> INLINE Pack<T, 4> no_pack() {
@@ -29,20 +31,17 @@ template <class T> INLINE Pack<T, 4> no_pack() {
 
 // cols (groups, windows, kh kw channels): a warp to a window, eight warps to a block.
 template <class T> INLINE void patches_last(const Patches& p, const T* x, T* cols) {
-  long long windows = (long long)p.images * p.high * p.wide;
-  long long window = (long long)blockIdx.x * 8 + threadIdx.x / 32;
-  if (window >= windows) return;
-  int group = blockIdx.y, lane = threadIdx.x % 32;
-  int j = window % p.wide, i = window / p.wide % p.high;
-  long long image = window / p.wide / p.high;
-  const T* from = x + image * p.image + (long long)group * p.channels * p.channel;
-  int taps = p.kh * p.kw;
-  T* to = cols + ((long long)group * windows + window) * taps * p.channels;
-  int step = p.packs ? 4 : 1, chunks = p.channels / step;
+  unsigned window = blockIdx.x * 8 + threadIdx.x / 32;
+  if (window >= p.windows) return;
+  int group = blockIdx.y, lane = threadIdx.x % 32, taps = p.kh * p.kw;
+  T* to = cols + ((long long)group * p.windows + window) * taps * p.channels;
+  int j = split(window, p.by_wide), i = split(window, p.by_high);
+  const T* from = x + window * p.image + (long long)group * p.channels * p.channel;
+  int step = p.packs ? 4 : 1, chunks = p.by_chunks.by;
   for (int k = lane; k < taps * chunks; k += 32) {
-    int tap = k / chunks, c = (k - tap * chunks) * step;
-    int u = tap / p.kw, v = tap - u * p.kw;
-    int h = i * p.sh + u * p.dh - p.top, w = j * p.sw + v * p.dw - p.left;
+    unsigned u = k;                               // k is (u, v, chunk)
+    int c = split(u, p.by_chunks) * step, v = split(u, p.by_kw);
+    int h = i * p.sh + (int)u * p.dh - p.top, w = j * p.sw + v * p.dw - p.left;
     bool inside = h >= 0 && h < p.height && w >= 0 && w < p.width;
     const T* pixel = from + h * p.row + w * p.column + c * p.channel;
     if (p.packs) {
@@ -55,16 +54,15 @@ template <class T> INLINE void patches_last(const Patches& p, const T* x, T* col
 
 // cols (channels kh kw, windows): a thread to a window, a row of blocks to a tap of a channel.
 template <class T> INLINE void patches_planes(const Patches& p, const T* x, T* cols) {
-  long long windows = (long long)p.images * p.high * p.wide;
-  long long window = (long long)blockIdx.x * 256 + threadIdx.x;
-  if (window >= windows) return;
+  unsigned window = blockIdx.x * 256 + threadIdx.x;
+  if (window >= p.windows) return;
   int v = blockIdx.y % p.kw, u = blockIdx.y / p.kw % p.kh, c = blockIdx.y / (p.kw * p.kh);
-  int j = window % p.wide, i = window / p.wide % p.high;
-  long long image = window / p.wide / p.high;
+  T* to = cols + (long long)blockIdx.y * p.windows + window;
+  int j = split(window, p.by_wide), i = split(window, p.by_high);
   int h = i * p.sh + u * p.dh - p.top, w = j * p.sw + v * p.dw - p.left;
   bool inside = h >= 0 && h < p.height && w >= 0 && w < p.width;
-  cols[blockIdx.y * windows + window] =
-      inside ? x[image * p.image + c * p.channel + h * p.row + w * p.column] : from_float<T>(0.f);
+  *to = inside ? x[window * p.image + c * p.channel + h * p.row + w * p.column]
+               : from_float<T>(0.f);
 }
 
 // Which window has its tap at `place`, or -1: place = window * stride.
@@ -76,12 +74,10 @@ INLINE int window_at(int place, int stride, int windows) {
 
 // The other way from `patches_last`: a warp to a pixel of a group.
 template <class T> INLINE void sum_patches_last(const Patches& p, const T* cols, T* x) {
-  long long pixel = (long long)blockIdx.x * 8 + threadIdx.x / 32;
-  if (pixel >= (long long)p.images * p.height * p.width) return;
+  unsigned image = blockIdx.x * 8 + threadIdx.x / 32;          // and the pixel, split off
+  if (image >= (unsigned)(p.images * p.height * p.width)) return;
   int group = blockIdx.y, lane = threadIdx.x % 32;
-  int w = pixel % p.width, h = pixel / p.width % p.height;
-  long long image = pixel / p.width / p.height;
-  long long windows = (long long)p.images * p.high * p.wide;
+  int w = split(image, p.by_width), h = split(image, p.by_height);
   int taps = p.kh * p.kw, step = p.packs ? 4 : 1;
   T* to = x + image * p.image + (long long)group * p.channels * p.channel + h * p.row +
           w * p.column;
@@ -93,7 +89,7 @@ template <class T> INLINE void sum_patches_last(const Patches& p, const T* cols,
       for (int v = 0; v < p.kw; v++) {
         int j = window_at(w + p.left - v * p.dw, p.sw, p.wide);
         if (j < 0) continue;
-        long long window = group * windows + (image * p.high + i) * p.wide + j;
+        long long window = (long long)group * p.windows + (image * p.high + i) * p.wide + j;
         const T* from = cols + (window * taps + u * p.kw + v) * p.channels + c;
         if (p.packs) {
           Pack<T, 4> part = load_pack<T, 4>(from);
@@ -117,11 +113,9 @@ template <class T> INLINE void sum_patches_last(const Patches& p, const T* cols,
 
 // The other way from `patches_planes`: a thread to a pixel, a row of blocks to a channel.
 template <class T> INLINE void sum_patches_planes(const Patches& p, const T* cols, T* x) {
-  long long pixel = (long long)blockIdx.x * 256 + threadIdx.x;
-  if (pixel >= (long long)p.images * p.height * p.width) return;
-  int w = pixel % p.width, h = pixel / p.width % p.height, c = blockIdx.y;
-  long long image = pixel / p.width / p.height;
-  long long windows = (long long)p.images * p.high * p.wide;
+  unsigned image = blockIdx.x * 256 + threadIdx.x;             // and the pixel, split off
+  if (image >= (unsigned)(p.images * p.height * p.width)) return;
+  int w = split(image, p.by_width), h = split(image, p.by_height), c = blockIdx.y;
   float sum = 0.f;
   for (int u = 0; u < p.kh; u++) {
     int i = window_at(h + p.top - u * p.dh, p.sh, p.high);
@@ -129,8 +123,8 @@ template <class T> INLINE void sum_patches_planes(const Patches& p, const T* col
     for (int v = 0; v < p.kw; v++) {
       int j = window_at(w + p.left - v * p.dw, p.sw, p.wide);
       if (j < 0) continue;
-      long long window = (image * p.high + i) * p.wide + j;
-      sum += to_float(cols[((c * p.kh + u) * (long long)p.kw + v) * windows + window]);
+      unsigned window = (image * p.high + i) * p.wide + j;
+      sum += to_float(cols[((c * p.kh + u) * p.kw + v) * (long long)p.windows + window]);
     }
   }
   x[image * p.image + c * p.channel + h * p.row + w * p.column] = from_float<T>(sum);

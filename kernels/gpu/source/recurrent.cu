@@ -16,13 +16,12 @@ INLINE float sigmoid(float x) { return 1.f / (1.f + expf(-x)); }
 INLINE bool past_end(const long long* lengths, int n, int t) { return lengths && lengths[n] <= t; }
 
 struct Unit {
-  int n, h;
-  long long at;             // in (N, H)
+  int n, h, at;             // `at` in (N, H)
 };
 
 INLINE Unit unit_of(int hidden) {
-  long long i = (long long)blockIdx.x * 256 + threadIdx.x;
-  return {(int)(i / hidden), (int)(i % hidden), i};
+  int i = blockIdx.x * 256 + threadIdx.x, n = i / hidden;
+  return {n, i - n * hidden, i};
 }
 
 // The gradient of a state that a step receives.

@@ -4,6 +4,7 @@
 // strides. Backward a pixel asks the windows that contain it: no atomics, every element written.
 
 #include "common.cuh"
+#include "division.cuh"
 
 // registers: 64
 
@@ -17,30 +18,26 @@ struct Windows {
   int kh, kw, sh, sw, top, left, dh, dw;
   int channels_last;                // the order in which elements of the result are numbered
   int include_pad;
+  Divisor by_channels, by_height, by_width, by_high, by_wide;
   float divisor;                    // 0: the number of elements that a window counts
 };
 
 struct Place {
-  long long n;
-  int c, h, w;
+  int n, c, h, w;
 };
 
-INLINE Place place_of(unsigned i, int channels, int height, int width, int channels_last) {
+INLINE Place place_of(unsigned i, const Windows& s, const Divisor& high, const Divisor& wide) {
   Place p;
-  if (channels_last) {
-    p.c = i % channels;
-    i /= channels;
-    p.w = i % width;
-    i /= width;
-    p.h = i % height;
-    p.n = i / height;
+  if (s.channels_last) {
+    p.c = split(i, s.by_channels);
+    p.w = split(i, wide);
+    p.h = split(i, high);
+    p.n = i;
   } else {
-    p.w = i % width;
-    i /= width;
-    p.h = i % height;
-    i /= height;
-    p.c = i % channels;
-    p.n = i / channels;
+    p.w = split(i, wide);
+    p.h = split(i, high);
+    p.c = split(i, s.by_channels);
+    p.n = i;
   }
   return p;
 }
@@ -66,7 +63,7 @@ template <class T, class Tap>
 INLINE void max_pool(const Windows& s, const T* x, T* y, Tap* taps, unsigned n) {
   unsigned i = blockIdx.x * 256 + threadIdx.x;
   if (i >= n) return;
-  Place p = place_of(i, s.channels, s.high, s.wide, s.channels_last);
+  Place p = place_of(i, s, s.by_high, s.by_wide);
   int h0 = p.h * s.sh - s.top, w0 = p.w * s.sw - s.left, tap = -1;
   float best = -INFINITY;
   for (int u = 0; u < s.kh; u++) {
@@ -92,7 +89,7 @@ template <class T, class Tap>
 INLINE void max_unpool(const Windows& s, const T* g, const Tap* taps, T* x, unsigned n) {
   unsigned i = blockIdx.x * 256 + threadIdx.x;
   if (i >= n) return;
-  Place p = place_of(i, s.channels, s.height, s.width, s.channels_last);
+  Place p = place_of(i, s, s.by_height, s.by_width);
   Range rows = meeting(p.h, s.top, s.kh, s.sh, s.dh, s.high);
   Range columns = meeting(p.w, s.left, s.kw, s.sw, s.dw, s.wide);
   float sum = 0.f;
@@ -128,7 +125,7 @@ template <class T>
 INLINE void avg_pool(const Windows& s, const T* x, T* y, unsigned n) {
   unsigned i = blockIdx.x * 256 + threadIdx.x;
   if (i >= n) return;
-  Place p = place_of(i, s.channels, s.high, s.wide, s.channels_last);
+  Place p = place_of(i, s, s.by_high, s.by_wide);
   int h0 = p.h * s.sh - s.top, w0 = p.w * s.sw - s.left;
   float sum = 0.f;
   for (int h = max(h0, 0); h < min(h0 + s.kh, s.height); h++)
@@ -141,7 +138,7 @@ template <class T>
 INLINE void avg_unpool(const Windows& s, const T* g, T* x, unsigned n) {
   unsigned i = blockIdx.x * 256 + threadIdx.x;
   if (i >= n) return;
-  Place p = place_of(i, s.channels, s.height, s.width, s.channels_last);
+  Place p = place_of(i, s, s.by_height, s.by_width);
   Range rows = meeting(p.h, s.top, s.kh, s.sh, 1, s.high);
   Range columns = meeting(p.w, s.left, s.kw, s.sw, 1, s.wide);
   float sum = 0.f;
