@@ -166,7 +166,8 @@ def markdown(floors: list[Floor], command: str) -> str:
 def _machine() -> str:
     products, copies = ceilings()
     return (f"ceilings, the fastest of the run, {get_num_threads()} threads: sgemm "
-            f"{products / 1e9:.0f} GFLOP/s, copying {copies / 1e9:.1f} GB/s read and written; tinygen {tg.__version__}")
+            f"{products / 1e9:.0f} GFLOP/s, copying {copies / 1e9:.1f} GB/s read and "
+            f"written; tinygen {tg.__version__}")
 
 
 def main(argv: list[str] | None = None) -> int:
