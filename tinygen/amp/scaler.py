@@ -224,6 +224,11 @@ class GradScaler:
         self._found.clear()
         self._stepped.clear()
 
+    @property
+    def waits(self) -> bool:
+        """Whether gradients were looked at since the last `update()`."""
+        return bool(self._found)
+
     # -- looking at it ----------------------------------------------------------------------------
 
     def is_enabled(self) -> bool:

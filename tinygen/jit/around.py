@@ -129,9 +129,9 @@ class Around:
 
 
 def _is_ours(x: Any) -> bool:
-    """Is it a layer, or an optimizer, or an average of weights?"""
-    return hasattr(type(x), "named_modules") or hasattr(type(x), "add_param_group") or hasattr(
-        type(x), "average_parameters")
+    """Is it a layer, or an optimizer, or an average of weights, or a scaler of losses?"""
+    return any(hasattr(type(x), name) for name in (
+        "named_modules", "add_param_group", "average_parameters", "unscale_"))
 
 
 def _is_open(x: Any) -> bool:

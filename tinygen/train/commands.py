@@ -36,9 +36,9 @@ MODEL_OPTIONS = ("width", "hidden", "latent", "loss", "label_smoothing", "gradie
                  "damage")
 # Options that make a run what it is: a resumed run keeps its own.
 FIXED = ("data", "size", "batch_size", "lr", "seed", "clip_norm", "accumulate", "ema_decay",
-         "conditional", *MODEL_OPTIONS)
-TRAINER_OPTIONS = ("seed", "lr", "clip_norm", "accumulate", "ema_decay", "jit", "sample_every",
-                   "checkpoint_every", "log_every", "keep")
+         "precision", "conditional", *MODEL_OPTIONS)
+TRAINER_OPTIONS = ("seed", "lr", "clip_norm", "accumulate", "ema_decay", "jit", "precision",
+                   "sample_every", "checkpoint_every", "log_every", "keep")
 
 Options = dict[str, Any]
 
