@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any
 
 import tinygen as tg
-from tinygen.jit import Program
+from tinygen.jit import Program, jit
 from tinygen.jit.ceilings import ceilings
 from tinygen.jit.memory import lives, totals
 from tinygen.jit.report import Cost, costs, total
@@ -58,7 +58,7 @@ class _Kept:
     """A jitted function that remembers the tensors it was called with."""
 
     def __init__(self, function: Callable[..., Any]):
-        self.jitted, self.tensors = tg.jit(function), list[Any]()
+        self.jitted, self.tensors = jit(function), list[Any]()
 
     def __call__(self, *args: Any) -> Any:
         self.tensors = [x for x in flatten(args) if isinstance(x, tg.Tensor)]
