@@ -42,10 +42,22 @@ CALL = np.dtype([
 _WORDS = {name: CALL.fields[name][1] // 8 for name in (*_PLACES, "lse", "inner")}
 
 # Rows of a warp in units of 16, and columns of a step, by the padded width: forward, dQ, dK and dV.
-# As many as 255 registers hold (tests/gpu/test_nvrtc.py: none is spilled).
-_TILES = {32: {"FORWARD_M": 2, "QUERIES_M": 2, "QUERIES_N": 64, "KEYS_M": 2, "KEYS_N": 64},
-          64: {"FORWARD_M": 2, "QUERIES_M": 2, "QUERIES_N": 64, "KEYS_M": 2, "KEYS_N": 32},
-          128: {"FORWARD_M": 2, "QUERIES_M": 1, "QUERIES_N": 64, "KEYS_M": 1, "KEYS_N": 32}}
+# A fragment of keys that is fetched for 16 rows takes longer to fetch than to multiply, for 32 it
+# does not; as many as 255 registers hold without spilling (tests/gpu/test_attention.py).
+_TILES = {32: (2, 2, 32, 2, 32), 64: (2, 2, 32, 1, 64), 128: (2, 1, 64, 1, 32)}
+_TILES_OF_EXTRAS = {32: (1, 1, 64, 1, 32), 64: (1, 1, 64, 1, 64), 128: (1, 1, 64, 1, 16)}
+_TILE_NAMES = ("FORWARD_M", "QUERIES_M", "QUERIES_N", "KEYS_M", "KEYS_N")
+WIDTHS = tuple(_TILES)
+
+
+def variant(name: str, head: int, extras: bool) -> dict[str, Any]:
+    """What a source is compiled with: for a type, a padded width, with or without masks."""
+    if name in ("float32", "float64"):
+        return {"ELEMENT": C_NAMES[name], "HEAD": head,
+                "EACH": 2 if head == 128 or name == "float64" else 4}
+    tiles = (_TILES_OF_EXTRAS if extras else _TILES)[head]
+    return {"ELEMENT": C_NAMES[name], "HEAD": head, "EXTRAS": int(extras),
+            **dict(zip(_TILE_NAMES, tiles))}
 
 
 @functools.cache
@@ -102,14 +114,9 @@ class _Plan:
                             ("causal", causal), ("offset", offset), ("mask_kind", kind),
                             ("whole", whole), ("scale", scale)):
             call[name] = value
-        head = next(n for n in (32, 64, 128) if max(e, ev) <= n)
-        self.head, element = head, C_NAMES[q.dtype.name]
-        if q.itemsize == 2:
-            self.tiles = {**_TILES[head], "EXTRAS": int(mask is not None or keep is not None)}
-            self.source = _source("attention", ELEMENT=element, HEAD=head, **self.tiles)
-        else:
-            self.tiles = {"EACH": 2 if head == 128 or q.itemsize == 8 else 4}
-            self.source = _source("attention_plain", ELEMENT=element, HEAD=head, **self.tiles)
+        self.head = next(n for n in WIDTHS if max(e, ev) <= n)
+        self.tiles = variant(q.dtype.name, self.head, mask is not None or keep is not None)
+        self.source = _source("attention" if q.itemsize == 2 else "attention_plain", **self.tiles)
 
     def put(self, call: np.ndarray, name: str, x: Any) -> None:
         """Say where an array that is no input of the forward pass lies."""

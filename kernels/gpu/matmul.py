@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import cupy
+import numpy as np
 
 from tinygen.primitive import kernel
 
 from .gemm import NAMES, gemm
-from .launch import MIXED
+from .launch import MIXED, SUFFIXES, WIDE, blocks, plain
+from .linear import native, summed
 
-__all__: list[str] = []
+__all__ = ["add_bias"]
 
 NO_ARRAYS = "not two arrays of one floating point type"
 MISFIT = "sizes do not fit"
@@ -39,7 +41,7 @@ def _(x: Any, weight: Any, bias: Any = None) -> Any:
         return why
     y = gemm(x if x.ndim > 1 else x[None], weight.T)
     if bias is not None:
-        y += bias
+        add_bias(y, bias)
     return y if x.ndim > 1 else y[0]
 
 
@@ -53,7 +55,24 @@ def _(g: Any, y: Any, x: Any, weight: Any, bias: Any = None, *, needs: tuple[boo
     rows = g.reshape(-1, weight.shape[0])
     return (gemm(rows, weight).reshape(x.shape) if needs[0] else None,
             gemm(rows.T, x.reshape(-1, weight.shape[1])) if needs[1] else None,
-            rows.sum(axis=0) if len(needs) > 2 and needs[2] else None)
+            _column_sums(rows) if len(needs) > 2 and needs[2] else None)
+
+
+def add_bias(y: Any, bias: Any) -> None:
+    """y (..., n) += bias (n,), for a dense y of its own memory."""
+    if not y.size:
+        return
+    if y.dtype not in SUFFIXES:            # float64
+        y += bias
+        return
+    wide, n = WIDE[y.dtype], y.shape[-1]
+    packs = n % wide == 0
+    native(f"bias_activation_{SUFFIXES[y.dtype]}", blocks(y.size, 256 * (wide if packs else 1)),
+           256, y, plain(bias), y.size, np.int32(n), np.int32(0), 0.0, packs)
+
+
+def _column_sums(rows: Any) -> Any:
+    return summed(rows) if rows.size and rows.dtype in SUFFIXES else rows.sum(axis=0)
 
 
 def _misfit(x: Any, weight: Any, bias: Any) -> str | None:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.doubles.cuda import nvrtc
 from tests.doubles.cuda.build import thread_order
 from tinygen.backend import bfloat16
 from tinygen.primitive import KERNELS, PRIMITIVES
@@ -122,8 +123,10 @@ def test_lengths(cupy, dtype, width, length, keys, causal):
     check(cupy, dtype, q, k, v, causal=causal, offset=max(-2, keys - length) if causal else 0)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
-@pytest.mark.parametrize("width,of_values", [(32, 32), (128, 128), (20, 7), (64, 40)])
+@pytest.mark.parametrize("dtype,width,of_values", [
+    ("bfloat16", 32, 32), ("bfloat16", 20, 7), ("bfloat16", 128, 128), ("bfloat16", 128, 96),
+    ("float16", 64, 64), ("float16", 64, 40), ("float32", 128, 128), ("float32", 64, 7),
+    ("float32", 20, 32), ("float64", 32, 32), ("float64", 20, 7)])
 def test_widths(cupy, dtype, width, of_values):
     rng = np.random.default_rng(width)
     q, k, v = (draw(cupy, rng, (2, 66, n), dtype) for n in (width, width, of_values))
@@ -178,3 +181,23 @@ def test_addresses_that_16_does_not_divide(cupy):
     q, k, v = (tuple(x[..., :64] for x in draw(cupy, rng, (1, 20, 67), "bfloat16"))
                for _ in range(3))
     check(cupy, "bfloat16", q, k, v, causal=True)
+
+
+# -- machine code ---
+
+
+@pytest.mark.skipif(nvrtc.library() is None, reason="no NVRTC: pip install -e '.[gputest]'")
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype,head,extras", [
+    ("bfloat16", 64, False), ("float16", 128, True), ("float32", 128, False)])
+def test_nothing_is_spilled_and_products_are_on_tensor_cores(dtype, head, extras, architecture):
+    of = importlib.import_module("tinygen.kernels.gpu.attention")
+    read = importlib.import_module("tinygen.kernels.gpu.launch").read
+    name = "attention_plain.cu" if dtype == "float32" else "attention.cu"
+    defines = [f"#define {k} {v}\n" for k, v in of.variant(dtype, head, extras).items()]
+    found = nvrtc.usages("".join(defines) + read(name), name, architecture)
+    assert len(found) == (4 if dtype == "float32" else 5)
+    for kernel, used in found.items():
+        assert used.spills == used.stack == 0, (kernel, used)
+        products = kernel != "attention_inner" and dtype != "float32"
+        assert (used.tensor_cores > 0) == products, (kernel, used)

@@ -6,16 +6,12 @@ those that must have matrix instructions. What NVRTC said is kept in the cache f
 the source.
 """
 
-import dataclasses
-import hashlib
-import json
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.doubles.cuda import nvrtc
-from tests.doubles.cuda.build import cache_dir
 
 SOURCES = Path(__file__).resolve().parents[2] / "kernels" / "gpu" / "source"
 FILES = sorted(p.name for p in SOURCES.glob("*.cu"))
@@ -28,21 +24,6 @@ pytestmark = pytest.mark.skipif(
 def _read(name):
     from tinygen.kernels.gpu.launch import read
     return read(name)
-
-
-def _usages(name, architecture):
-    """What each kernel takes, from NVRTC or from what it said the last time."""
-    source = _read(name)
-    parts = (nvrtc.version(), architecture, Path(nvrtc.__file__).read_text(), source)
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    kept = cache_dir("nvrtc") / f"{key}.json"
-    if kept.exists():
-        return {k: nvrtc.Usage(**v) for k, v in json.loads(kept.read_text()).items()}
-    found = nvrtc.translate(source, name, architecture).kernels
-    part = kept.with_suffix(f".{architecture}.tmp")
-    part.write_text(json.dumps({k: dataclasses.asdict(v) for k, v in found.items()}))
-    part.replace(kept)
-    return found
 
 
 def _limit(text, kernel):
@@ -59,7 +40,7 @@ def _limit(text, kernel):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("name", FILES)
 def test_no_spills_and_registers_within_limits(name, architecture):
-    text, usages = (SOURCES / name).read_text(), _usages(name, architecture)
+    text, usages = (SOURCES / name).read_text(), nvrtc.usages(_read(name), name, architecture)
     assert usages, f"{name} has no kernels"
     promised = re.findall(r"^// tensor cores: (.*)$", text, re.M)
     promised = tuple(" ".join(promised).split())

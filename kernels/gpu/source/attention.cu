@@ -16,6 +16,17 @@
 #include "mma.cuh"
 #include "fetch.cuh"
 
+#ifndef ELEMENT                        // kernels/gpu/attention.py says what is compiled
+#define ELEMENT bf16
+#define HEAD 128
+#define EXTRAS 0
+#define FORWARD_M 2
+#define QUERIES_M 1
+#define QUERIES_N 64
+#define KEYS_M 1
+#define KEYS_N 32
+#endif
+
 typedef ELEMENT T;
 typedef float Real;
 INLINE float widen(T x) { return to_float(x); }
@@ -138,6 +149,18 @@ INLINE void sums_by_tile(float (&sums)[M][HEAD / 8][4],
   }
 }
 
+// Each element of the sums (16 M x 8 N) that a thread holds: where it is kept, and where it lies.
+template <int M, int N, class F> INLINE void for_each(F f) {
+  int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+      for (int e = 0; e < 4; e++)
+        f(m, n, e, m * 16 + lane / 4 + e / 2 * 8, n * 8 + lane % 4 * 2 + e % 2);
+}
+
 template <int M, int N> INLINE void clear(float (&sums)[M][N][4]) {
 #pragma unroll
   for (int m = 0; m < M; m++)
@@ -186,14 +209,9 @@ template <int M> INLINE void forward(const Call& c) {
     clear(s);
     rows_by_rows(s, of_warp, of_k);
     if (EXTRAS || start + KEYS > c.keys || (c.causal && start + KEYS - 1 > mine + c.offset)) {
-#pragma unroll
-      for (int m = 0; m < M; m++)
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-          for (int e = 0; e < 4; e++)
-            s[m][n][e] = score(c, h, s[m][n][e], factor, mine + m * 16 + g + e / 2 * 8,
-                               start + n * 8 + 2 * t + e % 2);
+      for_each<M, KEYS / 8>([&](int m, int n, int e, int row, int column) {
+        s[m][n][e] = score(c, h, s[m][n][e], factor, mine + row, start + column);
+      });
     }
 #pragma unroll
     for (int m = 0; m < M; m++)
@@ -222,18 +240,10 @@ template <int M> INLINE void forward(const Call& c) {
             sum[m][half] += s[m][n][e];
           }
       }
-#if EXTRAS
-    if (c.keep.base) {
-#pragma unroll
-      for (int m = 0; m < M; m++)
-#pragma unroll
-        for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-          for (int e = 0; e < 4; e++)
-            s[m][n][e] *= keep_at(c, h, mine + m * 16 + g + e / 2 * 8,
-                                     start + n * 8 + 2 * t + e % 2);
-    }
-#endif
+    if (EXTRAS)
+      for_each<M, KEYS / 8>([&](int m, int n, int e, int row, int column) {
+        s[m][n][e] *= keep_at(c, h, mine + row, start + column);
+      });
     copies_done();
     __syncthreads();                                     // the values are here, the keys used
     if (start + KEYS < last)
@@ -328,20 +338,12 @@ template <int M, int N> INLINE void backward_queries(const Call& c) {
     rows_by_rows(s, of_q + own, of_k);
     rows_by_rows(dp, of_g + own, of_v);
     bool whole = start + N <= c.keys && !(c.causal && start + N - 1 > mine + c.offset);
-#pragma unroll
-    for (int m = 0; m < M; m++)
-#pragma unroll
-      for (int n = 0; n < N / 8; n++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-          int query = mine + m * 16 + g + e / 2 * 8, key = start + n * 8 + 2 * t + e % 2;
-          float d = dp[m][n][e];
-#if EXTRAS
-          if (c.keep.base) d *= keep_at(c, h, query, key);
-#endif
-          float w = weight(c, h, s[m][n][e], factor, query, key, lse2[m][e / 2], whole);
-          s[m][n][e] = w * (d - inner[m][e / 2]);
-        }
+    for_each<M, N / 8>([&](int m, int n, int e, int row, int column) {
+      float d = dp[m][n][e];
+      if (EXTRAS) d *= keep_at(c, h, mine + row, start + column);
+      s[m][n][e] = weight(c, h, s[m][n][e], factor, mine + row, start + column, lse2[m][e / 2],
+                          whole) * (d - inner[m][e / 2]);
+    });
     sums_by_tile(dq, s, of_k);
   }
   float by[M][2];
@@ -390,33 +392,24 @@ template <int M, int N> INLINE void backward_keys(const Call& c) {
       }
       copies_done();
       __syncthreads();
-      float p[M][N / 8][4], ds[M][N / 8][4];             // of keys (rows) and queries (columns)
-      clear(p);
-      clear(ds);
-      rows_by_rows(p, of_k + own, of_q);
-      rows_by_rows(ds, of_v + own, of_g);
       bool whole = first + KEYS <= c.keys && start + N <= c.length &&
                    !(c.causal && mine + 16 * M - 1 > start + c.offset);
-#pragma unroll
-      for (int m = 0; m < M; m++)
-#pragma unroll
-        for (int n = 0; n < N / 8; n++)
-#pragma unroll
-          for (int e = 0; e < 4; e++) {
-            int i = n * 8 + 2 * t + e % 2, key = mine + m * 16 + g + e / 2 * 8;
-            float w = weight(c, h, p[m][n][e], factor, start + i, key, lse2[i], whole);
-            float kept = w, d = ds[m][n][e];
-#if EXTRAS
-            if (c.keep.base) {
-              float by = keep_at(c, h, start + i, key);
-              kept *= by;
-              d *= by;
-            }
-#endif
-            p[m][n][e] = kept;
-            ds[m][n][e] = w * (d - inner[i]);
-          }
-      sums_by_tile(dv, p, of_g);
+      float p[M][N / 8][4], ds[M][N / 8][4];             // of keys (rows) and queries (columns)
+      clear(p);
+      rows_by_rows(p, of_k + own, of_q);
+      for_each<M, N / 8>([&](int m, int n, int e, int row, int column) {
+        p[m][n][e] = weight(c, h, p[m][n][e], factor, start + column, mine + row, lse2[column], whole);
+        if (EXTRAS)
+          ds[m][n][e] = p[m][n][e] * keep_at(c, h, start + column, mine + row);
+      });
+      sums_by_tile(dv, EXTRAS ? ds : p, of_g);
+      clear(ds);
+      rows_by_rows(ds, of_v + own, of_g);
+      for_each<M, N / 8>([&](int m, int n, int e, int row, int column) {
+        float d = ds[m][n][e];
+        if (EXTRAS) d *= keep_at(c, h, start + column, mine + row);
+        ds[m][n][e] = p[m][n][e] * (d - inner[column]);
+      });
       sums_by_tile(dk, ds, of_q);
     }
   }
@@ -437,8 +430,9 @@ template <int M, int N> INLINE void backward_keys(const Call& c) {
     put(of_v + own, 16 * M, at<T>(c.dv, h), c.dv.row, mine, c.keys, c.value_width, c.whole);
 }
 
-// Rows to a warp (16 or 32) and columns to a step: as much as registers hold, since a fragment that
-// is fetched for 16 rows takes longer to fetch than to multiply. `kernels/gpu/attention.py` knows.
+// registers: 255
+// registers attention_inner: 40
+// tensor cores: attention_forward attention_queries attention_keys
 extern "C" __global__ void __launch_bounds__(THREADS) attention_forward(const Call c) {
   forward<FORWARD_M>(c);
 }

@@ -66,6 +66,7 @@ INLINE Real mask_at(const Call& c, const Head& h, int query, int key) {
 
 // What dropout multiplies a weight by.
 INLINE Real keep_at(const Call& c, const Head& h, int query, int key) {
+  if (!c.keep.base) return 1;
   if (query >= c.length || key >= c.keys) return 0;
   return widen(at<const T>(c.keep, h)[query * c.keep.row + key * c.keep.column]);
 }

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import importlib.util
+import json
+import os
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Compiled", "CompileError", "Usage", "library", "translate", "version"]
+from .build import cache_dir
+
+__all__ = ["CompileError", "Compiled", "Usage", "library", "translate", "usages", "version"]
 
 NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
 HMMA = 0x23c          # the opcode, in the low 12 bits of an instruction of 16 bytes
@@ -103,6 +108,20 @@ def translate(source: str, name: str, architecture: str) -> Compiled:
     finally:
         lib.nvrtcDestroyProgram(ctypes.byref(program))
     return Compiled(cubin, log, _usages(cubin, log))
+
+
+def usages(source: str, name: str, architecture: str) -> dict[str, Usage]:
+    """What each kernel takes, from NVRTC or from what it said the last time."""
+    parts = (version(), architecture, Path(__file__).read_text(), source)
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    kept = cache_dir("nvrtc") / f"{key}.json"
+    if kept.exists():
+        return {k: Usage(**v) for k, v in json.loads(kept.read_text()).items()}
+    found = translate(source, name, architecture).kernels
+    part = kept.with_suffix(f".{os.getpid()}.tmp")
+    part.write_text(json.dumps({k: asdict(v) for k, v in found.items()}))
+    part.replace(kept)
+    return found
 
 
 def _bytes(size_of: ctypes._CFuncPtr, get: ctypes._CFuncPtr, program: ctypes.c_void_p) -> bytes:
