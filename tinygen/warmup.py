@@ -146,10 +146,29 @@ def _updates(dtype: str) -> None:
     optim.swa_utils.get_swa_multi_avg_fn()([p.detach() for p in params], params, 1)
 
 
+def _groups(dtype: str) -> None:
+    """A small model under jit: its steps are one compiled loop."""
+    from .jit import jit
+
+    layers = [nn.Linear(8, 16), nn.LeakyReLU(0.2), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)]
+    model = nn.Sequential(*layers).to(dtype)
+    optimizer = optim.Adam(model.parameters())
+
+    def step(x: Tensor, y: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach() - F.logsigmoid(model(x)).mean().detach()
+    fast = jit(step)
+    for _ in range(2):
+        fast(_draw(4, 8, dtype=dtype, grad=False), _draw(4, 1, dtype=dtype, grad=False))
+
+
 WORK: dict[str, Callable[[str], None]] = {
     "products": _products, "pointwise": _pointwise, "rows": _rows, "channels": _channels,
     "windows": _windows, "convolutions": _convolutions, "attention": _attention,
-    "recurrent": _recurrent, "embedding": _embedding, "updates": _updates,
+    "recurrent": _recurrent, "embedding": _embedding, "updates": _updates, "groups": _groups,
 }
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import explain
-from ..primitive import Primitive
+from ..primitive import KERNELS, Primitive, Unavailable
 from ..tensor import Tensor
+from .group import Group, fused
 from .program import Known, Program, Row
 
 __all__ = ["bind", "fits", "row_function", "source"]
@@ -81,7 +82,7 @@ def _lines(program: Program, row: Row, i: int, scope: dict[str, Any]) -> list[st
     one = len(made) == 1 and row.op.outputs > 1                             # a tuple of one
     lines = [f"{', '.join(made)}{',' * one} = {name}({given})"]
     for o in row.outputs:
-        if o is not None:
+        if o is not None and row.op is not fused:                           # those are exact
             dtype, shape, _ = program.kinds[o]
             scope[dtype.name] = np.dtype(dtype.name)
             lines += [f"v{o} = asarray(v{o})"] if shape == () else []        # not NumPy's number
@@ -104,6 +105,8 @@ def _known(x: Known, scope: dict[str, Any]) -> str:
 def row_function(program: Program, row: Row) -> Callable[..., Any]:
     """The implementation that dispatch would choose for these arrays, with its attributes."""
     op, first = row.op, row.inputs[0] if row.inputs else None
+    if op is fused:
+        return _group_function(row.attrs["group"])
     size = None
     if isinstance(first, int):
         size = int(np.prod(program.kinds[first][1]))
@@ -117,6 +120,20 @@ def row_function(program: Program, row: Row) -> Callable[..., Any]:
     if op.smallest and size >= op.smallest:
         chosen = op.large.get(np.ndarray, chosen)
     return partial(chosen, **row.attrs) if row.attrs else chosen
+
+
+def _group_function(group: Group) -> Callable[..., Any]:
+    """What the kernel for groups made of this one; where it cannot, what dispatch chooses."""
+    found = KERNELS.get((fused.name, np.ndarray))
+    function: Any = found and found.function
+    try:
+        if found is not None:
+            made = function.prepared(group)
+            found.last = True
+            return made
+    except Unavailable:
+        pass                     # the call below says so, once, and takes the definition
+    return partial(fused._choose([np.empty(0)], {}), group=group)
 
 
 def _dispatched(op: Primitive, attrs: dict[str, Any], *arrays: Any) -> Any:

@@ -15,9 +15,10 @@ import numpy as np
 from numba import carray, types
 from numba.core.ccallback import CFunc
 
-from ..formulas import FORMULAS
+from ..formulas import FORMULAS, MORE
 from . import vecmath
 from .base import FAST, jit
+from .bits import fabs
 from .cache import KernelCache
 from .loops import run_loop
 from .pool import fork
@@ -29,7 +30,8 @@ __all__ = ["BLOCK", "launch", "launch_blocks", "loop"]
 # the length of a block, not of the array.
 BLOCK = 1 << 12
 
-_functions = {name: getattr(vecmath, name) for name in _names}
+_FORMULAS = {**FORMULAS, **MORE}
+_functions = {"fabs": fabs} | {name: getattr(vecmath, name) for name in _names}
 _loops: dict[tuple[str, Any, str, str], tuple[int, Callable[..., None]]] = {}
 _prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64, *[ctypes.c_double] * 3)
 
@@ -69,7 +71,7 @@ def _compiled(name: str, dtype: Any, numbers: str, form: str) -> tuple[int, Call
     kind, function = dtype.type, f"{name}_{form}_{numbers}"
     scope = {"__name__": __name__, **_functions, "carray": carray, "sqrt": np.sqrt, "kind": kind,
              "zero": kind(0), "one": kind(1)}
-    exec(compile(_source(function, FORMULAS[name], numbers, form), __file__, "exec"), scope)
+    exec(compile(_source(function, _FORMULAS[name], numbers, form), __file__, "exec"), scope)
     pointer = types.CPointer(types.float32 if kind is np.float32 else types.float64)
     made = CFunc(scope[function], ((*[pointer] * 4, types.int64, *[types.float64] * 3), types.void),
                  {}, {"nopython": True, "boundscheck": False, "error_model": "numpy",

@@ -1,9 +1,12 @@
-"""Passes: each takes a program and gives one that computes the same, to the last bit.
+"""Passes: each takes a program and gives one that computes the same.
+
+Those of `PASSES` change no bit of the results. Those of `FUSING` put rows together where a backend
+has kernels for that, and results agree to rounding.
 
 >>> import tinygen as tg
 >>> from tinygen.jit import capture
 >>> program = capture(lambda x: tg.exp(x) + tg.exp(x) * tg.sqrt(tg.full((2,), 4.0)), tg.ones((2,)))
->>> len(program.rows), len(program.optimized().rows)
+>>> len(program.rows), len(program.optimized(fuse=False).rows)
 (5, 3)
 """
 
@@ -12,19 +15,21 @@ from copy import copy
 from ..program import Program
 from .dead import dead_code
 from .fold import fold_constants
+from .gather import gather_small
 from .same import common_subexpressions
 from .ssa import single_assignment
 
-__all__ = ["PASSES", "common_subexpressions", "dead_code", "fold_constants", "optimize",
-           "single_assignment"]
+__all__ = ["FUSING", "PASSES", "common_subexpressions", "dead_code", "fold_constants",
+           "gather_small", "optimize", "single_assignment"]
 
 PASSES = (single_assignment, fold_constants, common_subexpressions, dead_code)
+FUSING = (gather_small,)
 
 
-def optimize(program: Program) -> Program:
+def optimize(program: Program, fuse: bool = True) -> Program:
     """All passes, in their order; the program remembers what it was before each of them."""
     before = []
-    for improve in PASSES:
+    for improve in PASSES + FUSING if fuse else PASSES:
         before.append((improve.__name__, program))
         program = improve(program)
     program = copy(program)        # a pass with nothing to do gives back what it got
