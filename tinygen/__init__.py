@@ -4,7 +4,7 @@ from typing import Any as _Any
 
 import numpy as _np
 
-from . import autograd, linalg, nn, ops, optim, random, signal, special
+from . import autograd, cuda, linalg, nn, ops, optim, random, signal, special
 from ._version import __version__
 from .anomaly import AnomalyError, detect_anomaly
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled

@@ -85,21 +85,57 @@ def is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray) or type(x).__module__.partition(".")[0] == "cupy"
 
 
+_gpus = [0]     # how many devices were found; a search without success is repeated
+
+
 def unavailable_reason() -> str | None:
-    """Why there is no ``cuda`` device here, or None where there is one."""
+    """What a ``cuda`` device lacks here: package, driver or device; None where there is one."""
+    if _gpus[0]:
+        return None
     if importlib.util.find_spec("cupy") is None:
         return "CuPy is not installed (pip install 'tinygen[cuda]')"
     try:
-        cupy = importlib.import_module("cupy")
-        if cupy.cuda.is_available():
-            return None
+        runtime = importlib.import_module("cupy").cuda.runtime
+        driver = runtime.driverGetVersion()
+        if not driver:
+            return ("CuPy is installed, but there is no NVIDIA driver (where one works, the "
+                    "program nvidia-smi lists the devices)")
+        built = runtime.runtimeGetVersion()
+        if driver // 1000 < built // 1000:
+            return (f"the NVIDIA driver is too old: it is for CUDA {_dotted(driver)}, and CuPy was "
+                    f"built for CUDA {_dotted(built)}")
+        _gpus[0] = runtime.getDeviceCount()
     except Exception as error:  # a broken driver can fail in any way; the reason is reported
-        return f"CuPy does not work here: {error}"
-    return "CuPy is installed, but no NVIDIA driver or device was found"
+        if "NoDevice" not in str(error):
+            return f"CuPy does not work here: {error}"
+    if _gpus[0]:
+        return None
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "there is an NVIDIA driver, but no device" + (
+        "" if hidden is None else f" (CUDA_VISIBLE_DEVICES={hidden!r} may hide it)")
+
+
+def _dotted(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def device_count() -> int:
+    """How many ``cuda`` devices there are."""
+    return 0 if unavailable_reason() else _gpus[0]
+
+
+def forget_devices() -> None:
+    """Look for devices anew when next asked: for tests, which put a double in CuPy's place."""
+    _gpus[0] = 0
+
+
+def current_device() -> Device:
+    """The ``cuda`` device that is meant where no number is given."""
+    return f"cuda:{importlib.import_module('cupy').cuda.runtime.getDevice()}"
 
 
 def canonical_device(device: Any) -> Device:
-    """``None`` and ``"cpu"`` give ``"cpu"``; ``"cuda"`` gives ``"cuda:0"``; others raise.
+    """``None`` and ``"cpu"`` give ``"cpu"``; ``"cuda"`` is the current device; others raise.
 
     Raises:
         ValueError: the name is not a device name.
@@ -112,7 +148,11 @@ def canonical_device(device: Any) -> Device:
         reason = unavailable_reason()
         if reason:
             raise RuntimeError(f"device {device!r} cannot be used: {reason}")
-        return f"cuda:{index or 0}"
+        if index and int(index) >= _gpus[0]:
+            raise RuntimeError(f"device {device!r} cannot be used: there "
+                               + ("is one, cuda:0" if _gpus[0] == 1 else
+                                  f"are {_gpus[0]}, cuda:0 to cuda:{_gpus[0] - 1}"))
+        return f"cuda:{int(index)}" if index else current_device()
     raise ValueError(f"unknown device {device!r}: use 'cpu', 'cuda' or 'cuda:N'")
 
 

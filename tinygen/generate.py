@@ -209,13 +209,19 @@ def _evaluating(model: Any) -> Iterator[None]:
 
 def _next_logits(model: Callable[..., Any], tokens: np.ndarray, cache: Any) -> np.ndarray:
     """The logits of the token after the last one, (N, V), in float64."""
-    given = Tensor(tokens)
+    given = Tensor(tokens, device=_place(model))
     out = model(given) if cache is None else model(given, cache=cache)
     logits = np.asarray(out.numpy() if isinstance(out, Tensor) else out, np.float64)
     if logits.ndim not in (2, 3) or len(logits) != len(tokens):
         raise ValueError(f"[generate] the model made {logits.shape} of tokens {tokens.shape}; "
                          "logits (N, L, V) or (N, V) are expected")
     return logits if logits.ndim == 2 else logits[:, -1]
+
+
+def _place(model: Any) -> str:
+    """The device of a module; a function is given tokens of the CPU."""
+    weights = getattr(model, "parameters", None)
+    return "cpu" if weights is None else next((p.device for p in weights()), "cpu")
 
 
 # -- beam search -----------------------------------------------------------------------------------

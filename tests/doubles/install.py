@@ -103,6 +103,7 @@ def _take_out() -> dict[str, Any]:
     if parent is not None:
         state["gpu"] = parent.__dict__.pop("gpu", None)
     constants.forget()
+    backend.forget_devices()
     primitive.forget_implementations()
     return state
 

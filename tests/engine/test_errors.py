@@ -165,7 +165,7 @@ def test_a_cuda_device_that_is_not_there_is_explained():
     from tinygen import backend
     if backend.unavailable_reason() is None:
         pytest.skip("there is a CUDA device here")
-    with pytest.raises(RuntimeError, match=r"device 'cuda' cannot be used: (CuPy|no)"):
+    with pytest.raises(RuntimeError, match=r"device 'cuda' cannot be used: (CuPy|there|the)"):
         F((2,)).to("cuda")
     with pytest.raises(RuntimeError, match="CuPy"):
         F((2,), device="cuda:1")

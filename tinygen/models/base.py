@@ -185,6 +185,12 @@ class JoinLabels(nn.Module):
         return ops.concat([x, codes], axis=1)
 
 
+def placed(module: nn.Module, x: Any) -> Tensor:
+    """`x` as a tensor on the module's device: tokens, say, that were given as lists."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    return x.to(device=next(module.parameters()).device)
+
+
 def learnt(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that an optimizer may change: all but those that the user froze."""
     return [p for p in module.parameters() if p.requires_grad]

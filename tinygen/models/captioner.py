@@ -11,7 +11,7 @@ from .. import generate, nn, ops, optim
 from ..nn import functional as F
 from ..nn.cache import DecodingCache
 from ..tensor import Tensor
-from .base import check_positive, inference, learnt
+from .base import check_positive, inference, learnt, placed
 from .image_text import ImageEncoder, attention_weights
 
 __all__ = ["Captioner"]
@@ -68,7 +68,7 @@ class Captioner(nn.Module):
         return self._read(regions, tokens)
 
     def _read(self, regions: Tensor, tokens: Any, cache: DecodingCache | None = None) -> Tensor:
-        start = 0 if cache is None else cache.length
+        start, tokens = 0 if cache is None else cache.length, placed(self, tokens)
         x = self.dropout(self.positions(self.words(tokens), offset=start))   # (N, L, W)
         mask = None
         if cache is None:
@@ -88,7 +88,7 @@ class Captioner(nn.Module):
         Args:
             images: (N, C, H, W). tokens: (N, L), from `bos` to `eos`, padded with 0.
         """
-        tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
+        tokens = placed(self, tokens)
         logits = self(images, tokens[:, :-1])                                # (N, L - 1, V)
         loss = F.cross_entropy(logits.reshape(-1, self.vocab_size), tokens[:, 1:].reshape(-1),
                                ignore_index=0)
@@ -156,7 +156,7 @@ class Captioner(nn.Module):
                                      lambda: self._read(regions, tokens[:, :-1]))
 
     def _tokens(self, tokens: Any, n: int) -> Tensor:
-        tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
+        tokens = placed(self, tokens)
         if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or len(tokens) != n or not (
                 0 < tokens.shape[1] <= self.longest):
             raise ValueError(f"[{self.name}] tokens: {tokens.dtype} {tokens.shape}; integers "

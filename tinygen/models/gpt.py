@@ -14,7 +14,7 @@ from ..nn.cache import DecodingCache
 from ..ops import concat
 from ..optim.lr_scheduler import LRScheduler, WarmupCosine
 from ..tensor import Tensor
-from .base import check_positive, inference, learnt
+from .base import check_positive, inference, learnt, placed
 
 __all__ = ["GPT"]
 
@@ -71,7 +71,7 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Any, cache: DecodingCache | None = None) -> Tensor:
         """Logits (N, L, V); with a `cache`, tokens are those after the ones that it has seen."""
-        tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
+        tokens = placed(self, tokens)
         start = 0 if cache is None else cache.length
         if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
             raise ValueError(f"[{self.name}] tokens: {tokens.dtype} {tokens.shape}; integers "

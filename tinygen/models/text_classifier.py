@@ -10,7 +10,7 @@ from .. import nn, ops, optim
 from ..grad_mode import no_grad
 from ..nn import functional as F
 from ..tensor import Tensor
-from .base import check_positive, inference, learnt
+from .base import check_positive, inference, learnt, placed
 
 __all__ = ["AttentionClassifier", "WordWeights"]
 
@@ -55,7 +55,7 @@ class _TextClassifier(nn.Module):
         return {"loss": self.loss(outputs, labels), "accuracy": right.astype(outputs.dtype).mean()}
 
     def _tokens(self, tokens: Any, longest: int | None = None) -> Tensor:
-        tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
+        tokens = placed(self, tokens)
         if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.shape[1]:
             raise ValueError(f"[{self.name}] tokens: {tokens.dtype} {tokens.shape}; integers "
                              "(N, L), with L at least 1, are expected")

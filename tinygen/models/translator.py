@@ -10,7 +10,7 @@ from ..nn import functional as F
 from ..nn.cache import DecodingCache
 from ..optim.lr_scheduler import LRScheduler, WarmupCosine
 from ..tensor import Tensor
-from .base import check_positive, inference, learnt
+from .base import check_positive, inference, learnt, placed
 
 __all__ = ["Translator"]
 
@@ -104,7 +104,7 @@ class Translator(nn.Module):
             padding: (N, S), true where the source is padding.
             cache: then `target` are the tokens after those that it has seen.
         """
-        start = 0 if cache is None else cache.length
+        start, target = 0 if cache is None else cache.length, placed(self, target)
         y = self._embed(self.target_tokens, target, start)                          # (N, T, W)
         mask = None
         if cache is None:
@@ -118,7 +118,7 @@ class Translator(nn.Module):
         return self.positions(table(tokens) * math.sqrt(self.options["width"]), offset=start)
 
     def _check(self, tokens: Any, what: str, size: int) -> Tensor:
-        tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
+        tokens = placed(self, tokens)
         if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.shape[1]:
             raise ValueError(f"[{self.name}] {what}: {tokens.dtype} {tokens.shape}; integers "
                              f"(N, L) from 0 to {size - 1}, with L at least 1, are expected")

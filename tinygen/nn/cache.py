@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import backend
+from ..constants import beside
 from ..grad_mode import is_grad_enabled
 from ..tensor import Tensor
 
@@ -106,7 +107,7 @@ class KVCache:
         """Sequence i becomes what sequence `rows[i]` was, as beam search needs; the number of
         sequences may change."""
         index = rows.data if isinstance(rows, Tensor) else rows
-        self._stores = [store[index] for store in self._stores]
+        self._stores = [store[beside(index, store)] for store in self._stores]
 
     def __len__(self) -> int:
         return self.length

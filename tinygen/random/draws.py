@@ -41,13 +41,24 @@ def manual_seed(seed: int) -> Generator:
 
 
 def get_state(device: Any = "cpu") -> dict[str, Any]:
-    """The state of a device's default generator, as a JSON-serialisable dictionary."""
-    return default_generator(device).state()
+    """The state of a device's default generator, as a JSON-serialisable dictionary.
+
+    That of the CPU holds those of the GPUs that drew, too: it is the state of all draws.
+    """
+    state = default_generator(device).state()
+    others = {name: g.state() for name, g in _defaults.items() if name != "cpu"}
+    return {**state, "devices": others} if device == "cpu" and others else state
 
 
 def set_state(state: dict[str, Any], device: Any = "cpu") -> None:
-    """Continue a device's default generator from a `get_state(device)`."""
+    """Continue a device's default generator from a `get_state(device)`.
+
+    States of GPUs that are not here are passed over.
+    """
     default_generator(device).set_state(state)
+    for name, other in state.get("devices", {}).items():
+        if int(name.partition(":")[2]) < backend.device_count():
+            default_generator(name).set_state(other)
 
 
 # -- the draws ----------------------------------------------------------------------------------

@@ -20,15 +20,15 @@ from .._version import __version__
 
 __all__ = ["kernels", "report"]
 
-OPTIONAL = ("numba", "scipy", "threadpoolctl", "cupy", "typer", "rich", "matplotlib",
-            "pillow", "safetensors", "torch")
+OPTIONAL = ("numba", "scipy", "threadpoolctl", "cupy", "ml_dtypes", "nvidia-cudnn-frontend",
+            "nvmath-python", "typer", "rich", "matplotlib", "pillow", "safetensors", "torch")
 
 
 def report() -> str:
     """Everything, as lines of text."""
     lines = []
     for title, rows in (("tinygen", _software()), ("machine", _machine()), ("data", _data())):
-        lines += [f"{title}:"] + [f"  {name:<15}{value}" for name, value in rows]
+        lines += [f"{title}:"] + [f"  {name:<15} {value}" for name, value in rows]
     return "\n".join(lines)
 
 
@@ -141,9 +141,13 @@ def _devices() -> Iterator[tuple[str, str]]:
         yield "cuda", f"none: {reason}"
         return
     runtime = importlib.import_module("cupy").cuda.runtime
-    for i in range(runtime.getDeviceCount()):
+    built, driver = (f"{v // 1000}.{v % 1000 // 10}" for v in
+                     (runtime.runtimeGetVersion(), runtime.driverGetVersion()))
+    yield "cuda", f"CuPy runs on CUDA {built}, the driver takes programs up to CUDA {driver}"
+    for i in range(backend.device_count()):
         found = runtime.getDeviceProperties(i)
-        yield f"cuda:{i}", f"{found['name'].decode()}, {found['totalGlobalMem'] >> 30} GiB"
+        yield f"cuda:{i}", (f"{found['name'].decode()}, {found['totalGlobalMem'] >> 30} GiB, "
+                            f"compute capability {found['major']}.{found['minor']}")
 
 
 def _kernels(kind: str) -> str:
