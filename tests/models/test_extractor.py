@@ -40,7 +40,8 @@ def test_the_best_stretch_is_that_of_all_stretches(prior, shortest, longest):
 def test_what_is_counted_by_hand():
     model = extractor()
     model.count_pairs([[1, 2, 1, 2, 3], [1, 2], [4, 5]])         # (1, 2) in two of three texts
-    counted = model._counted(np.array([[1, 2, 1, 2, 3, 0]]))[0]  # (6, 9)
+    known = model.rarity.numpy()
+    counted = model._counted(np.array([[1, 2, 1, 2, 3, 0]]), known)[0]  # (6, 9)
     twice, once = np.log1p(2), np.log1p(1)
     # pairs of the text: (1, 2), (2, 1), (1, 2), (2, 3): with the next token, with the one before
     np.testing.assert_allclose(counted[:, 0], [twice, once, twice, once, 0, 0], rtol=1e-6)
@@ -50,7 +51,7 @@ def test_what_is_counted_by_hand():
     np.testing.assert_allclose(counted[:, 3], [0, common, rare, common, rare, 0], rtol=1e-6)
     np.testing.assert_allclose(counted[:, 4], counted[:, 0] * counted[:, 2], rtol=1e-6)
     assert (counted[5] == 0).all()
-    never = model._counted(np.array([[7, 8]]))[0]
+    never = model._counted(np.array([[7, 8]]), known)[0]
     assert never[0, 2] == pytest.approx(rare)                    # as rare as what stands in one
 
 

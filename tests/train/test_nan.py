@@ -46,7 +46,7 @@ def finite_checkpoints(out):
 
 
 def test_forward_op_is_named(tmp_path):
-    trainer = make_trainer(tmp_path, steps=20, log_every=6, checkpoint_every=4)
+    trainer = make_trainer(tmp_path, steps=20, log_every=6, checkpoint_every=4, jit=False)
     spoiled_loss(trainer, 9, lambda loss: tg.log(loss - 1000.0))
     with pytest.raises(NonFiniteError) as caught:
         trainer.fit()
@@ -57,7 +57,7 @@ def test_forward_op_is_named(tmp_path):
     assert "last good checkpoint is" in message and "step-00000008.safetensors" in message
     assert finite_checkpoints(tmp_path)[-1] == 8
     # The model is as it was before the bad step: that of a run that ended one step earlier
-    other = make_trainer(None, steps=9)
+    other = make_trainer(None, steps=9, jit=False)
     other.fit()
     assert_same_state(trainer.model.state_dict(), other.model.state_dict())
 

@@ -129,7 +129,6 @@ def test_wrong_use_is_explained(tinygen, tmp_path, monkeypatch):
             (2, ["sentiment", "--size", 8], "--size does not apply to sentiment"),
             (2, ["sentiment", "--data", "digits"], "there is no data set 'digits'"),
             (2, ["mult-vae", "--data", "drawn", "--hidden", "8,8"], "has one width, such as 128"),
-            (2, ["mult-vae", "--data", "drawn", "--jit"], "--jit does not go with mult-vae"),
             (2, ["factorization", "--data", "drawn", "--sample-every", 3], "makes no pictures"),
             (2, ["cycle-gan", "--data", "drawn", "--size", 18], "multiples of 4, 16 at least"),
             (2, ["cycle-gan", "--data", tmp_path / "one"], "two subfolders with pictures"),

@@ -61,6 +61,7 @@ class Around:
 
     def __init__(self, found: Iterable[tuple[str, Any]] = (), variables: Iterable[Any] = ()):
         self._kept: dict[int, Any] = {}
+        self.functions: list[Any] = []          # whose variables and arguments were looked at
         self._variables = list(variables)
         for name, x in found:
             self.add(x, name)
@@ -89,6 +90,7 @@ class Around:
             for value in x if depth else ():
                 self.add(value, name, depth - 1, owned, checked)
         elif isinstance(x, (FunctionType, MethodType, functools.partial)):
+            self.functions.append(x)
             for held, value in _held(x) if depth else ():
                 self.add(value, held, depth - 1)
         elif checked and _is_open(x) and (depth or _is_ours(x)):
@@ -105,6 +107,12 @@ class Around:
         """
         found = (kept.change(written) for kept in (*self._variables, *self._kept.values()))
         return next((text for text in found if text is not None), None)
+
+    def values_back(self) -> None:
+        """Put back the values of tensors and where generators stand, and nothing else."""
+        for kept in self._kept.values():
+            if isinstance(kept, (_Values, _Stream)):
+                kept.back()
 
     def layers(self) -> list[Any]:
         """The layers among them."""
@@ -141,7 +149,7 @@ def _is_open(x: Any) -> bool:
     return (hasattr(x, "__dict__") and not isinstance(x, type) and kind.__module__ != "builtins"
             and (_is_ours(x) or not (hasattr(kind, "__iter__") or hasattr(kind, "__next__")))
             and home not in sys.stdlib_module_names and home != "numpy"
-            and not kind.__module__.startswith("tinygen.jit"))
+            and not kind.__module__.startswith(("tinygen.jit", "tinygen.primitive")))
 
 
 def _held(function: Any) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import anomaly
 from ..autograd import is_grad_enabled
 from ..mode import TAPE, CaptureError, local
 from ..tensor import Tensor
@@ -20,9 +21,11 @@ from .tape import capture, surroundings
 __all__ = ["Jitted", "jit"]
 
 LIMIT = 8      # programs of one function; with more, its arguments have no small set of shapes
+MET = 4096     # kinds of arguments that are remembered before they are recorded
 
 
-def jit(function: Callable[..., Any] | None = None, *, limit: int = LIMIT) -> Any:
+def jit(function: Callable[..., Any] | None = None, *, limit: int = LIMIT,
+        fuse: bool = True) -> Any:
     """`function`, recorded once for each kind of arguments, and replayed from then on.
 
     The function may hold a whole training step: forward and backward passes, updates of
@@ -37,6 +40,9 @@ def jit(function: Callable[..., Any] | None = None, *, limit: int = LIMIT) -> An
             static values, which are compared by `==`.
         limit: how many programs are kept; further kinds of arguments run as they are, with a
             warning that says which argument changed.
+        fuse: put operations together where a kernel can run several in one pass. Results then
+            agree with those of the function itself to rounding (sums have another order, a * b + c
+            is rounded once); without it, to the last bit.
 
     Raises:
         CaptureError: the function looks at values (`item()`, `if x > 0`), returns a tensor with a
@@ -59,27 +65,35 @@ def jit(function: Callable[..., Any] | None = None, *, limit: int = LIMIT) -> An
     1
     """
     if function is None:
-        return functools.partial(jit, limit=limit)
+        return functools.partial(jit, limit=limit, fuse=fuse)
     if not callable(function):
         raise TypeError(f"[jit] takes a function, got {type(function).__name__}")
-    return Jitted(function, limit)
+    return Jitted(function, limit, fuse=fuse)
 
 
 class Jitted:
-    """What `jit` returns: call it like the function. `programs` are those recorded so far."""
+    """What `jit` returns: call it like the function. `programs` are those recorded so far.
 
-    def __init__(self, function: Callable[..., Any], limit: int = LIMIT):
+    `after`: how often a kind of arguments runs as it is before it is recorded. `again`: the call
+    that is recorded gives the results of the program too, so that fused programs round alike from
+    the first call on; everything is put back and done again for that.
+    """
+
+    def __init__(self, function: Callable[..., Any], limit: int = LIMIT, after: int = 0,
+                 fuse: bool = True, again: bool = False):
         if limit < 1:
             raise ValueError(f"[jit] limit must be at least 1, got {limit}")
         functools.update_wrapper(self, function)
-        self.function, self.limit = function, limit
+        self.function, self.limit, self.after = function, limit, after
+        self.fuse, self.again = fuse, again
+        self._met: dict[Any, int] = {}            # kinds of arguments that have run as they are
         self._recorded: list[tuple[Any, Guards, Program]] = []
         self.programs: list[Program] = []         # after all passes, in the order of recording
         self._warned = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = (args, kwargs)
-        if local.mode & TAPE:                   # within another function that is recorded
+        if local.mode & TAPE or anomaly.active:   # within another that is recorded, or watched
             return self.function(*args, **kwargs)
         leaves = [Tensor.wrap(x) if isinstance(x, np.ndarray) else x for x in flatten(given)]
         region = local.autocast
@@ -90,11 +104,28 @@ class Jitted:
                 if guards.modes:
                     guards.settle()
                 return results
+        if self.after and self._is_new(key):
+            return self._plain(given, leaves)
         if len(self._recorded) >= self.limit:
-            self._warn(key)
-            args, kwargs = unflatten(given, iter(leaves))
-            return self.function(*args, **kwargs)
+            return self._full(key, given, leaves)
         return self._record(key, given, leaves)
+
+    def _full(self, key: Any, given: Any, leaves: list[Any]) -> Any:
+        """What is done with a kind of arguments for which there is no room."""
+        self._warn(key)
+        return self._plain(given, leaves)
+
+    def _plain(self, given: Any, leaves: list[Any]) -> Any:
+        """The function as it is."""
+        args, kwargs = unflatten(given, iter(leaves))
+        return self.function(*args, **kwargs)
+
+    def _is_new(self, key: Any) -> bool:
+        """Has this kind of arguments come fewer than `after` times before?"""
+        times = self._met.get(key, 0)
+        if times < self.after and len(self._met) < MET:
+            self._met[key] = times + 1
+        return times < self.after
 
     def _record(self, key: Any, given: Any, leaves: list[Any]) -> Any:
         tensors = [x for x in leaves if isinstance(x, Tensor)]
@@ -116,18 +147,27 @@ class Jitted:
         guards = Guards(self.function, around)
         program = capture(run, *tensors, around=around)
         guards.after(program)
-        self.programs.append(program.optimized())
-        self._recorded.append((key, guards, self.programs[-1]))
+        program = program.optimized(self.fuse)
+        if self.again:
+            around.values_back()
+            results[0] = program.replay(*tensors)
+            guards.settle()
+        self.programs.append(program)
+        self._recorded.append((key, guards, program))
         return results[0]
 
     def _warn(self, key: Any) -> None:
         if self._warned:
             return
         self._warned = True
-        last, guards, _ = self._recorded[-1]
-        what = guards.broken() if last == key else _difference(last, key)
         warnings.warn(f"[jit] {getattr(self, '__name__', 'a function')} was recorded {self.limit} "
-                      f"times and runs as it is from now on: {what}", RuntimeWarning, stacklevel=3)
+                      f"times and runs as it is from now on: {self._differs(key)}", RuntimeWarning,
+                      stacklevel=3)
+
+    def _differs(self, key: Any) -> str | None:
+        """Why the program that was recorded last does not fit, in words."""
+        last, guards, _ = self._recorded[-1]
+        return guards.broken() if last == key else _difference(last, key)
 
     def program(self) -> Program:
         """The program recorded last."""

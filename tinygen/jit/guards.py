@@ -149,11 +149,13 @@ def _where(then: Any, now: Any) -> str:
 
 
 def _named(function: Any, around: Around) -> set[str]:
-    """The names in the code of a function, and of the methods and functions that it names."""
+    """The names in the code of a function, and of the methods and functions that it may call."""
     function = getattr(function, "__func__", getattr(function, "func", function))
     code = getattr(function, "__code__", None)
     todo = [code] if isinstance(code, CodeType) else [
         f.__code__ for f in vars(type(function)).values() if isinstance(f, FunctionType)]
+    todo += [f.__code__ for x in around.functions if not str(x.__module__).startswith("tinygen.")
+             for f in [getattr(x, "__func__", x)] if isinstance(f, FunctionType)]
     kinds = {type(x) for x in around.objects()}
     spaces = getattr(function, "__globals__", {})
     cells = {v.name: v.then for v in variables(function)}

@@ -105,6 +105,10 @@ class Tape:
         """Say that an optimizer is going to change parameters or their gradients."""
         self.around.add(optimizer, type(optimizer).__name__)
 
+    def starts(self, state: Tensor) -> None:
+        """Say that an optimizer has made a state with these first values."""
+        self.around.add(state, "a state", owned=True, checked=False)
+
     def assign(self, x: Tensor, value: Any) -> None:
         """Record that x gets other values in place, and do it.
 

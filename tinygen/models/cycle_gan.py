@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn, ops, optim, random
+from .. import backend, nn, ops, optim, random
+from ..autograd import no_grad
+from ..primitive import primitive
 from ..tensor import Tensor
 from .base import Model, check_positive, frozen, inference, learnt
 from .losses import gan_loss
@@ -171,6 +173,22 @@ class PatchDiscriminator(nn.Module):
         return self.layers(images)
 
 
+@primitive(name="exchange_with_pool")
+def exchange(xp, images, chance, kept, count):
+    """The images, some exchanged by chance (N, 2) for kept ones; `kept` and `count` change."""
+    handed, size = images.copy(), len(kept)
+    for i, (coin, place) in enumerate(backend.to_device(chance, "cpu")):
+        n = int(count)
+        if n < size:
+            kept[n] = images[i]
+            count += 1
+        elif coin < 0.5:
+            j = int(place * size)
+            handed[i], kept[j] = kept[j].copy(), images[i]
+    return handed
+exchange.writes = (2, 3)
+
+
 class ImagePool(nn.Module):
     """The last translations, so that a discriminator does not forget what it has seen through.
 
@@ -182,33 +200,24 @@ class ImagePool(nn.Module):
     Adversarial Training", CVPR 2017, section 2.3.
     """
 
+    host_buffers = ("count",)        # it is read at every step
+
     def __init__(self, size: int, image_shape: Sequence[int]):
         super().__init__()
         self.register_buffer("images", Tensor.wrap(np.zeros((size, *image_shape), np.float32)))
         self.register_buffer("count", Tensor.wrap(np.zeros((), np.int64)))
-
-    def to(self, *args: Any, **kwargs: Any) -> Any:
-        """Move or convert the pictures; their count stays on the CPU, where it is read."""
-        super().to(*args, **kwargs)
-        self.count.data = self.count.to(device="cpu").data
-        return self
 
     def exchange(self, images: Tensor) -> Tensor:
         """Pictures (N, C, H, W) to show the discriminator in place of the new ones."""
         size = self.images.shape[0]
         if not size:
             return images
-        chance = random.uniform((images.shape[0], 2)).numpy()                    # (N, 2)
-        kept, handed = self.images.data, images.data.copy()
-        for i, (coin, place) in enumerate(chance):
-            n = int(self.count.data)
-            if n < size:
-                kept[n] = images.data[i]
-                self.count.data += 1
-            elif coin < 0.5:
-                j = int(place * size)
-                handed[i], kept[j] = kept[j].copy(), images.data[i]
-        return Tensor.wrap(handed)
+        chance = random.uniform((images.shape[0], 2))                            # (N, 2)
+        with no_grad():
+            handed = exchange(images, chance, self.images, self.count)
+        self.images.touch()
+        self.count.touch()
+        return handed
 
 
 def _far(a: Tensor, b: Tensor) -> Tensor:

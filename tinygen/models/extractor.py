@@ -9,8 +9,9 @@ import numpy as np
 
 from .. import nn, ops, optim
 from ..nn import functional as F
+from ..ops.host import numpy_function
 from ..tensor import Tensor
-from .base import check_positive, inference, learnt
+from .base import check_positive, inference, learnt, placed
 
 __all__ = ["SpanExtractor", "best_span", "shared_pairs"]
 
@@ -105,7 +106,7 @@ class SpanExtractor(nn.Module):
             return ops.where(ops.equal(tokens, 0), 0.0, ops.sigmoid(self(tokens))).numpy()
 
     def _tokens(self, tokens: Any) -> Tensor:
-        tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
+        tokens = placed(self, tokens)
         if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.shape[1]:
             raise ValueError(f"[{self.name}] tokens: {tokens.dtype} {tokens.shape}; integers "
                              "(N, L), with L at least 1, are expected")
@@ -116,7 +117,7 @@ class SpanExtractor(nn.Module):
         tokens = self._tokens(tokens)
         padding = ops.equal(tokens, 0)
         real = ops.expand_dims(ops.logical_not(padding), -1).astype("float32")     # (N, L, 1)
-        counted = Tensor(self._counted(tokens.numpy()), device=tokens.device)
+        counted = numpy_function(self._counted, tokens, self.rarity)               # (N, L, 9)
         x = (self.dropout(self.tokens(tokens)) + self.counts(counted)) * real      # (N, L, W)
         x = x + self._along(self.before, x)
         h = self.body(x, src_key_padding_mask=padding) * real
@@ -128,10 +129,9 @@ class SpanExtractor(nn.Module):
     def _along(conv: nn.Module, x: Tensor) -> Tensor:
         return F.gelu(conv(x.swapaxes(1, 2)).swapaxes(1, 2))                       # (N, L, W)
 
-    def _counted(self, tokens: np.ndarray) -> np.ndarray:
+    def _counted(self, tokens: np.ndarray, known: np.ndarray) -> np.ndarray:
         """What is counted, about zero and of the size of one, (N, L, 9)."""
         n, length = tokens.shape
-        known = self.rarity.numpy()
         out = np.zeros((n, length, _FEATURES), np.float32)
         for row, ids in enumerate(tokens.astype(np.int64)):
             size = int((ids != 0).sum())

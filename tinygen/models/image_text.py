@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import nn, ops, optim, random
 from ..nn import functional as F
+from ..ops.host import numpy_function
 from ..tensor import Tensor
 from .base import check_image_shape, check_positive, inference, learnt
 
@@ -181,15 +182,17 @@ class ImageTextMatcher(nn.Module):
         states, v = self.encode_texts(tokens)
         same = self._same(len(u), len(v), groups)                            # (N, N)
         scores = ops.exp(self.log_scale) * (u @ v.T)
-        scores = ops.where(np.logical_and(same, ~np.eye(len(same), dtype=bool)), FAR, scores)
-        own = np.arange(len(same))
+        others = ops.logical_not(ops.eye(len(same), dtype=bool, device=scores.device))
+        scores = ops.where(ops.logical_and(same, others), FAR, scores)
+        own = ops.arange(len(same), device=scores.device)
         contrastive = 0.5 * (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own))
         other_text, other_image = _hard(scores, same), _hard(scores.T, same)      # (N,) twice
         logits = self.match(ops.concat([regions, regions, regions[other_image]], 0),
                             ops.concat([states, states[other_text], states], 0),
                             ops.concat([tokens, tokens[other_text], tokens], 0))  # (3 N,)
-        targets = np.repeat(np.array([1, 0], np.float32), [len(same), 2 * len(same)])
-        matching = F.binary_cross_entropy_with_logits(logits, Tensor(targets))
+        rows = ops.arange(3 * len(same), device=logits.device)
+        targets = ops.less(rows, len(same)).astype(logits.dtype)
+        matching = F.binary_cross_entropy_with_logits(logits, targets)
         found = {"contrastive": contrastive, "matching": matching}
         if self.guess is not None:
             found["words"] = self._guess_words(regions, tokens)
@@ -282,19 +285,24 @@ class ImageTextMatcher(nn.Module):
                 0 < tokens.shape[1] <= self.texts.longest):
             raise ValueError(f"[{self.name}] tokens: {tokens.dtype} {tokens.shape}; integers "
                              f"(N, L) with L from 1 to longest={self.texts.longest} are expected")
-        return tokens
+        return tokens.to(device=self.log_scale.device)
 
-    def _same(self, n: int, m: int, groups: Any) -> np.ndarray:
+    def _same(self, n: int, m: int, groups: Any) -> Tensor:
         """(N, N), true where text j is right for picture i."""
-        groups = np.arange(n) if groups is None else np.asarray(
-            groups.numpy() if isinstance(groups, Tensor) else groups)
+        device = self.log_scale.device
+        groups = ops.arange(n, device=device) if groups is None else ops.asarray(groups)
         if n != m or groups.shape != (n,):
             raise ValueError(f"[{self.name}] {n} images, {m} texts, groups {groups.shape}: one "
                              "text and one group for each image are expected")
-        same = groups[:, None] == groups[None, :]
+        same = ops.equal(groups[:, None], groups[None, :])
+        if groups.device == "cpu" or n == 1:                        # a GPU is not waited for
+            same = numpy_function(self._mixed, same)
+        return same.to(device=device)
+
+    def _mixed(self, same: np.ndarray) -> np.ndarray:
         if same.all(axis=1).any():
-            raise ValueError(f"[{self.name}] all {n} pairs of the batch are of one group: there is "
-                             "no wrong pair to learn from")
+            raise ValueError(f"[{self.name}] all {len(same)} pairs of the batch are of one group: "
+                             "there is no wrong pair to learn from")
         return same
 
 
@@ -304,11 +312,11 @@ def _mean(states: Tensor, tokens: Any) -> Tensor:
     return (states * real).sum(axis=1) / real.sum(axis=1)
 
 
-def _hard(scores: Tensor, same: np.ndarray) -> np.ndarray:
+def _hard(scores: Tensor, same: Tensor) -> Tensor:
     """A wrong candidate for each row, drawn by the softmax of its scores: (N,)."""
     u = random.rand(scores.shape, device=scores.device).clip(1e-12, 1 - 1e-7)
     noise = -ops.log(-ops.log(u))                                            # Gumbel's
-    return ops.where(same, 2 * FAR, scores.detach() + noise).argmax(axis=1).numpy()
+    return ops.where(same, 2 * FAR, scores.detach() + noise).argmax(axis=1)
 
 
 def attention_weights(layer: nn.MultiheadAttention, run: Callable[[], Any]) -> np.ndarray:

@@ -10,7 +10,7 @@ from .. import nn, ops, optim, random
 from ..nn import functional as F
 from ..tensor import Tensor
 from .base import check_positive, inference, learnt
-from .vae import kl_standard_normal
+from .vae import grown, kl_standard_normal
 
 __all__ = ["MatrixFactorization", "MultVAE"]
 
@@ -76,7 +76,8 @@ class MultVAE(nn.Module):
         mu, logvar = self.mu(features), self.logvar(features)                 # (N, latent)
         z = mu
         if self.training:
-            z = mu + ops.exp(0.5 * logvar) * random.normal(mu.shape, dtype=mu.dtype)
+            z = mu + ops.exp(0.5 * logvar) * random.normal(mu.shape, dtype=mu.dtype,
+                                                                 device=mu.device)
         return self.decoder(z), mu, logvar
 
     def prepare(self, x: Any) -> Tensor:
@@ -98,8 +99,8 @@ class MultVAE(nn.Module):
         logits, mu, logvar = self(x)
         reconstruction = -(x * F.log_softmax(logits, -1)).sum() * (1 / x.shape[0])
         kl = kl_standard_normal(mu, logvar)
-        grown = min(1.0, self.updates.item() / self.anneal_steps) if self.anneal_steps else 1.0
-        return {"loss": reconstruction + self.beta * grown * kl,
+        weight = self.beta * grown(self.updates, self.anneal_steps)
+        return {"loss": reconstruction + weight * kl,
                 "reconstruction": reconstruction, "kl": kl}
 
     def training_step(self, x: Any, labels: Any,

@@ -11,8 +11,8 @@ from .. import generate, nn, ops, optim, random
 from ..backend import Generator
 from ..nn import functional as F
 from ..tensor import Tensor
-from .base import check_positive, inference, interpolate, learnt
-from .vae import kl_standard_normal
+from .base import check_positive, inference, interpolate, learnt, placed
+from .vae import grown, kl_standard_normal
 
 __all__ = ["LSTMLanguageModel", "TextVAE"]
 
@@ -123,7 +123,7 @@ class LSTMLanguageModel(_SentenceModel):
 
     def forward(self, tokens: Any, cache: _LSTMState | None = None) -> Tensor:
         """Logits (N, T, V); with a `cache`, tokens are those after the ones that it has seen."""
-        tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
+        tokens = placed(self, tokens)
         x = self.dropout(self.embedding(tokens))                             # (N, T, width)
         y, state = self.decoder(x, None if cache is None else cache.state)   # (N, T, hidden)
         if cache is not None:
@@ -229,7 +229,7 @@ class TextVAE(_SentenceModel):
     def posterior(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log sigma^2 of q(z | x), each (N, latent), recorded. Padding changes nothing."""
         x = self.dropout(self.embedding(tokens[:, 1:]))                      # (N, T - 1, width)
-        lengths = np.maximum((tokens[:, 1:].numpy() != PAD).sum(axis=1), 1)
+        lengths = ops.maximum(ops.not_equal(tokens[:, 1:], PAD).sum(axis=1), 1)   # (N,)
         _, (h, _) = self.encoder(x, lengths=lengths)                         # (2, N, hidden)
         features = self.dropout(ops.concat([h[0], h[1]], axis=1))            # (N, 2 hidden)
         return self.mu(features), self.logvar(features)
@@ -283,8 +283,7 @@ class TextVAE(_SentenceModel):
         words, kl = self._words(logits, tokens).mean(), kl_standard_normal(mu, logvar)
         price = kl
         if self.training:
-            grown = min(1.0, self.updates.item() / self.anneal_steps) if self.anneal_steps else 1.0
-            price = grown * ops.maximum(kl, self.free_nats)
+            price = grown(self.updates, self.anneal_steps) * ops.maximum(kl, self.free_nats)
         return {"loss": words + price, "reconstruction": words, "kl": kl}
 
     def training_step(self, tokens: Any, lengths: Any,

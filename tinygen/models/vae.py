@@ -238,6 +238,19 @@ class ConvVAE(VariationalModel):
         self.decoder = nn.Sequential(*up)
 
 
+def grown(updates: Tensor, steps: int) -> Any:
+    """The weight of the KL after so many updates: from 0 to 1 over the first `steps` of them.
+
+    `updates` is a tensor with one element; the weight is a tensor too, so that a recorded step
+    computes it anew.
+
+    >>> import tinygen as tg
+    >>> grown(tg.Tensor([3.0]), 4).item(), grown(tg.Tensor([9.0]), 4).item(), grown(tg.zeros(1), 0)
+    (0.75, 1.0, 1.0)
+    """
+    return ops.minimum(updates.reshape(()) / steps, 1.0) if steps else 1.0
+
+
 def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, sigma^2) || N(0, I)): summed over the latent, averaged over the batch, in nats.
 

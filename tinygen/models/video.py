@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import nn, ops, optim
 from ..nn import functional as F
+from ..ops.host import numpy_function
 from ..tensor import Tensor
 from .base import check_positive, inference, learnt
 
@@ -120,19 +121,23 @@ class VideoMoments(nn.Module):
     def loss(self, logits: Tensor, moments: Any) -> Tensor:
         """The loss of logits (N, Q, 3, T) for true moments (N, Q, 2), a mean over sentences."""
         n, q, _, frames = logits.shape
-        true = np.asarray(moments.numpy() if isinstance(moments, Tensor) else moments)
+        true = moments if isinstance(moments, Tensor) else Tensor(moments)
         if true.shape != (n, q, 2) or true.dtype.kind not in "iu":
             raise ValueError(f"[{self.name}] moments: {true.dtype} {true.shape}; integers "
                              f"({n}, {q}, 2), [start, end) for each sentence, are expected")
-        if (true[..., 0] < 0).any() or (true[..., 1] <= true[..., 0]).any() or (
-                true.max() > frames):
+        host = true.data
+        if isinstance(host, np.ndarray) and (                       # a GPU is not waited for
+                (host[..., 0] < 0).any() or (host[..., 1] <= host[..., 0]).any()
+                or host.max() > frames):
             raise ValueError(f"[{self.name}] moments: each must have 0 <= start < end <= {frames}")
-        t = np.arange(frames)
-        within = (t >= true[..., :1]) & (t < true[..., 1:])                    # (N, Q, T)
-        goals = np.stack([t == true[..., :1], t == true[..., 1:] - 1,
-                          within / within.sum(axis=-1, keepdims=True)], axis=2)
-        weights = np.array([0.5, 0.5, 1.0])[:, None] * goals / (n * q)         # (N, Q, 3, T)
-        return -(F.log_softmax(logits, dim=-1) * weights.astype(logits.dtype)).sum()
+        true = true.to(device=logits.device)
+        start, end = true[..., :1], true[..., 1:]                              # (N, Q, 1)
+        t = ops.arange(frames, device=logits.device)                           # (T,)
+        within = ((t >= start) & (t < end)).astype(logits.dtype)               # (N, Q, T)
+        goals = ops.stack([0.5 * ops.equal(t, start).astype(logits.dtype),
+                           0.5 * ops.equal(t, end - 1).astype(logits.dtype),
+                           within / within.sum(axis=-1, keepdims=True)], axis=2)
+        return -(F.log_softmax(logits, dim=-1) * goals).sum() / (n * q)
 
     def _find(self, videos: Any, sentences: Any) -> tuple[Tensor, Tensor]:
         """The logits, and the weights of the cross-attention (N, Q, L, T)."""
@@ -169,6 +174,12 @@ class VideoMoments(nn.Module):
                 sentences.dtype.kind not in "iu"):
             raise ValueError(f"[{self.name}] sentences: {sentences.dtype} {sentences.shape}; "
                              f"integers ({len(videos)}, Q, L), Q for each video, are expected")
-        if not (sentences.numpy() > 0).any(axis=-1).all():
+        if sentences.device == "cpu":                        # a GPU is not waited for
+            sentences = numpy_function(self._not_empty, sentences)
+        device = self.times.weight.device
+        return videos.to(device=device), sentences.to(device=device)
+
+    def _not_empty(self, sentences: np.ndarray) -> np.ndarray:
+        if not (sentences > 0).any(axis=-1).all():
             raise ValueError(f"[{self.name}] sentences: one has no words, padding alone")
-        return videos, sentences
+        return sentences

@@ -225,6 +225,8 @@ class Optimizer(Hooked):
         for name in sorted(filter(None, slots), key=lambda n: n != "step"):
             if not isinstance(entry.get(name), Tensor) and self.shape_of(name, p) is not None:
                 entry[name] = Tensor.wrap(self.initial(name, p, group))
+                if local.mode & TAPE:
+                    local.tape.starts(entry[name])
 
     def _check_grad(self, what: str, p: Tensor) -> None:
         g: Any = p.grad

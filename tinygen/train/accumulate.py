@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..autograd import no_grad
 from ..tensor import Tensor
 
 __all__ = ["accumulated_step", "check_accumulate"]
@@ -25,7 +26,7 @@ class _Accumulator:
 
     def __init__(self, optimizer: Any):
         self._optimizer = optimizer
-        self._sums: dict[int, tuple[Tensor, Any]] = {}
+        self._sums: dict[int, tuple[Tensor, Tensor]] = {}
         self._stepped, self.share = False, 0.0
 
     def step(self, closure: Any = None) -> Any:
@@ -36,9 +37,10 @@ class _Accumulator:
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                part = p.grad.data * self.share
-                before = self._sums.get(id(p))
-                self._sums[id(p)] = p, part if before is None else before[1] + part
+                with no_grad():
+                    part = p.grad * self.share
+                    before = self._sums.get(id(p))
+                    self._sums[id(p)] = p, part if before is None else before[1] + part
                 p.grad = None
         return loss
 
@@ -48,7 +50,7 @@ class _Accumulator:
             return
         self._optimizer.zero_grad()
         for p, total in self._sums.values():
-            p.grad = Tensor.wrap(total)
+            p.grad = total
         self._optimizer.step()
 
     def __getattr__(self, name: str) -> Any:

@@ -74,7 +74,8 @@ def train(
         "Average the weights with this decay, such as 0.999, and sample from the average.")] = None,
     device: Annotated[Text, _option("cpu (the default) or cuda.", metavar="NAME")] = None,
     jit: Annotated[bool | None, _option(
-        "Record steps and replay them: the same numbers, sooner.", None, "--jit")] = None,
+        "Record steps and replay them, the same run, sooner (default: --jit).", None,
+        "--jit/--no-jit")] = None,
     size: Annotated[Int, _count("Scale pictures to N x N; cycle-gan: patches of N x N.")] = None,
     conditional: Annotated[bool | None, _option(
         "Tell the model each image's class.", MODEL, "--conditional")] = None,

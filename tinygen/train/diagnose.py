@@ -20,7 +20,7 @@ def find_culprit(trainer: Trainer, seen: str, last_step: int) -> NonFiniteError:
     """Replay from the trainer's snapshot up to `last_step`; the error that names the op.
 
     Training is exact, so the replay meets the same numbers: plain steps, each after a copy of the
-    state, until one leaves a loss or a weight that is not finite; that one again with
+    state, until one leaves a loss or a weight that is not finite; that one again, without jit, with
     `detect_anomaly`. The model is left as it was before that step.
 
     Args:
@@ -28,7 +28,6 @@ def find_culprit(trainer: Trainer, seen: str, last_step: int) -> NonFiniteError:
         seen: what was noticed, for the message.
         last_step: where to give up.
     """
-    trainer.run_eagerly()           # what is replayed cannot be watched
     restore(trainer, trainer.snapshot)
     batches = trainer.batches()
     while trainer.step < last_step:

@@ -72,8 +72,7 @@ class Recipe:
     `parts` loads the data and says how to build the model `kind` of `tinygen.models`. `data` are
     the names that `--data` takes, the default first; `folder` says whether it takes a folder too.
     `options` are the model's own, `defaults` what is not given, with `small` in place of it for
-    data that comes with tinygen. `use` is what to call on the trained model. `jit` says whether
-    its steps can be recorded.
+    data that comes with tinygen. `use` is what to call on the trained model.
     """
 
     parts: Callable[[Options], Parts]
@@ -86,7 +85,6 @@ class Recipe:
     small: Mapping[str, Any] = field(default_factory=dict)
     schedule: Schedule | None = None
     folder: bool = False
-    jit: bool = True
 
 
 PICTURES = ("digits", "mnist", "fashion-mnist", "celeba")
@@ -104,8 +102,7 @@ TABLE = {
         two_kinds, "CycleGAN", "translate", "cycle_gan", ("pictures", "drawn"),
         ("width", "layers", "size"),
         {"steps": 700, "batch_size": 4, "lr": 3e-4, "width": 16, "layers": 4, "size": 64},
-        {"lr": 1e-3, "width": 4, "layers": 1, "size": 16}, _down_in_the_second_half, folder=True,
-        jit=False),
+        {"lr": 1e-3, "width": 4, "layers": 1, "size": 16}, _down_in_the_second_half, folder=True),
     "sentiment": Recipe(
         sentiment, "AttentionClassifier", "attention", "sentiment", ("rt-polarity",),
         ("width", "hidden", "layers", "heads", "dropout"),
@@ -114,7 +111,7 @@ TABLE = {
         mult_vae, "MultVAE", "scores", "recommend", RATINGS,
         ("hidden", "latent", "beta", "dropout"),
         {"epochs": 100, "batch_size": 64, "lr": 1e-3, "hidden": "200", "latent": 64, "beta": 0.2},
-        {"epochs": 40, "batch_size": 32, "lr": 3e-3, "hidden": "64", "latent": 16}, jit=False),
+        {"epochs": 40, "batch_size": 32, "lr": 3e-3, "hidden": "64", "latent": 16}),
     "factorization": Recipe(
         factorization, "MatrixFactorization", "predict", "recommend", RATINGS, ("latent",),
         {"epochs": 8, "batch_size": 1024, "lr": 5e-3, "latent": 100},
@@ -123,7 +120,7 @@ TABLE = {
         summarizer, "SpanExtractor", "probabilities", "summarize_chinese", ("csl-title",),
         ("width", "heads", "dropout"),
         {"epochs": 2, "batch_size": 16, "lr": 2e-3, "width": 64, "clip_norm": 1.0}, {},
-        _half_an_epoch_up, jit=False),
+        _half_an_epoch_up),
 }
 
 
@@ -136,9 +133,6 @@ def recipe_trainer(name: str, options: Options, folder: Path, quiet: bool, devic
 
     recipe = TABLE[name]
     refuse_options(name, options, image_options, recipe.options)
-    if options.get("jit") and not recipe.jit:
-        raise UsageError(f"--jit does not go with {name}: its steps look at values, and cannot be "
-                         "recorded")
     free_batch = "batch_size" not in options
     _complete(recipe, options)
     parts = recipe.parts(options)

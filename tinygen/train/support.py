@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +19,8 @@ from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..tensor import Tensor
 from .errors import TrainingError
 
-__all__ = ["ClippedOptimizer", "as_parts", "check_arguments", "jitted_step", "run_config",
-           "split_batch", "step_plateaus", "stop_on_full_disk", "undisturbed"]
+__all__ = ["ClippedOptimizer", "as_parts", "check_arguments", "run_config", "split_batch",
+           "step_plateaus", "stop_on_full_disk", "undisturbed"]
 
 
 class ClippedOptimizer:
@@ -87,27 +86,6 @@ def check_arguments(loader: Any, epochs: int | None, steps: int | None, schedule
     if not all(hasattr(loader, name) for name in ("state_dict", "load_state_dict", "__len__")):
         raise TypeError("[Trainer] loader must be a tinygen.data.DataLoader, or have its "
                         f"state_dict, load_state_dict and len; got {type(loader).__name__}")
-
-
-def jitted_step(model: Any, accumulate: int) -> Any:
-    """The model's training step under `tg.jit`."""
-    from ..jit import CaptureError, jit
-
-    if accumulate > 1:
-        raise ValueError(f"[Trainer] jit=True does not go with accumulate={accumulate}: gradients "
-                         "are gathered between steps")
-    step = jit(model.training_step)
-
-    @functools.wraps(model.training_step)
-    def run(*args: Any) -> Any:
-        try:
-            return step(*args)
-        except CaptureError as error:
-            name = getattr(model, "name", type(model).__name__)
-            raise CaptureError(f"a training step of {name} cannot be recorded, train it without "
-                               f"jit: {error}") from None
-    run.programs = step.programs      # type: ignore[attr-defined]
-    return run
 
 
 def run_config(model: Any, loader: Any, seed: int, total_steps: int,

@@ -23,12 +23,13 @@ from ..optim import EMA
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..serialization import write_atomically
 from ..tensor import Tensor
-from .accumulate import accumulated_step, check_accumulate
+from .accumulate import check_accumulate
 from .callbacks import Callback, Curves, Metrics, SampleGrid
 from .checkpoint import Checkpoints, clean_temporaries
 from .diagnose import find_culprit
 from .errors import TrainingError, TrainingInterrupted
 from .guard import StopSignals, locked
+from .jitted import JittedStep, batches_vary, training_step
 from .progress import Progress
 from .session import capture, resume
 from .state import Averages, derive_seed, first_non_finite
@@ -79,8 +80,8 @@ class Trainer:
             result, less memory; see `accumulated_step`).
         ema_decay: average the weights (`trainer.ema`, an `optim.EMA` with warm-up); pictures,
             evaluations and `tinygen sample` use the average.
-        jit: record steps and replay them (`tg.jit`): the same numbers, to the last bit, sooner. A
-            model whose step cannot be recorded raises `jit.CaptureError`.
+        jit: record steps and replay them (`tg.jit`): the same run, sooner. A step that cannot be
+            recorded runs as it is, and a message says why.
         config: what else to keep in config.json.
         progress: a `Progress`, True for one on standard error, False for silence.
         resume_with: what to tell the user to type after a stop.
@@ -97,7 +98,7 @@ class Trainer:
                  samples: int = 64, keep: int = 3, eval_loader: Any = None,
                  monitor: str | None = None, schedulers: Any = None, schedule_per: str = "epoch",
                  clip_norm: float | None = None, accumulate: int = 1,
-                 ema_decay: float | None = None, jit: bool = False,
+                 ema_decay: float | None = None, jit: bool = True,
                  config: Mapping[str, Any] | None = None,
                  progress: Progress | bool = True, resume_with: str | None = None):
         check_arguments(loader, epochs, steps, schedule_per, log_every=log_every, keep=keep,
@@ -114,8 +115,9 @@ class Trainer:
                                    else optimizers, "optimizer")
         self._stepped = self.optimizers if clip_norm is None else {
             name: ClippedOptimizer(o, clip_norm) for name, o in self.optimizers.items()}
-        self.accumulate = accumulate
-        self._jitted = jitted_step(model, accumulate) if jit else None
+        self._step = training_step(model, accumulate)
+        self._jitted = JittedStep(self._step, getattr(model, "name", type(model).__name__),
+                                  self.say, batches_vary(loader)) if jit else None
         self.ema = None if ema_decay is None else EMA(model, ema_decay, warm_up=True)
         self.schedulers = as_parts(schedulers, "scheduler")
         self.config = run_config(model, loader, seed, self.total_steps, config or {})
@@ -280,8 +282,7 @@ class Trainer:
         """One step of the model, the optimizers and the schedules; returns its losses."""
         # Overflow is looked for in the results: NumPy's warnings would tear the progress bar
         with np.errstate(all="ignore"):
-            losses = (self._jitted(images, labels, self._stepped) if self._jitted else
-                      accumulated_step(self.model, images, labels, self._stepped, self.accumulate))
+            losses = (self._jitted or self._step)(images, labels, self._stepped)
             if self.ema is not None:
                 self.ema.update()
         self.step += 1
