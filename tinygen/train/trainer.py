@@ -37,7 +37,6 @@ from .support import (
     ClippedOptimizer,
     as_parts,
     check_arguments,
-    jitted_step,
     run_config,
     split_batch,
     step_plateaus,
@@ -291,10 +290,6 @@ class Trainer:
                 if not isinstance(scheduler, ReduceLROnPlateau):
                     scheduler.step()
         return losses
-
-    def run_eagerly(self) -> None:
-        """Take the model's training step as it is from now on, where `jit` was on."""
-        self._jitted = None
 
     def _after_step(self) -> bool:
         """Metrics, pictures and callbacks; whether the model is now the best."""
