@@ -22,7 +22,8 @@ F = nn.functional
      2 * (2 * 3 * 16) * 20, 4 * (96 + 60 + 640)),
     (lambda x: x + x, [(4, 4)], 16, 4 * 48),
     (lambda x: x.T, [(4, 5)], 0, 0),
-    (lambda x: x.sum(), [(4, 5)], 20, 4 * 21)])
+    (lambda x: x.sum(), [(4, 5)], 20, 4 * 21),
+    (lambda x: tg.take(x, tg.Tensor([1, 2]), axis=0), [(100, 5)], 0, 8 * 2 + 2 * 4 * 10)])
 def test_operations_and_bytes_are_counted(function, shapes, flops, moved):
     found = costs(capture(function, *(tg.ones(s) for s in shapes)))
     assert (sum(c.flops for c in found), sum(c.bytes for c in found)) == (flops, moved)

@@ -34,6 +34,8 @@ class Cost(NamedTuple):
 
 # -- counting --------------------------------------------------------------------------------------
 
+_TAKE = ("getitem", "look_up", "take_along_axis")      # they read some elements of the first input
+
 
 def _shape(program: Program, source: int | Known | None) -> tuple[int, ...]:
     if source is None:
@@ -96,20 +98,24 @@ def _recurrent(name: str, ins: list[tuple[int, ...]], attrs: dict[str, Any]) -> 
 
 
 def _bytes(program: Program, row: Row) -> int:
-    """Each array that is read or made, once; a view costs nothing."""
-    total, memories = 0, set()
+    """Each array that is read or made, once; of one that is indexed, what is taken. A view costs
+    nothing."""
+    read, memories = [], set()
     for x in row.inputs:
         if isinstance(x, int):
             dtype, shape, memory = program.kinds[x]
-            total += math.prod(shape) * dtype.itemsize
+            read.append(math.prod(shape) * dtype.itemsize)
             memories.add(memory)
         elif x.memory is not None:
-            total += x.value.nbytes
+            read.append(x.value.nbytes)
             memories.add(x.memory)
     fresh = [program.kinds[o] for o in row.outputs if o is not None]
     if fresh and not row.op.writes and all(memory in memories for *_, memory in fresh):
         return 0
-    return total + sum(math.prod(shape) * dtype.itemsize for dtype, shape, _ in fresh)
+    made = sum(math.prod(shape) * dtype.itemsize for dtype, shape, _ in fresh)
+    if row.op.name in _TAKE and read:
+        read[0] = min(read[0], made)
+    return sum(read) + made
 
 
 # -- measuring -------------------------------------------------------------------------------------
