@@ -28,9 +28,12 @@ MOVES = frozenset((
     "astype", "broadcast_to", "concat", "flip", "getitem", "look_up", "permute_dims", "pick",
     "reshape", "roll", "split_heads", "take_along_axis", "transfer", "unstack"))
 
-# Their rules are calls of primitives and nothing else, so the walker has nothing to widen for them:
-# a gradient of 16 bits reaches the kernels of a GPU as it is.
-KEEPS = MOVES | {"channel_sum", "conv2d", "conv2d_weight", "conv_transpose2d", "matmul"}
+# Their rules are one call of a primitive, one product, or the gradient itself, so the walker has
+# nothing to widen for them: a gradient of 16 bits reaches the kernels of a GPU as it is.
+KEEPS = MOVES | {
+    "add", "avg_pool", "channel_sum", "conv2d", "conv2d_weight", "conv_transpose2d", "dropout",
+    "gelu_exact", "gelu_tanh", "leaky_relu", "log_softmax", "matmul", "max_pool", "multiply",
+    "negative", "pad", "positive", "relu", "sigmoid", "silu", "softmax", "subtract", "tanh"}
 
 # The result has the type of the first input, whatever that of statistics and weights is.
 _LIKE_FIRST = frozenset(("batch_norm", "scale_channels"))
