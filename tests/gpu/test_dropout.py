@@ -9,7 +9,7 @@ from tests.doubles.cuda.build import ORDERS, build, thread_order
 from tests.gpu.agreement import check
 from tests.gpu.running import BF16, DTYPES, draw, launch, needs_compiler
 from tinygen.primitive import KERNELS, PRIMITIVES
-from tinygen.random.drop import draw_key
+from tinygen.random.drop import bits, draw_key
 
 pytestmark = needs_compiler
 every_type = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -153,6 +153,14 @@ def test_dropout_is_the_definition(cupy, dtype, shape):
     key = np.array(0x9876543210ABCDEF, np.uint64)
     for p in (0.1, 0.5, 0.9):
         check(cupy, "dropout", dtype, draw(shape), key, p=p, scale=2)
+
+
+def test_an_element_at_the_limit_is_kept(cupy):
+    key = np.array(3, np.uint64)
+    word = int(bits(np, key, 0, 8)[5])
+    y = launch(cupy, "dropout", np.ones(8, np.float32), key, p=word / 2 ** 32)
+    assert y[5] > 0 and launch(cupy, "dropout", np.ones(8, np.float32), key,
+                               p=(word + 1) / 2 ** 32)[5] == 0
 
 
 def test_the_mask_of_the_cpu_for_any_memory_order(cupy):

@@ -58,7 +58,7 @@ INLINE void add_rows(const T* g, const long long* numbers, T* table, int count, 
     bool same = i < count && (numbers[i] == row || numbers[i] == other);
     unsigned mask = __ballot_sync(~0u, same);
     if (lane == 0) ends[warp] = __popc(mask);
-    __syncthreads();
+    __syncthreads();                                               // and `found` has been used
     int before = __popc(mask & ((1u << lane) - 1)), total = 0;
     for (int k = 0; k < THREADS / 32; k++) {
       before += k < warp ? ends[k] : 0;
@@ -74,7 +74,6 @@ INLINE void add_rows(const T* g, const long long* numbers, T* table, int count, 
         if (c < width) sum[k] += to_float(from[c]);
       }
     }
-    __syncthreads();                                               // `found` is used
   }
 #pragma unroll
   for (int k = 0; k < COLUMNS; k++) {
