@@ -8,8 +8,11 @@ import pytest
 
 from tests.doubles.cuda import nvrtc
 from tests.doubles.cuda.build import thread_order
+from tests.gpu.running import needs_compiler
 from tinygen.backend import bfloat16
 from tinygen.primitive import KERNELS, PRIMITIVES
+
+pytestmark = needs_compiler
 
 TOLERANCE = {"bfloat16": 2e-2, "float16": 3e-3, "float32": 2e-6, "float64": 1e-13}
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from tests.doubles import cublas
+from tests.gpu.running import needs_compiler
 from tinygen.backend import bfloat16
 from tinygen.ops import patches
 from tinygen.primitive import KERNELS
+
+pytestmark = needs_compiler
 
 TOLERANCE = {"float32": 1e-6, "bfloat16": 1e-2, "float16": 1.5e-3}
 HOW = [  # images, weight (O, C / g, kh, kw), stride, padding, dilation, groups

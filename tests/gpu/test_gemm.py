@@ -7,8 +7,11 @@ import pytest
 
 import tinygen as tg
 from tests.doubles import cublas
+from tests.gpu.running import needs_compiler
 from tinygen.backend import bfloat16
 from tinygen.primitive import KERNELS
+
+pytestmark = needs_compiler
 
 TOLERANCE = {"float64": 1e-14, "float32": 3e-7, "float16": 1e-3, "bfloat16": 8e-3}
 
