@@ -10,9 +10,11 @@ import pytest
 import tinygen as tg
 from tinygen import nn, optim
 from tinygen.jit import capture, passes
+from tinygen.jit.group import Group, Step, fused
 from tinygen.jit.history import Stage, changes, stages
 from tinygen.jit.memory import lives, outside, totals
 from tinygen.jit.program import Row
+from tinygen.jit.report import costs, total
 from tinygen.primitive import Primitive
 
 
@@ -125,7 +127,7 @@ def test_arrays_live_from_their_making_to_their_last_use():
     program, _ = training_program()
     found = lives(program)
     known = outside(program)
-    for i, total in enumerate(totals(program, found)):
+    for i, size in enumerate(totals(program, found)):
         needed = {program.kinds[s][2] for row in program.rows[i:] for s in row.slots()}
         needed |= {program.kinds[y][2] for y in program.outputs if isinstance(y, int)}
         made = {program.kinds[o][2] for row in program.rows[:i + 1] for o in row.outputs
@@ -134,7 +136,7 @@ def test_arrays_live_from_their_making_to_their_last_use():
         living = (needed & made | new) - set(known)
         at = [life for life in found if life.first <= i <= life.last]
         assert {program.kinds[life.slots[0]][2] for life in at} == living
-        assert total == sum(life.bytes for life in at)
+        assert size == sum(life.bytes for life in at)
 
 
 def test_arrays_that_live_together_lie_apart():
@@ -221,3 +223,37 @@ def test_two_thousand_rows_are_a_page_of_under_two_megabytes():
     program = capture(f, tg.zeros((2,))).optimized()
     assert len(program.rows) == 2000
     assert len(program.html()) < 2_000_000
+
+
+# -- groups ----------------------------------------------------------------------------------------
+
+
+def grouped_program():
+    """Two rows as the group that a pass makes of small ones; kernels or not, it can be shown."""
+    program = capture(lambda x: tg.exp(x * 2).sum(), tg.ones((3,)))
+    *rest, a, b = program.rows
+    kinds = [("float32", (3,)), ("float32", (3,)), ("float32", ())]
+    steps = [Step(row.op.name, (i,), row.attrs, (i + 1,)) for i, row in enumerate((a, b))]
+    row = Row(fused, a.inputs, {"group": Group(steps, kinds, 1, [2], (), {})}, b.outputs, b.line,
+              parts=(a, b))
+    after = program.with_rows([*rest, row])
+    after.before = (("put_together", program),)
+    return after
+
+
+def test_what_was_made_for_a_group_is_shown_with_its_steps():
+    program = grouped_program()
+    ((name, text),) = program.kernels().items()
+    assert re.fullmatch("group_[0-9a-f]{8}", name) and "exp" in text and "sum" in text
+    assert program.source().startswith(f"# {name}\n{text}\n\n\ndef replay(v0):")
+    titles = [title for title, _ in data_of(program.html())["kernels"]["texts"]]
+    assert titles[1] == f"kernel {name}, made for these 2 rows"
+    np.testing.assert_allclose(program.replay(tg.Tensor([0.0, 1.0, 2.0])).data,
+                               np.exp([0.0, 2.0, 4.0]).sum(), rtol=1e-6)
+
+
+def test_a_group_costs_what_its_rows_cost_and_moves_less():
+    program = grouped_program()
+    before, after = (costs(p) for p in (program.before[0][1], program))
+    assert total(before).flops == total(after).flops == 9
+    assert (total(before).bytes, total(after).bytes) == (4 * (6 + 6 + 4), 4 * (6 + 4))
