@@ -332,6 +332,9 @@ class _Method:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         names.check("ndarray", self.name, (self.owner, *args), kwargs)
+        if self.name in ("take", "repeat"):            # they differ from NumPy's
+            from . import functions
+            return getattr(functions, self.name)(self.owner, *args, **kwargs)
         if self.name == "astype":
             kwargs.pop("casting", None), kwargs.pop("subok", None)
         y = run(self.name, getattr(np.ndarray, self.name), (self.owner, *args), kwargs)

@@ -7,6 +7,7 @@ found after each launch (`check`), and at the end of each test (`check_all`).
 from __future__ import annotations
 
 import bisect
+import itertools
 import threading
 import weakref
 from typing import Any
@@ -18,7 +19,9 @@ __all__ = ["GUARD", "Block", "MemoryPointer", "OutOfBounds", "allocate", "block_
 
 GUARD = 4096          # bytes before and behind every allocation
 ALIGN = 256           # what cudaMalloc promises at least
-_ZONE = 0xFF          # what a guard zone holds: NaN, so that reading past an end shows too
+# A guard zone holds NaN, so that reading past an end shows too; not the same NaN as that of the
+# allocations before, so that what was read there and written here is seen.
+_ZONES = 7
 _POISON = 0xFF        # NaN as float16, bfloat16, float32 and float64; -1 or the largest as integers
 
 
@@ -29,16 +32,16 @@ class OutOfBounds(RuntimeError):
 class Block:
     """One allocation in `raw`: guard, data, guard. It lives as long as an array on it does."""
 
-    __slots__ = ("__weakref__", "device", "nbytes", "ptr", "raw", "start")
+    __slots__ = ("__weakref__", "device", "nbytes", "ptr", "raw", "start", "zone")
 
     def __init__(self, raw: np.ndarray, nbytes: int, device: int):
         address = raw.ctypes.data
         self.start = GUARD + (-address - GUARD) % ALIGN
         self.ptr = address + self.start
         self.nbytes, self.device = nbytes, device
-        raw[:self.start] = _ZONE
+        self.zone = (_POISON - 1 - next(_serial) % _ZONES, 0xFF)       # even and odd bytes
+        raw[0::2], raw[1::2] = self.zone
         raw[self.start:self.start + nbytes] = _POISON
-        raw[self.start + nbytes:] = _ZONE
         self.raw: weakref.ref[np.ndarray] = weakref.ref(raw, self._freed)
 
     def _freed(self, _: Any) -> None:
@@ -49,15 +52,24 @@ class Block:
         raw = self.raw()
         if raw is None:
             return
-        for zone, first in ((raw[:self.start], -self.start),
-                            (raw[self.start + self.nbytes:], self.nbytes)):
-            if (zone != _ZONE).any():
-                at = first + int(np.flatnonzero(zone != _ZONE)[0])
-                zone[...] = _ZONE
-                raise OutOfBounds(f"a kernel wrote at byte {at} of an allocation of "
-                                  f"{self.nbytes} bytes")
+        for first, last in ((0, self.start), (self.start + self.nbytes, len(raw))):
+            wrong = [i for parity in (0, 1) for i in self._spoilt(raw, first, last, parity)]
+            if wrong:
+                raise OutOfBounds(f"a kernel wrote at byte {min(wrong) - self.start} of an "
+                                  f"allocation of {self.nbytes} bytes")
+
+    def _spoilt(self, raw: np.ndarray, first: int, last: int, parity: int) -> list[int]:
+        """The first even or odd byte of a zone that is not as it was; the zone is mended."""
+        start = first + (parity - first) % 2
+        part = raw[start:last:2]
+        wrong = part != self.zone[parity]
+        if not wrong.any():
+            return []
+        part[...] = self.zone[parity]
+        return [start + 2 * int(np.flatnonzero(wrong)[0])]
 
 
+_serial = itertools.count()
 _live: dict[int, Block] = {}      # address of the data -> block
 _current = threading.local()
 
