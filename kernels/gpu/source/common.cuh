@@ -81,10 +81,16 @@ template <> INLINE f16 from_float<f16>(float x) { return f16{f16_bits(x)}; }
 template <class T, int N> struct __align__(sizeof(T) * N) Pack { T at[N]; };
 
 template <class T, int N> INLINE Pack<T, N> load_pack(const T* from) {
+#ifdef CUDA_CPU
+  cuda_cpu::check_aligned(from, sizeof(Pack<T, N>));
+#endif
   return *reinterpret_cast<const Pack<T, N>*>(from);
 }
 
 template <class T, int N> INLINE void store_pack(T* to, const Pack<T, N>& pack) {
+#ifdef CUDA_CPU
+  cuda_cpu::check_aligned(to, sizeof(Pack<T, N>));
+#endif
   *reinterpret_cast<Pack<T, N>*>(to) = pack;
 }
 

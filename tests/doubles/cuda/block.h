@@ -1,6 +1,7 @@
 // Runs the threads of a block one at a time, each until it waits: at __syncthreads for the block, at
 // a shuffle, a vote or __syncwarp for its warp. The order of the threads is the caller's to choose.
 #pragma once
+#include <csignal>
 #include <cstdio>
 
 #include "fiber.h"
@@ -215,6 +216,33 @@ inline void run_block() {
   if (!failed()) check_guards();
 }
 
+// A wild address ends the thread and the launch, not the process. The handler does not return: it
+// goes to the scheduler, as a thread that waits does.
+inline void faulted(int, siginfo_t* info, void*) {
+  stop("thread (%u, %u, %u) used the address %p, where there is no memory or not for this type",
+       current->thread.x, current->thread.y, current->thread.z, info->si_addr);
+}
+
+struct Faults {
+  static constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE};
+  struct sigaction before[3];
+  Faults() {
+    struct sigaction ours = {};
+    ours.sa_sigaction = faulted;
+    ours.sa_flags = SA_SIGINFO | SA_NODEFER;
+    for (int i = 0; i < 3; i++) sigaction(SIGNALS[i], &ours, &before[i]);
+  }
+  ~Faults() {
+    for (int i = 0; i < 3; i++) sigaction(SIGNALS[i], &before[i], nullptr);
+  }
+};
+
+inline void check_aligned(const void* address, size_t size) {
+  if (reinterpret_cast<uintptr_t>(address) % size)
+    stop("thread (%u, %u, %u) reads or writes %zu bytes at once at %p, no multiple of %zu",
+         current->thread.x, current->thread.y, current->thread.z, size, address, size);
+}
+
 inline const char* run_grid(dim3 grid, dim3 block, size_t shared, int which, void (*fn)(void**),
                             void** args) {
   grid_size = grid;
@@ -226,6 +254,7 @@ inline const char* run_grid(dim3 grid, dim3 block, size_t shared, int which, voi
   message[0] = 0;
   dynamic_size = shared;
   dynamic = static_cast<char*>(std::aligned_alloc(4096, (shared + 2 * GUARD + 4095) / 4096 * 4096));
+  Faults handled;
   unsigned long long blocks = 1ull * grid.x * grid.y * grid.z;
   for (unsigned long long k = 0; k < blocks && !failed(); k++) {
     unsigned long long b = blocks < 1u << 31 ? ordered(static_cast<unsigned>(k), blocks) : k;

@@ -176,11 +176,6 @@ class Parameter:
                 raise KernelError(f"{self.text} was given {_told(x)}; pass a structured array of "
                                   f"one element of {self.size} bytes")
             return (ctypes.c_char * self.size).from_buffer_copy(x)
-        if not self.pointer and not self.dtypes:
-            if not isinstance(x, np.void) or x.itemsize != self.size:
-                raise KernelError(f"{self.text} was given {_told(x)}; pass a record of "
-                                  f"{self.size} bytes")
-            return (ctypes.c_char * self.size).from_buffer_copy(x.tobytes())
         if not self.pointer:
             if not isinstance(x, np.generic) or x.dtype.name not in self.dtypes:
                 raise KernelError(f"{self.text} was given {_told(x)}; pass "
