@@ -1,4 +1,4 @@
-"""Groups of a program's rows: small ones as steps of one compiled loop."""
+"""Groups of a program's rows: small ones as steps of one compiled loop, chains as a loop each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygen.primitive import kernel
 
+from .chains import chain_cost, chain_source, prepared_chain
 from .lazy import Native
 from .lowering import Lowering, cost
 from .steps import Code, Unfit
@@ -59,6 +60,8 @@ def _new(group: Any) -> dict[int, str]:
 def _prepare(group: Any) -> Callable[..., tuple[Any, ...]]:
     """The steps of a group, and the Python function around them."""
     try:
+        if group.form == "chain":
+            return prepared_chain(group)
         code = steps(group)
     except Unfit:
         return lambda *arrays: group.run(np, arrays)
@@ -101,10 +104,13 @@ def _otherwise(group: Any, made: Callable[..., Any], arrays: tuple[Any, ...]) ->
 def source(group: Any, name: str) -> str:
     """The steps of a group in words, one a line."""
     try:
+        if group.form == "chain":
+            return chain_source(group).replace("def chain(", f"def {name}(")
         lines = steps(group).lines
     except Unfit as reason:
         return f"{name}: step by step, by NumPy ({reason})\n{group!r}"
     return "\n".join([f"{name}: {len(lines)} steps of native/small.py", *lines])
 
 
-fused.cost, fused.prepared, fused.source = cost, prepared, source  # type: ignore[attr-defined]
+fused.cost, fused.chain_cost = cost, chain_cost             # type: ignore[attr-defined]
+fused.prepared, fused.source = prepared, source             # type: ignore[attr-defined]

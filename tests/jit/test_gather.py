@@ -9,7 +9,7 @@ import tinygen as tg
 from tests.jit.compare import agree
 from tinygen import nn, optim
 from tinygen.jit import capture
-from tinygen.jit.passes.gather import has_kernel
+from tinygen.jit.passes.together import has_kernel
 
 F = nn.functional
 needs_kernel = pytest.mark.skipif(has_kernel() is None, reason="without kernels nothing is fused")

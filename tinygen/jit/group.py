@@ -39,11 +39,13 @@ class Group:
         outputs: the values that are returned.
         written: the inputs that are changed in place.
         aliases: values that are such an input, changed, by the number of the input.
+        form: "small", steps on arrays whose calls cost the most; or "chain", elementwise steps on
+            large arrays, which are one loop.
     """
 
     def __init__(self, steps: list[Step], kinds: list[Any], inputs: int, outputs: list[int],
-                 written: tuple[int, ...], aliases: dict[int, int]):
-        self.steps, self.kinds, self.inputs = steps, kinds, inputs
+                 written: tuple[int, ...], aliases: dict[int, int], form: str):
+        self.steps, self.kinds, self.inputs, self.form = steps, kinds, inputs, form
         self.outputs, self.written, self.aliases = outputs, written, aliases
         self.made: dict[type, Any] = {}        # array type -> what a backend made of it
 
@@ -62,7 +64,8 @@ class Group:
             lines.append(f"{made} = {step.name}({sources}){how}")
         outputs, written = (", ".join(f"%{i}" for i in found)
                             for found in (self.outputs, self.written))
-        return "\n".join([*lines, f"outputs {outputs}; writes {written or 'nothing'}"])
+        return "\n".join([f"{self.form}", *lines,
+                          f"outputs {outputs}; writes {written or 'nothing'}"])
 
     def _shown(self, value: int) -> str:
         kind = self.kinds[value]

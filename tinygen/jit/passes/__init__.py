@@ -13,23 +13,25 @@ has kernels for that, and results agree to rounding.
 from copy import copy
 
 from ..program import Program
+from .chain import fuse_elementwise
 from .dead import dead_code
 from .fold import fold_constants
 from .gather import gather_small
+from .last import updates_last
 from .same import common_subexpressions
 from .ssa import single_assignment
 
 __all__ = ["FUSING", "PASSES", "common_subexpressions", "dead_code", "fold_constants",
-           "gather_small", "optimize", "single_assignment"]
+           "fuse_elementwise", "gather_small", "optimize", "single_assignment", "updates_last"]
 
 PASSES = (single_assignment, fold_constants, common_subexpressions, dead_code)
-FUSING = (gather_small,)
+FUSING = (fuse_elementwise, gather_small)
 
 
 def optimize(program: Program, fuse: bool = True) -> Program:
     """All passes, in their order; the program remembers what it was before each of them."""
     before = []
-    for improve in PASSES + FUSING if fuse else PASSES:
+    for improve in (*PASSES, *(FUSING if fuse else ()), updates_last):
         before.append((improve.__name__, program))
         program = improve(program)
     program = copy(program)        # a pass with nothing to do gives back what it got

@@ -24,25 +24,14 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import numpy as np
+from ...primitive import Kernel
+from ..program import Known, Program, Row
+from .together import Waiting, has_kernel, kind, put_together
 
-from ...primitive import KERNELS, Kernel, kernel_status
-from ...tensor import Tensor
-from ..group import Group, Step, fused
-from ..program import Known, Program, Row, changed_inputs
-
-__all__ = ["gather_small", "has_kernel"]
+__all__ = ["gather_small"]
 
 # Numbers that a row, and a group, may compute: on one thread some 10 us, and 50.
 ROW, GROUP = 1 << 15, 1 << 18
-VIEWS = ("reshape", "permute_dims", "broadcast_to")
-
-
-def has_kernel() -> Kernel | None:
-    """The kernel for groups on NumPy's arrays, if there is one."""
-    kernel_status(np.ndarray)
-    return KERNELS.get(("fused", np.ndarray))
-
 
 def gather_small(program: Program) -> Program:
     """The program with groups of small rows as one row each."""
@@ -52,171 +41,21 @@ def gather_small(program: Program) -> Program:
     if kernel is None or not fits(program):
         return program
     costs = {row.number: _cost(kernel, program, row) for row in program.rows}
-    apart: set[int] = set()
-    while True:         # views that leave their group are rows of their own: they share memory
-        planned = _planned(program, costs, apart)
-        found = _escaping(program, planned)
-        if not found:
-            break
-        apart |= found
-    rows, needed = [], _needed_after(program, planned)
-    for part, later in zip(planned, needed, strict=True):
-        worth = sum(row.op.name not in VIEWS for row in part) > 1
-        rows += [_grouped(program, part, later)] if worth else part
-    return program.with_rows(rows)
+    return put_together(program, "small", costs, _joins)
+
+
+def _joins(waiting: Waiting, row: Row, cost: int) -> bool:
+    return sum(waiting.labels) + cost <= GROUP
 
 
 def _cost(kernel: Kernel, program: Program, row: Row) -> int | None:
     """How many numbers a row computes, if it may be in a group."""
     if not row.op.writes and any(isinstance(x, Known) and x.read for x in row.inputs):
         return None              # only learning rates may be numbers that are read anew
-    given = [_kind(program, x) for x in row.inputs]
+    given = [kind(program, x) for x in row.inputs]
     made = [None if o is None else program.kinds[o][:2] for o in row.outputs]
     if any(prod(k[1]) > ROW for k in (*given, *made) if k is not None):
         return None
     function: Any = kernel.function
     count = function.cost(row.op.name, row.attrs, given, made)
     return None if count is None or count > ROW else count
-
-
-def _array(x: Known) -> Any:
-    return x.value.data if isinstance(x.value, Tensor) else x.value
-
-
-def _kind(program: Program, x: int | Known) -> Any:
-    """(dtype, shape) of an array; None for a number."""
-    if isinstance(x, int):
-        return program.kinds[x][:2]
-    return None if x.memory is None else (_array(x).dtype, _array(x).shape)
-
-
-# -- which rows ------------------------------------------------------------------------------------
-
-
-def _planned(program: Program, costs: dict[int, int | None], apart: set[int]) -> list[list[Row]]:
-    """The rows in their new order, cut into groups (of one row, where it stands alone)."""
-    planned: list[list[Row]] = []
-    waiting = _Waiting(program)
-    for row in program.rows:
-        cost = None if row.number in apart else costs[row.number]
-        if cost is not None and waiting.cost + cost <= GROUP:
-            waiting.add(row, cost)
-            continue
-        if waiting.rows and (cost is not None or waiting.concerns(row)):
-            planned.append(waiting.rows)
-            waiting = _Waiting(program)
-        if cost is None:
-            planned.append([row])
-        else:
-            waiting.add(row, cost)
-    return [*planned, waiting.rows] if waiting.rows else planned
-
-
-class _Waiting:
-    """Rows of a group that is not finished."""
-
-    def __init__(self, program: Program):
-        self.program, self.cost = program, 0
-        self.rows: list[Row] = []
-        self.touched: set[int | None] = set()      # memories that they read or make
-        self.written: set[int] = set()
-
-    def add(self, row: Row, cost: int) -> None:
-        """One more row."""
-        self.rows.append(row)
-        self.cost += cost
-        self.touched |= _memories(self.program, row)
-        self.written |= self.program.written(row)
-
-    def concerns(self, row: Row) -> bool:
-        """Would it matter if this row were done before those that wait?"""
-        memories = _memories(self.program, row)
-        made = {self.program.kinds[o][2] for r in self.rows for o in r.outputs if o is not None}
-        return bool(memories & (made | self.written) or self.program.written(row) & self.touched)
-
-
-def _memories(program: Program, row: Row) -> set[int | None]:
-    found = {program.memory(x) for x in row.inputs}
-    return (found | {program.kinds[o][2] for o in row.outputs if o is not None}) - {None}
-
-
-def _needed_after(program: Program, planned: list[list[Row]]) -> list[set[int]]:
-    """For each group the slots that are read after it, or are results."""
-    living = {y for y in program.outputs if isinstance(y, int)}
-    found = []
-    for part in reversed(planned):
-        found.append(set(living))
-        living |= {x for row in part for x in row.slots()}
-    return found[::-1]
-
-
-def _escaping(program: Program, planned: list[list[Row]]) -> set[int]:
-    """Views in groups that somebody else needs."""
-    found = set()
-    for part, later in zip(planned, _needed_after(program, planned), strict=True):
-        for row in part if len(part) > 1 else []:
-            if row.op.name in VIEWS and later.intersection(row.outputs):
-                shared = program.memory(row.inputs[0]) == program.kinds[row.outputs[0] or 0][2]
-                found |= {row.number} if shared else set()
-    return found
-
-
-# -- the group -------------------------------------------------------------------------------------
-
-
-def _grouped(program: Program, rows: list[Row], later: set[int]) -> Row:
-    """One row for several."""
-    made = [o for row in rows for o in row.outputs if o is not None]
-    inputs: dict[Any, int | Known] = {}
-    for arrays in (True, False):                     # numbers that are read anew come last
-        for x in (x for row in rows for x in row.inputs):
-            given = x not in made if isinstance(x, int) else _is_given(x)
-            if given and (isinstance(x, int) or x.memory is not None) == arrays:
-                inputs.setdefault(_key(x), x)
-    number = {key: i for i, key in enumerate(inputs)}
-    kinds = [_kind(program, x) for x in inputs.values()]
-    for o in made:
-        number[o] = len(kinds)
-        kinds.append(program.kinds[o][:2])
-    steps = [Step(row.op.name, tuple(
-        _source(x, number) for x in row.inputs), row.attrs,
-        tuple(None if o is None else number[o] for o in row.outputs)) for row in rows]
-    written, aliases = _changes(rows, number, len(inputs))
-    outputs = [o for o in made if o in later]
-    group = Group(steps, [k and (k[0].name, k[1]) for k in kinds], len(inputs),
-                  [number[o] for o in outputs], written, aliases)
-    return Row(fused, list(inputs.values()), {"group": group}, list(outputs), rows[0].line,
-               parts=tuple(rows))
-
-
-def _is_given(x: Known) -> bool:
-    """Is it an array or a number that is read anew, and no constant?"""
-    return x.memory is not None or x.read is not None
-
-
-def _key(x: int | Known) -> Any:
-    """What is the same for two inputs that are one."""
-    if isinstance(x, int):
-        return x
-    return ("read", id(x.read)) if x.read is not None else ("array", id(_array(x)))
-
-
-def _changes(rows: list[Row], number: dict[Any, int],
-             given: int) -> tuple[tuple[int, ...], dict[int, int]]:
-    """The inputs that are changed in place; and the results that are such an input."""
-    written: set[int] = set()
-    aliases: dict[int, int] = {}
-    for row in rows:
-        for x in changed_inputs(row.op, row.inputs, row.attrs):
-            if x.value is not None if isinstance(x, Known) else True:
-                written.add(aliases.get(number[_key(x)], number[_key(x)]))
-        if row.op.writes and row.outputs[0] is not None:
-            first = number[_key(row.inputs[0])]
-            aliases[number[row.outputs[0]]] = aliases.get(first, first)
-    return tuple(sorted(i for i in written if i < given)), aliases
-
-
-def _source(x: int | Known, number: dict[Any, int]) -> int | tuple[Any, ...]:
-    """What a step reads: a value of the group, or a constant."""
-    found = number.get(_key(x))
-    return (x.value,) if found is None and isinstance(x, Known) else number[_key(x)]

@@ -1,0 +1,107 @@
+"""Chains of elementwise operations on large arrays as one generated loop."""
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import nn
+from tinygen.jit import capture
+from tinygen.jit.passes.together import has_kernel
+
+F = nn.functional
+pytestmark = pytest.mark.skipif(has_kernel() is None, reason="without kernels nothing is fused")
+RNG = np.random.default_rng(0)
+N, M = 200, 301
+
+
+def draw(*shape, dtype="float32"):
+    return tg.Tensor(RNG.standard_normal(shape).astype(dtype))
+
+
+def names(program):
+    return [row.op.name for row in program.rows]
+
+
+def close(found, expected, bound=2e-6):
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        size = np.nanmax(np.abs(b.data), where=np.isfinite(b.data), initial=1.0)
+        np.testing.assert_allclose(a.data, b.data, rtol=bound, atol=bound * size)
+
+
+def mixed(x, row, column):
+    """Rows, columns, numbers, a value that leaves, and sums at the end."""
+    y = tg.tanh(x * row + 0.5) * F.leaky_relu(x, 0.1)
+    z = y - column
+    return [z, (z * z).mean(), (z + 3).sum(), tg.absolute(z) * 2]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_chain_is_one_row_and_gives_the_same(dtype):
+    program = capture(mixed, draw(N, M, dtype=dtype), draw(M, dtype=dtype),
+                      draw(N, 1, dtype=dtype)).optimized()
+    assert names(program) == ["fused"]
+    args = draw(N, M, dtype=dtype), draw(M, dtype=dtype), draw(N, 1, dtype=dtype)
+    close(program.replay(*args), mixed(*args), 2e-6 if dtype == "float32" else 1e-13)
+
+
+def test_any_order_of_memory_gives_the_same_and_keeps_it():
+    def f(x, y):
+        return [tg.exp(-x * x) * y + 1]
+    program = capture(f, draw(N, M), draw(N, M)).optimized()
+    a, b = draw(M, N).T, draw(M, N).T
+    found, = program.replay(a, b)
+    close([found], f(a, b))
+    assert found.data.strides == a.data.strides
+    for pair in ((a, draw(N, M)), (draw(N, 2 * M)[:, ::2], b), (draw(N, M), a * 0.5)):
+        close(program.replay(*pair), f(*pair))
+
+
+def test_sums_are_the_same_for_any_number_of_threads():
+    def f(x):
+        return [F.softplus(x * 2).sum(), (x * x).mean()]
+    x = draw(701, 300)
+    program = capture(f, x).optimized()
+    before, found = tg.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            tg.set_num_threads(threads)
+            found.append([y.item() for y in program.replay(x)])
+    finally:
+        tg.set_num_threads(before)
+    assert found[0] == found[1]
+    x64 = x.data.astype("float64")
+    np.testing.assert_allclose(found[0], [np.log1p(np.exp(2 * x64)).sum(), (x64 ** 2).mean()],
+                               rtol=1e-6)
+
+
+def test_a_loss_written_by_hand_and_its_gradient():
+    def step(x, y):
+        x = x.detach().requires_grad_()
+        loss = (tg.sigmoid(x) * (1 - y) - F.logsigmoid(x) * y).mean()
+        loss.backward()
+        return [loss.detach(), x.grad]
+    fast, x, y = tg.jit(step), draw(N, M), tg.Tensor(RNG.random((N, M), dtype=np.float32))
+    fast(x, y)
+    close(fast(x, y), step(x, y))
+    assert "fused" in names(fast.program()) and len(fast.program().rows) < 8
+
+
+def test_what_stands_between_is_kept_apart():
+    def f(x):
+        y = x * 2 + 1
+        z = y @ y.T                       # no element by itself
+        return [(tg.tanh(z) * z).sum(axis=1), y.sum() * y.sum()]
+    x = draw(210, 210)
+    program = capture(f, x).optimized()
+    assert "matmul" in names(program) and names(program).count("fused") >= 2
+    close(program.replay(x), f(x), 1e-5)
+
+
+def test_its_source_can_be_read_and_alike_chains_share_it():
+    def f(x):
+        return tg.exp(x) * x - 1
+    one, other = (capture(f, draw(N, M)).optimized() for _ in range(2))
+    assert one.rows[0].attrs["group"].key == other.rows[0].attrs["group"].key
+    text = one.source()
+    assert "exp(x0)" in text and "for i in range(first, last):" in text
