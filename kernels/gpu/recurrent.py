@@ -85,12 +85,6 @@ def _sum_of_biases(b_ih: Any, b_hh: Any) -> Any:
     return b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
 
 
-def _later(order: range) -> dict[int, int]:
-    """For each step the one that backward comes from: -1 for the first."""
-    back = list(reversed(order))
-    return dict(zip(back, [-1, *back[:-1]]))
-
-
 class _Backward:
     """What all backward loops share: the gradient of the state, in two parts (see the source)."""
 
@@ -98,19 +92,15 @@ class _Backward:
         self.lengths, self.pad = _ends(lengths, len(gy))
         self.gy = plain(_clean(cupy, gy, self.pad))
         self.order, self.before, self.after = _order(len(gy), reverse)
-        self.later, self.last = _later(self.order), self.order[0]
         self.carry, self.product = cupy.array(dh, order="C"), cupy.empty(dh.shape, dh.dtype)
 
     def steps(self) -> Any:
-        """Each step and the one that came before it here."""
-        return ((t, np.int32(t), np.int32(self.later[t])) for t in reversed(self.order))
+        """Each step as an index and as a kernel takes it, and whether it is the first."""
+        return ((t, np.int32(t), t == self.order[-1]) for t in reversed(self.order))
 
     def gradient(self) -> Any:
         """The gradient of the first state."""
-        product = self.product
-        if self.pad is not None:
-            product = cupy.where(self.pad[self.last], product.dtype.type(0), product)
-        return self.carry + product
+        return self.carry + self.product
 
 
 # -- LSTM -----------------------------------------------------------------------------------------
@@ -147,9 +137,9 @@ def _(gy, dh, dc, y, h, c, gates, squashed, states, cells, x, h0, c0, w_ih, w_hh
         return why
     back, (batch, hidden) = _Backward(gy, dh, lengths, reverse), c0.shape
     d, dc, run = cupy.empty_like(gates), cupy.array(dc, order="C"), _Launch(x.dtype, batch, hidden)
-    for t, now, later in back.steps():
+    for t, now, first in back.steps():
         run("lstm_back", gates[t], squashed[t], cells[t + back.before], back.gy[t], back.carry, dc,
-            back.product, d[t], back.lengths, now, later)
+            back.product, d[t], back.lengths, now, first)
         gemm(d[t], w_hh, back.product)
     gx, gw_ih, gw_hh, gb, _ = _weight_gradients(
         needs[:2] + needs[3:], d, d, _clean(cupy, x, back.pad),
@@ -192,9 +182,9 @@ def _(gy, dh, y, h, gates, inner, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=Non
         return why
     back, (batch, hidden) = _Backward(gy, dh, lengths, reverse), h0.shape
     d, dx, run = cupy.empty_like(gates), cupy.empty_like(gates), _Launch(x.dtype, batch, hidden)
-    for t, now, later in back.steps():
+    for t, now, first in back.steps():
         run("gru_back", gates[t], inner[t], states[t + back.before], back.gy[t], back.carry,
-            back.product, d[t], dx[t], back.lengths, now, later)
+            back.product, d[t], dx[t], back.lengths, now, first)
         gemm(d[t], w_hh, back.product)
     gx, gw_ih, gw_hh, gb_ih, gb_hh = _weight_gradients(
         needs, dx, d, _clean(cupy, x, back.pad), states[back.before:back.before + len(x)], w_ih)
@@ -232,9 +222,9 @@ def _(gy, dh, y, h, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=Non
         return why
     back, (batch, hidden) = _Backward(gy, dh, lengths, reverse), h0.shape
     d, run = cupy.empty((len(x), batch, hidden), x.dtype), _Launch(x.dtype, batch, hidden)
-    for t, now, later in back.steps():
+    for t, now, first in back.steps():
         run("rnn_back", states[t + back.after], back.gy[t], back.carry, back.product, d[t],
-            back.lengths, now, later, nonlinearity == "relu")
+            back.lengths, now, first, nonlinearity == "relu")
         gemm(d[t], w_hh, back.product)
     gx, gw_ih, gw_hh, gb, _ = _weight_gradients(
         needs, d, d, _clean(cupy, x, back.pad), states[back.before:back.before + len(x)], w_ih)

@@ -170,22 +170,52 @@ def _sgd(kinds: Sequence[Sequence[Any]], lr: Any, *, momentum: float, dampening:
 
 @kernel("mix_update", cupy.ndarray)
 def _(mean: Any, x: Any, *, weight: float) -> Any:
-    return _mix(mean, x, weight)
+    return _mix((mean,), (x,), weight=weight)
 
 
 @kernel("ema_update", cupy.ndarray)
 def _(mean: Any, x: Any, updates: Any, *, decay: float, warm_up: bool) -> Any:
-    if not isinstance(updates, cupy.ndarray) or updates.dtype != np.int64:
+    if mean.dtype.kind not in "fV":
+        mean[...] = x                   # a counter is copied: it has no mean
+        return mean
+    return _mix((mean,), (x,), updates, decay, warm_up)
+
+
+@kernel("ema_updates", cupy.ndarray)
+def _(updates: Any, *arrays: Any, count: int, decay: float, warm_up: bool) -> Any:
+    return _mix(arrays[:count], arrays[count:], updates, decay, warm_up)
+
+
+def _mix(means: Sequence[Any], xs: Sequence[Any], updates: Any = None, decay: float = 0.0,
+         warm_up: bool = False, weight: float = 0.0) -> Any:
+    if updates is not None and (not isinstance(updates, cupy.ndarray)
+                                or updates.dtype != np.int64):
         return "a number of updates that is not an int64 on the device"
-    return _mix(mean, x, 1.0 - decay, updates, decay, warm_up)
-
-
-def _mix(mean: Any, x: Any, weight: float, updates: Any = None, decay: float = 0.0,
-         warm_up: bool = False) -> Any:
-    tables = _Tables([[mean], [x]])
+    tables = _Tables([means, xs])
     if tables.reason:
         return tables.reason
     tables.run("mix", np.float64(weight), updates, np.float64(decay), bool(warm_up))
+    return means[0]
+
+
+@kernel("update_statistics", cupy.ndarray)
+def _(mean: Any, var: Any, running_mean: Any, running_var: Any, tracked: Any = None, *,
+      momentum: float | None, correction: float) -> Any:
+    suffix = SUFFIXES.get(mean.dtype)
+    if suffix is None:
+        return NOT_FLOAT
+    arrays = [a for a in (mean, var, running_mean, running_var) if a is not None]
+    if any(a.dtype != mean.dtype or not a.flags.c_contiguous for a in arrays):
+        return MIXED
+    if any(a.size != mean.size for a in arrays) or not mean.size:
+        return UNLIKE
+    if tracked is not None and tracked.dtype != np.int64:
+        return "a count that is not an int64"
+    if momentum is None and tracked is None:
+        return "no momentum, and nothing that counts batches"
+    native(f"follow_{suffix}", 1, THREADS, mean, var, running_mean, running_var, tracked,
+           np.int32(mean.size), np.float64(0.0 if momentum is None else momentum),
+           np.float64(correction), momentum is None)
     return mean
 
 

@@ -6,11 +6,11 @@ import pytest
 import tinygen as tg
 from tests.doubles.counting import counted
 from tests.doubles.cuda.build import ORDERS, KernelError, thread_order
-from tests.gpu.running import DTYPES, needs_compiler
+from tests.gpu.running import DTYPES, agrees, needs_compiler
 from tinygen import optim
 from tinygen.nn.utils import clip_grad_norm_
 from tinygen.optim import EMA
-from tinygen.primitive import KERNELS
+from tinygen.primitive import KERNELS, PRIMITIVES
 
 pytestmark = needs_compiler
 
@@ -82,7 +82,7 @@ def test_bits_depend_neither_on_the_order_of_threads_nor_on_what_is_updated_toge
             for a, b in zip(steps(make, "cuda", clip=2.0), wanted):
                 np.testing.assert_array_equal(a, b)
     alone = steps(make, "cuda", SHAPES[:1])
-    np.testing.assert_array_equal(alone[0], steps(make, "cuda", [SHAPES[0]] * 1)[0])
+    np.testing.assert_allclose(alone[0], steps(make, "cpu", SHAPES[:1])[0], rtol=3e-6, atol=3e-7)
 
 
 def test_more_tensors_than_a_table_holds_and_more_elements_than_a_block_takes():
@@ -150,6 +150,14 @@ def test_the_norm_overflows_only_where_float32_does_and_nan_goes_on(cupy):
                                        rtol=1e-7)
 
 
+def test_more_sums_than_threads(cupy):
+    from tinygen.kernels.gpu.updates import native
+
+    sums, norm = np.random.default_rng(0).random(700), cupy.empty((), np.float32)
+    native("norm_of", 1, 256, cupy.asarray(sums), 700, norm)
+    np.testing.assert_allclose(norm.get(), np.sqrt(sums.sum()), rtol=1e-6)
+
+
 @pytest.mark.parametrize("limit", [0.5, 1e3, float("nan")])
 def test_gradients_are_scaled_down_and_never_up(cupy, limit):
     g = np.array([3.0, 4.0, 0.0], np.float32)
@@ -164,22 +172,49 @@ def test_gradients_are_scaled_down_and_never_up(cupy, limit):
 def test_moving_averages(warm_up):
     ends = []
     for device in ("cpu", "cuda"):
-        weights = [tg.Tensor(a, device=device) for a in arrays(0)]
+        weights = [*(tg.Tensor(a, device=device) for a in arrays(0)),
+                   tg.Tensor(np.array([3]), device=device)]
         ema = EMA(weights, decay=0.9, warm_up=warm_up)
         for t in range(3):
-            for w, a in zip(weights, arrays(t + 1), strict=True):
+            for w, a in zip(weights, [*arrays(t + 1), np.array([t])], strict=True):
                 w.assign_(tg.Tensor(a, device=device))
             with counted() as seen:
                 ema.update()
             assert (seen.syncs, seen.h2d, seen.d2h) == (0, 0, 0), seen
+        if device == "cuda":
+            assert seen.launches == 3                 # floats, a counter of int64, and the count
         ends.append([a.numpy() for a in ema.averages.values()])
     for ours, theirs in zip(*ends, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=3e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_running_statistics(cupy, dtype, momentum):
+    rng = np.random.default_rng(0)
+    mean, var, *running = (rng.random(300).astype(dtype) for _ in range(4))
+    count = np.array(4)
+    how = {"momentum": momentum, "correction": 1.25}
+    wide = [a.astype(float) for a in running]
+    PRIMITIVES["update_statistics"].fn(np, mean.astype(float), var.astype(float), *wide,
+                                       np.array(4), **how)
+    for order in ORDERS:
+        given = [cupy.asarray(a) for a in (mean, var, *running, count)]
+        with thread_order(order), counted() as seen:
+            native(cupy, "update_statistics")(*given, **how)
+        assert (seen.launches, seen.syncs) == (1, 0)
+        for found, wanted in zip(given[2:4], wide):
+            agrees(found.get(), wanted)
+        assert given[4].get() == 5
+    given = [cupy.asarray(mean), cupy.asarray(var), None, cupy.asarray(running[1])]
+    native(cupy, "update_statistics")(*given, momentum=0.5, correction=1.0)
+    agrees(given[3].get(), (running[1].astype(float) + var.astype(float)) / 2)
+    assert native(cupy, "update_statistics")(*given, **how | {"momentum": None}) is NotImplemented
+
+
 def test_every_kernel_ran(cupy):
     for name in ("adam_update", "adam_updates", "sgd_update", "sgd_updates", "mix_update",
-                 "ema_update", "total_norm", "scale_to_norm"):
+                 "ema_update", "ema_updates", "update_statistics", "total_norm", "scale_to_norm"):
         assert (name, cupy.ndarray) in KERNELS
 
 

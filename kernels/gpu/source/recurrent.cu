@@ -4,8 +4,8 @@
 // last state and the weights; gates (N, gates H) holds the products of the input and the biases, and
 // is left with the gates. A row with lengths[n] <= t is past its end: its state is carried through.
 //
-// Backward, the gradient of a state is what the later step left in `carry`, and `product`, the later
-// step's gates times the weights, which does not count for a row that was past its end there.
+// Backward, the gradient of a state is what the later step left in `carry` and what it left in
+// `product`, the gradients of its gates times the weights: zeros for a row past its end.
 
 #include "common.cuh"
 
@@ -24,12 +24,11 @@ INLINE Unit unit_of(int hidden) {
   return {n, i - n * hidden, i};
 }
 
-// The gradient of a state that a step receives.
+// The gradient of a state that a step receives; the first one has no product yet.
 template <class T>
-INLINE float received(const Unit& u, const T* carry, const T* product, const T* gy,
-                      const long long* lengths, int later) {
+INLINE float received(const Unit& u, const T* carry, const T* product, const T* gy, int first) {
   float d = to_float(carry[u.at]) + to_float(gy[u.at]);
-  return later < 0 || past_end(lengths, u.n, later) ? d : d + to_float(product[u.at]);
+  return first ? d : d + to_float(product[u.at]);
 }
 
 // ---- LSTM: gates i, f, g, o ---------------------------------------------------------------------
@@ -57,12 +56,12 @@ INLINE void lstm_step(T* gates, const T* product, const T* last_h, const T* last
 
 template <class T>
 INLINE void lstm_back(const T* gates, const T* squashed, const T* last_c, const T* gy, T* carry,
-                      T* dc, const T* product, T* d, const long long* lengths, int t, int later,
+                      T* dc, const T* product, T* d, const long long* lengths, int t, int first,
                       int batch, int hidden) {
   Unit u = unit_of(hidden);
   if (u.n >= batch) return;
   long long row = (long long)u.n * 4 * hidden + u.h;
-  float dh = received(u, carry, product, gy, lengths, later);
+  float dh = received(u, carry, product, gy, first);
   float slopes[4] = {0.f, 0.f, 0.f, 0.f};
   if (past_end(lengths, u.n, t)) {
     carry[u.at] = from_float<T>(dh);
@@ -104,12 +103,12 @@ INLINE void gru_step(T* gates, const T* product, const T* bias, const T* last, T
 // d (N, 3 H) is of the state's products, dx (N, 3 H) of the input's: they differ in n alone.
 template <class T>
 INLINE void gru_back(const T* gates, const T* inner, const T* last, const T* gy, T* carry,
-                     const T* product, T* d, T* dx, const long long* lengths, int t, int later,
+                     const T* product, T* d, T* dx, const long long* lengths, int t, int first,
                      int batch, int hidden) {
   Unit u = unit_of(hidden);
   if (u.n >= batch) return;
   long long row = (long long)u.n * 3 * hidden + u.h;
-  float dh = received(u, carry, product, gy, lengths, later);
+  float dh = received(u, carry, product, gy, first);
   float of_r = 0.f, of_z = 0.f, of_n = 0.f, r = 0.f;
   if (past_end(lengths, u.n, t)) {
     carry[u.at] = from_float<T>(dh);
@@ -141,11 +140,11 @@ INLINE void rnn_step(const T* inputs, const T* product, const T* last, T* now,
 
 template <class T>
 INLINE void rnn_back(const T* now, const T* gy, T* carry, const T* product, T* d,
-                     const long long* lengths, int t, int later, int relu, int batch,
+                     const long long* lengths, int t, int first, int relu, int batch,
                      int hidden) {
   Unit u = unit_of(hidden);
   if (u.n >= batch) return;
-  float dh = received(u, carry, product, gy, lengths, later), h = to_float(now[u.at]);
+  float dh = received(u, carry, product, gy, first), h = to_float(now[u.at]);
   bool over = past_end(lengths, u.n, t);
   float slope = relu ? (h > 0.f ? 1.f : 0.f) : 1.f - h * h;
   carry[u.at] = from_float<T>(over ? dh : 0.f);
@@ -162,9 +161,9 @@ INLINE void rnn_back(const T* now, const T* gy, T* carry, const T* product, T* d
   } \
   extern "C" __global__ void __launch_bounds__(256) \
   lstm_back_##suffix(const T* gates, const T* squashed, const T* last_c, const T* gy, T* carry, \
-                     T* dc, const T* product, T* d, const long long* lengths, int t, int later, \
+                     T* dc, const T* product, T* d, const long long* lengths, int t, int first, \
                      int batch, int hidden) { \
-    lstm_back<T>(gates, squashed, last_c, gy, carry, dc, product, d, lengths, t, later, batch, \
+    lstm_back<T>(gates, squashed, last_c, gy, carry, dc, product, d, lengths, t, first, batch, \
                  hidden); \
   } \
   extern "C" __global__ void __launch_bounds__(256) \
@@ -174,9 +173,9 @@ INLINE void rnn_back(const T* now, const T* gy, T* carry, const T* product, T* d
   } \
   extern "C" __global__ void __launch_bounds__(256) \
   gru_back_##suffix(const T* gates, const T* inner, const T* last, const T* gy, T* carry, \
-                    const T* product, T* d, T* dx, const long long* lengths, int t, int later, \
+                    const T* product, T* d, T* dx, const long long* lengths, int t, int first, \
                     int batch, int hidden) { \
-    gru_back<T>(gates, inner, last, gy, carry, product, d, dx, lengths, t, later, batch, hidden); \
+    gru_back<T>(gates, inner, last, gy, carry, product, d, dx, lengths, t, first, batch, hidden); \
   } \
   extern "C" __global__ void __launch_bounds__(256) \
   rnn_step_##suffix(const T* inputs, const T* product, const T* last, T* now, \
@@ -185,8 +184,8 @@ INLINE void rnn_back(const T* now, const T* gy, T* carry, const T* product, T* d
   } \
   extern "C" __global__ void __launch_bounds__(256) \
   rnn_back_##suffix(const T* now, const T* gy, T* carry, const T* product, T* d, \
-                    const long long* lengths, int t, int later, int relu, int batch, \
+                    const long long* lengths, int t, int first, int relu, int batch, \
                     int hidden) { \
-    rnn_back<T>(now, gy, carry, product, d, lengths, t, later, relu, batch, hidden); \
+    rnn_back<T>(now, gy, carry, product, d, lengths, t, first, relu, batch, hidden); \
   }
 FOR_TYPES(RECURRENT)

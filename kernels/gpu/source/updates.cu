@@ -105,7 +105,7 @@ template <class T> INLINE void adam(const Table& t, const float* how, const Adam
   if (a.largest) {
     each<T, 5, 29>(t, [&](float* x) {
       moved(x);
-      if (!(x[4] > x[3]) && x[4] == x[4]) x[4] = x[3];      // NaN if one of them is
+      if (!(x[4] > x[3])) x[4] = x[3];  // also where v is NaN
       step(x, x[4]);
     });
   } else {
@@ -151,6 +151,26 @@ INLINE void mix(const Table& t, double weight, const long long* updates, double 
   }
   float w = (float)weight;
   each<T, 2, 1>(t, [&](float* x) { x[0] += w * (x[1] - x[0]); });
+}
+
+// Statistics of channels that follow those of batches, r += momentum (batch - r): one block. With
+// `even` all batches weigh alike; `tracked` counts them.
+template <class T>
+INLINE void follow(const T* mean, const T* var, T* running_mean, T* running_var,
+                   long long* tracked, int channels, double momentum, double correction,
+                   int even) {
+  long long count = tracked ? *tracked + 1 : 1;
+  __syncthreads();                      // all have read it
+  if (tracked && threadIdx.x == 0) *tracked = count;
+  double share = even ? 1. / (double)count : momentum;
+  float keep = (float)(1. - share), add = (float)share, unbiased = (float)correction;
+  for (int c = threadIdx.x; c < channels; c += THREADS) {
+    if (running_mean)
+      running_mean[c] = from_float<T>(to_float(running_mean[c]) * keep + add * to_float(mean[c]));
+    if (running_var)
+      running_var[c] = from_float<T>(to_float(running_var[c]) * keep +
+                                     add * (to_float(var[c]) * unbiased));
+  }
 }
 
 // x *= max_norm / (norm + 1e-6) if that is below 1; NaN goes on into the arrays.
@@ -199,6 +219,13 @@ norm_of(const double* sums, long long count, float* norm) {
   mix_##suffix(const Table t, double weight, const long long* updates, double decay, \
                int warm_up) { \
     mix<T>(t, weight, updates, decay, warm_up); \
+  } \
+  extern "C" __global__ void __launch_bounds__(256) \
+  follow_##suffix(const T* mean, const T* var, T* running_mean, T* running_var, \
+                  long long* tracked, int channels, double momentum, double correction, \
+                  int even) { \
+    follow<T>(mean, var, running_mean, running_var, tracked, channels, momentum, correction, \
+              even); \
   } \
   extern "C" __global__ void __launch_bounds__(256) \
   scale_to_##suffix(const Table t, const float* norm, double max_norm) { \
