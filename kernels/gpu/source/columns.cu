@@ -11,7 +11,7 @@
 #include "common.cuh"
 #include "division.cuh"
 
-// registers: 40
+// registers: 48
 
 struct Patches {
   long long image, channel, row, column;          // strides of the image, in elements
