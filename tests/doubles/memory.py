@@ -39,8 +39,8 @@ class Block:
         self.start = GUARD + (-address - GUARD) % ALIGN
         self.ptr = address + self.start
         self.nbytes, self.device = nbytes, device
-        # Even and odd bytes: a signalling NaN as float32 and bfloat16, which arithmetic makes a quiet
-        # one, so that y[n] = f(y[n]) shows; NaN as float16, 1e304 as float64.
+        # Even and odd bytes: a signalling NaN as float32 and bfloat16, of which arithmetic makes a
+        # quiet one, so that y[n] = f(y[n]) shows; NaN as float16, 1e304 as float64.
         self.zone = (0xA0 + next(_serial) % _ZONES, 0xFF)
         raw[0::2], raw[1::2] = self.zone
         raw[self.start:self.start + nbytes] = _POISON

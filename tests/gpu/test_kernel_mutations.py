@@ -38,15 +38,12 @@ MISTAKES = [
     # barriers
     ("loss", FIRST_BARRIER, ""),
     ("softmax", "= x;\n    __syncthreads();\n", "= x;\n"),
-    ("norm", "= x;\n    __syncthreads();\n", "= x;\n"),
     ("columns", "= m.n;\n  __syncthreads();\n", "= m.n;\n"),
     ("softmax", "    __syncthreads();   // what", "    if (lane) __syncthreads();   // what"),
     # strides
     ("softmax", "Row row(x + r * n, n);", "Row row(x + r * (n + 1), n);"),
     ("axis", "k / inner * n * inner + k % inner", "k / inner * inner + k % inner"),
-    ("axis", "to_float(x[first + i * inner]));", "to_float(x[first + i]));"),
     ("planes", "plane * length + static_cast", "plane * (length - 1) + static_cast"),
-    ("columns", "x[r * channels + w.column]", "x[w.column * channels + r]"),
     # one too many
     ("softmax", "if (first >= n", "if (first > n"),
     ("softmax", "      if (first >= n) break;\n      Pack<U, WIDTH> pack;",
@@ -56,8 +53,6 @@ MISTAKES = [
     ("linear", "if (i >= size) return;", "if (i > size) return;"),
     # arithmetic
     ("softmax", "for (int step = 16; step > 0", "for (int step = 8; step > 0"),
-    ("softmax", "lane < blockDim.x / 32 ?", "lane < blockDim.x / 32 - 1 ?"),
-    ("norm", "squares / n + eps", "squares / (n - 1) + eps"),
     ("loss", "t.used ? 1.0f : 0.0f", "1.0f"),
     ("planes", "d * d * a.n * share", "d * d * a.n"),
     ("linear", "bias + i % n", "bias + i % (n - 1)"),
