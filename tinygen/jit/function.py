@@ -17,6 +17,7 @@ from ..transforms import flatten, unflatten
 from .guards import Guards
 from .program import Program
 from .tape import capture, surroundings
+from .undo import Undo
 
 __all__ = ["Jitted", "jit"]
 
@@ -87,7 +88,7 @@ class Jitted:
         self.function, self.limit, self.after = function, limit, after
         self.fuse, self.again = fuse, again
         self._met: dict[Any, int] = {}            # kinds of arguments that have run as they are
-        self._recorded: list[tuple[Any, Guards, Program]] = []
+        self._recorded: list[_Recorded] = []
         self.programs: list[Program] = []         # after all passes, in the order of recording
         self._warned = False
 
@@ -98,12 +99,9 @@ class Jitted:
         leaves = [Tensor.wrap(x) if isinstance(x, np.ndarray) else x for x in flatten(given)]
         region = local.autocast
         key = (is_grad_enabled(), region and region.key, *map(_kind, leaves), *_structure(given))
-        for known, guards, program in self._recorded:
-            if known == key and guards.hold():
-                results = program.replay(*[x for x in leaves if isinstance(x, Tensor)])
-                if guards.modes:
-                    guards.settle()
-                return results
+        for found in self._recorded:
+            if found.key == key and found.guards.hold():
+                return found.run([x for x in leaves if isinstance(x, Tensor)])
         if self.after and self._is_new(key):
             return self._plain(given, leaves)
         if len(self._recorded) >= self.limit:
@@ -147,13 +145,16 @@ class Jitted:
         guards = Guards(self.function, around)
         program = capture(run, *tensors, around=around)
         guards.after(program)
-        program = program.optimized(self.fuse)
+        made = _Recorded(key, guards, program.optimized(self.fuse))
         if self.again:
             around.values_back()
-            results[0] = program.replay(*tensors)
-            guards.settle()
-        self.programs.append(program)
-        self._recorded.append((key, guards, program))
+            try:
+                results[0] = made.run(tensors)
+            except BaseException:
+                around.back()
+                raise
+        self.programs.append(made.program)
+        self._recorded.append(made)
         return results[0]
 
     def _warn(self, key: Any) -> None:
@@ -166,14 +167,14 @@ class Jitted:
 
     def _differs(self, key: Any) -> str | None:
         """Why the program that was recorded last does not fit, in words."""
-        last, guards, _ = self._recorded[-1]
-        return guards.broken() if last == key else _difference(last, key)
+        last = self._recorded[-1]
+        return last.guards.broken() if last.key == key else _difference(last.key, key)
 
     def program(self) -> Program:
         """The program recorded last."""
         if not self._recorded:
             raise RuntimeError("[jit] nothing is recorded before the first call")
-        return self._recorded[-1][2]
+        return self._recorded[-1].program
 
     def source(self) -> str:
         """The Python function that a replay of it is, as text."""
@@ -182,6 +183,28 @@ class Jitted:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method: `self` is a static argument, told apart by identity."""
         return self if instance is None else functools.partial(self, instance)
+
+
+class _Recorded:
+    """A program with the kind of arguments that it is for, and what it takes for granted."""
+
+    __slots__ = ("guards", "key", "program", "undo")
+
+    def __init__(self, key: Any, guards: Guards, program: Program):
+        self.key, self.guards, self.program, self.undo = key, guards, program, Undo(program)
+
+    def run(self, tensors: list[Tensor]) -> Any:
+        """A replay: all of it, or nothing."""
+        back = self.undo.keep(tensors) if self.undo.needed else None
+        try:
+            results = self.program.replay(*tensors)
+        except BaseException:
+            if back is not None:
+                back()
+            raise
+        if self.guards.modes:
+            self.guards.settle()
+        return results
 
 
 def _kind(x: Any) -> Any:
