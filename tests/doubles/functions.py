@@ -246,8 +246,9 @@ def _like(a: Any, dtype: Any, order: str, shape: Any) -> tuple[Any, Any, str]:
 def empty_like(prototype: Any, dtype: Any = None, order: str = "K", subok: Any = None,
                shape: Any = None) -> ndarray:
     """Poison in the shape of another array; the order of its axes in memory too."""
-    if order == "K" and shape is None and isinstance(prototype, ndarray):
-        made = np.empty_like(prototype._a, dtype=dtype)
+    if order == "K" and isinstance(prototype, ndarray):
+        made = np.empty_like(prototype._a, dtype=dtype,
+                             shape=None if shape is None else _shape(shape))
         kept = ndarray._of(memory.like(made))
         kept._a[...] = np.frombuffer(b"\xff" * made.itemsize, made.dtype)[0]
         return kept

@@ -21,7 +21,7 @@ def test_the_loss_of_mult_vae_is_that_of_torch(monkeypatch):
     F = torch.nn.functional
     noise = np.random.default_rng(1).normal(size=(6, 3))
     model = vae(dropout=0.0, beta=0.3)
-    monkeypatch.setattr(tg.random, "normal", lambda shape, dtype: tg.Tensor(noise))
+    monkeypatch.setattr(tg.random, "normal", lambda shape, dtype, device: tg.Tensor(noise))
     losses = model.losses(clicks())
     losses["loss"].backward()
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..constants import beside
 from ..tensor import Tensor
 from . import functional as F
 from .dropout import Dropout
@@ -117,7 +118,8 @@ class RelativePositionBias(Module):
         distance = np.arange(keys)[None, :] - np.arange(keys - length, keys)[:, None]
         buckets = F.relative_position_bucket(distance, self.num_buckets, self.max_distance,
                                              self.bidirectional)
-        return ops.permute_dims(self.table(Tensor(buckets)), (2, 0, 1))
+        places = Tensor.wrap(beside(buckets, self.table.weight))
+        return ops.permute_dims(self.table(places), (2, 0, 1))
 
     def extra_repr(self) -> str:
         return (f"num_buckets={self.num_buckets}, max_distance={self.max_distance}, "

@@ -12,6 +12,7 @@ import numpy as np
 from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
+from .creation import zeros
 from .elementwise import where
 from .index import getitem, put_index, take
 from .shape import (
@@ -20,7 +21,6 @@ from .shape import (
     broadcast_arrays,
     broadcast_to,
     concat,
-    concat_p,
     expand_dims,
     flip,
     moveaxis,
@@ -107,8 +107,34 @@ MANY = 64     # more slices than this are cut one by one: few of them may be nee
 def unstack_p(xp, x, *, axis):
     """All slices along an axis in one node: their gradients come back in one pass, side by side."""
     return tuple(xp.moveaxis(x, axis, 0) if axis else x)
-unstack_p.vjp(lambda gs, ys, x, axis: concat_p(
-    *(g[(slice(None),) * axis + (None,)] for g in gs), axis=axis))
+unstack_p.vjp(lambda gs, ys, x, axis: restack(*gs, axis=axis))
+
+
+@primitive
+def restack(xp, *xs, axis):
+    """The slices along a new axis; a view of their memory, where they lie side by side in it.
+
+    So lie the gradients of queries, keys and values: attention writes them as slices of one array.
+    """
+    found = _side_by_side(xs, axis)
+    return xp.stack(xs, axis) if found is None else found
+restack.vjp_each(lambda i, g, y, *xs, axis: g[(slice(None),) * axis + (i,)])
+
+
+def _side_by_side(xs: tuple[Any, ...], axis: int) -> Any:
+    """The array of which these are the slices, if they are slices of one that lies in C order."""
+    first, base = xs[0], xs[0].base
+    if not isinstance(base, np.ndarray) or len(xs) < 2 or not base.flags.c_contiguous or any(
+            x.base is not base or x.shape != first.shape or x.strides != first.strides
+            or x.dtype != first.dtype for x in xs[1:]):
+        return None
+    starts = [x.__array_interface__["data"][0] for x in (base, *xs)]
+    step = starts[2] - starts[1]
+    if step <= 0 or starts[1:] != list(range(starts[1], starts[1] + len(xs) * step, step)):
+        return None
+    return np.ndarray((*first.shape[:axis], len(xs), *first.shape[axis:]), first.dtype, base,
+                      starts[1] - starts[0],
+                      (*first.strides[:axis], step, *first.strides[axis:]))
 
 
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
@@ -235,7 +261,7 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Ten
     x = as_tensor(x)
     n = x.shape[-1] + abs(offset)
     i = np.arange(x.shape[-1])
-    empty = Tensor.wrap(np.zeros((*x.shape[:-1], n, n), x.dtype)).to(x.device)
+    empty = zeros((*x.shape[:-1], n, n), dtype=x.dtype, device=x.device)
     y = put_index(empty, (..., i - min(offset, 0), i + max(offset, 0)), x)
     a, b = (normalize_axis(d, y.ndim, "diag_embed") for d in (axis1, axis2))
     if a == b:
@@ -329,7 +355,7 @@ def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Tensor:
     order = np.insert(np.arange(n), index, -1)
     count = len(order) - n
     shape = (*x.shape[:axis], count, *x.shape[axis + 1:])
-    values = as_tensor(values).astype(x.dtype)
+    values = as_tensor(values, x).astype(x.dtype)
     if axis and values.ndim and values.ndim == x.ndim - 1 and np.ndim(index) == 0:
         values = expand_dims(values, axis)                    # one slice, without its axis
     order[order == -1] = n + np.arange(count)

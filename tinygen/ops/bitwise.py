@@ -127,8 +127,8 @@ def unique_all(x: Any) -> UniqueAllResult:
                                           return_index=True, return_inverse=True,
                                           return_counts=True, equal_nan=False)
     values = reshape(x, (-1,))[first] if x.size else reshape(x, (0,))
-    return UniqueAllResult(values, Tensor.wrap(first), Tensor.wrap(inverse.reshape(x.shape)),
-                           Tensor.wrap(counts))
+    found = (first, inverse.reshape(x.shape), counts)
+    return UniqueAllResult(values, *(Tensor(array, device=x.device) for array in found))
 
 
 def unique_counts(x: Any) -> UniqueCountsResult:
@@ -162,6 +162,6 @@ def unique(x: Any, return_index: bool = False, return_inverse: bool = False,
     flat = reshape(x, (-1,)) if axis is None else x
     place = (slice(None),) * (0 if axis is None else axis % x.ndim)
     values = flat[(*place, found[1])]
-    chosen = [Tensor.wrap(array) for array, wanted in zip(
+    chosen = [Tensor(array, device=x.device) for array, wanted in zip(
         found[1:], (return_index, return_inverse, return_counts), strict=True) if wanted]
     return (values, *chosen) if chosen else values

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import backend
+from ..constants import constant
 from ..mode import TAPE, local
 from ..tensor import Tensor
 from .shape import as_shape, as_tensor, broadcast_arrays, reshape
@@ -111,12 +112,14 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype:
              device: Any = None, requires_grad: bool = False) -> Tensor:
     """`num` evenly spaced values from `start` to `stop` (numbers or 0-d tensors)."""
     if isinstance(start, Tensor) or isinstance(stop, Tensor):     # they may receive gradients
-        share = linspace(0.0, 1.0, num, endpoint, dtype=dtype or getattr(start, "dtype", None)
-                         or getattr(stop, "dtype", None), device=device)
+        like = start if isinstance(start, Tensor) else stop
+        share = linspace(0.0, 1.0, num, endpoint, dtype=dtype or like.dtype,
+                         device=device or like.device)
         return start * (1 - share) + stop * share
     kind = backend.canonical_dtype(dtype or np.float32)
     values = np.linspace(start, stop, num, endpoint=endpoint).astype(kind)
-    return _make(values, device, requires_grad)
+    place = backend.canonical_device(device)
+    return _make(values if place == "cpu" else constant(values, place).copy(), place, requires_grad)
 
 
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,

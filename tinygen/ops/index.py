@@ -398,10 +398,11 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
 def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Tensor:
     """Integer classes as rows with a single 1: (...,) -> (..., num_classes)."""
     classes = indices if isinstance(indices, Tensor) else Tensor(indices)
-    if classes.size and (classes.data.min() < 0 or classes.data.max() >= num_classes):
+    if classes.size and classes.device == "cpu" and (           # a GPU is not waited for
+            classes.data.min() < 0 or classes.data.max() >= num_classes):
         raise ValueError(f"[one_hot] classes from {classes.data.min()} to {classes.data.max()} do "
                          f"not fit into num_classes={num_classes}")
-    hot = equal(classes.reshape((*classes.shape, 1)), np.arange(num_classes))
+    hot = equal(classes.reshape((*classes.shape, 1)), beside(np.arange(num_classes), classes))
     return hot.astype(dtype if dtype is not None else np.int64)
 
 

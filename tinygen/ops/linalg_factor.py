@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..constants import beside
 from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
+from .creation import zeros
 from .elementwise import square
 from .index import argsort_p, take_along_axis_p
 from .linalg import _mT, matmul
@@ -253,7 +255,7 @@ def lu(x: Any, *, pivot: bool = True) -> LUResult:
     x = as_floats(x, "lu", least=2)
     packed, order, _ = lu_factor_p(x)
     k = min(x.shape[-2:])
-    rows = np.arange(x.shape[-2])
+    rows = beside(np.arange(x.shape[-2]), x)
     permutation = (order[..., None, :] == rows[:, None]).astype(x.dtype)
     low = tril(packed[..., :k], -1) + eye_like(x, x.shape[-2])[:, :k]
     return LUResult(permutation, low, triu(packed[..., :k, :]))
@@ -320,10 +322,10 @@ def lstsq(a: Any, b: Any, rcond: Any = None, *, driver: str | None = None) -> Ls
     rank = matrix_rank_p(a, None, rcond, hermitian=False)
     if m > n:
         reads("lstsq", rank)              # whether there are residuals depends on the values
-    if m > n and bool((np.asarray(rank.data) == n).all()):
+    if m > n and bool((rank.data == n).all()):
         residuals = sum_p(square(columns - matmul(a, solution)), axis=-2)
     else:
-        residuals = Tensor.wrap(np.zeros((0,), solution.dtype))
+        residuals = zeros((0,), dtype=solution.dtype, device=solution.device)
     return LstsqResult(solution[..., 0] if vector else solution, residuals, rank, svdvals(a))
 
 

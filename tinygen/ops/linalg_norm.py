@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import beside
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import absolute, divide, equal, multiply, power, sign, where
@@ -164,5 +165,5 @@ def cond(x: Any, p: float | str | None = None) -> Tensor:
         return matrix_norm(x, p) * matrix_norm(inv(x), p)
     except np.linalg.LinAlgError:
         singular = equal(det(x), 0)   # those that `inv` refused
-        safe = where(singular[..., None, None], np.eye(x.shape[-1], dtype=x.dtype), x)
+        safe = where(singular[..., None, None], beside(np.eye(x.shape[-1], dtype=x.dtype), x), x)
         return where(singular, math.inf, matrix_norm(x, p) * matrix_norm(inv(safe), p))

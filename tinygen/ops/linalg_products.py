@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import beside
 from ..primitive import RAW, local
 from ..tensor import Tensor
 from .elementwise import clip_p, multiply, positive, power, sqrt
@@ -208,7 +209,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
     if n < 0:
         raise ValueError(f"[vander] N={N}: not negative")
     powers = np.arange(n) if increasing else np.arange(n)[::-1]
-    return power(expand_dims(x, -1), powers.astype(x.dtype))
+    return power(expand_dims(x, -1), beside(powers.astype(x.dtype), x))
 
 
 def block_diag(*xs: Any) -> Tensor:
@@ -223,8 +224,8 @@ def block_diag(*xs: Any) -> Tensor:
     rows, before = [], 0
     for x in blocks:
         m, n = x.shape
-        parts = [np.zeros((m, before), kind), x if x.dtype == kind else astype(x, kind),
-                 np.zeros((m, width - before - n), kind)]
+        parts = [beside(np.zeros((m, before), kind), x), x if x.dtype == kind else astype(x, kind),
+                 beside(np.zeros((m, width - before - n), kind), x)]
         rows.append(concat(parts, axis=1))
         before += n
     return concat(rows, axis=0)

@@ -123,7 +123,7 @@ def _positions(tap: Any, image: Sizes, how: dict[str, Any]) -> Any:
                                             how["dilation"])):
         after, window = after // image[axis], window // k
         along = remainder(floor_divide(tap, window), k) * d
-        start = Tensor([i * s - p for i in range(how["size"][axis])], device=tap.device)
+        start = beside(np.arange(how["size"][axis]) * s - p, tap)
         total = (along + start.reshape((-1, *(1,) * (n - 1 - axis)))) * after + total
     return total
 
@@ -229,7 +229,8 @@ def _max_unpool(axes: int, op: str, x: Any, indices: Any, kernel_size: Any, stri
     n, c = x.shape[:2]
     length = math.prod(size)
     found = indices.data if isinstance(indices, Tensor) else indices
-    if found.size and not 0 <= found.min() <= found.max() < length:
+    if isinstance(found, np.ndarray) and found.size and not (         # a GPU is not waited for
+            0 <= found.min() <= found.max() < length):
         raise ValueError(f"[{op}] indices must lie between 0 and {length - 1}, the last place in "
                          f"an output of {size}")
     rows = (n * c, math.prod(x.shape[2:]))

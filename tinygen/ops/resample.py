@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
+from ..constants import beside
 from ..primitive import primitive
 from ..tensor import Tensor
 
@@ -51,4 +51,4 @@ def resample(x: Any, matrix: np.ndarray, axis: int) -> Tensor:
     """`x` with its axis replaced by the products with the rows of a float64 `matrix` (m, n)."""
     array = x.data if isinstance(x, Tensor) else x
     kind = array.dtype if array.dtype.kind in "fV" else np.dtype("float32")
-    return resample_p(x, backend.array_module(array).asarray(matrix, kind), axis=axis)
+    return resample_p(x, beside(np.asarray(matrix, kind), array), axis=axis)

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
+from ..constants import beside, shape_of
 from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
+from .creation import full, zeros
 from .index import take_along_axis_p
 from .reduce import cumprod, cumsum
 from .reduce import sum as sum_of
@@ -73,7 +76,7 @@ def cummin(x: Any, axis: int = 0) -> tuple[Tensor, Tensor]:
 def _running_extreme(x: Any, axis: int, indices_of: Any, op: str) -> tuple[Tensor, Tensor]:
     x = as_tensor(x)
     if not x.ndim:
-        return x, Tensor.wrap(np.zeros((), np.int64))
+        return x, zeros((), dtype=np.int64, device=x.device)
     axis = normalize_axis(axis, x.ndim, op)
     indices = indices_of(x, axis=axis)
     return take_along_axis_p(x, indices, axis=axis), indices
@@ -109,8 +112,8 @@ def _cumulative(running: Callable[..., Tensor], start: float, x: Any, axis: int 
     y = running(x, axis)
     if not include_initial:
         return y
-    edge = np.full((*x.shape[:axis], 1, *x.shape[axis + 1:]), start, y.dtype)
-    return concat_p(Tensor.wrap(edge), y, axis=axis)
+    edge = full((*x.shape[:axis], 1, *x.shape[axis + 1:]), start, y.dtype, x.device)
+    return concat_p(edge, y, axis=axis)
 
 
 def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None,
@@ -168,7 +171,7 @@ def gradient(x: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
     axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     axes = [normalize_axis(a, x.ndim, "gradient") for a in axes]
     steps = list(spacing) or [1.0]
-    if len(steps) == 1 and not np.ndim(getattr(steps[0], "data", steps[0])):
+    if len(steps) == 1 and not shape_of(steps[0]):
         steps = steps * len(axes)
     if len(steps) != len(axes):
         raise ValueError(f"[gradient] {len(steps)} spacings for {len(axes)} axes")
@@ -185,7 +188,8 @@ def gradient(x: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
 def _derivative(x: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
     reads("gradient", step)
     n = x.shape[axis]
-    h = np.asarray(getattr(step, "data", step), np.float64)
+    bare = step.data if isinstance(step, Tensor) else np.asarray(step)
+    h = backend.to_device(bare, "cpu").astype(np.float64)
     gaps = np.full(n - 1, float(h)) if h.ndim == 0 else np.diff(h)
     if h.ndim > 1 or gaps.shape != (n - 1,):
         raise ValueError(f"[gradient] {h.shape} coordinates for an axis of length {n}")
@@ -197,7 +201,7 @@ def _derivative(x: Tensor, axis: int, step: Any, edge_order: int) -> Tensor:
     weights[inner, inner + 1] = a / (b * (a + b))
     weights[0, :edge_order + 1] = _one_sided(gaps[:2], edge_order)
     weights[-1, n - 1 - edge_order:] = -_one_sided(gaps[::-1][:2], edge_order)[::-1]
-    matrix = Tensor(weights, dtype=x.dtype if x.dtype.kind in "fV" else np.float32)
+    matrix = Tensor.wrap(beside(weights.astype(x.dtype if x.dtype.kind in "fV" else np.float32), x))
     return swapaxes(swapaxes(x, axis, -1) @ matrix.T, axis, -1)
 
 
@@ -246,8 +250,8 @@ def cumulative_trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1,
     total = cumsum(areas, axis)
     if initial is None:
         return total
-    edge = np.full((*total.shape[:axis], 1, *total.shape[axis + 1:]), initial, total.dtype)
-    return concat_p(Tensor.wrap(edge), total, axis=axis)
+    shape = (*total.shape[:axis], 1, *total.shape[axis + 1:])
+    return concat_p(full(shape, initial, total.dtype, total.device), total, axis=axis)
 
 
 # -- sums over windows ---------------------------------------------------------------------------
@@ -285,7 +289,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Tensor:
     if v.size > a.size:
         a, v = v, a
     n = v.size
-    edge = Tensor.wrap(np.zeros(n - 1, a.dtype))
+    edge = zeros(n - 1, dtype=a.dtype, device=a.device)
     wide = concat_p(edge, a, edge, axis=0)
     windows = wide[np.arange(wide.size - n + 1)[:, None] + np.arange(n)]     # (m + n - 1, n)
     full = windows @ v[::-1]
@@ -316,9 +320,10 @@ def interp(x: Any, xp: Any, fp: Any) -> Tensor:
     """Linear interpolation at x between the samples fp at ascending places xp."""
     x, places, values = as_tensor(x), as_tensor(xp), as_tensor(fp)
     reads("interp", places, x)
-    right = np.clip(np.searchsorted(places.data, x.data), 1, max(places.size - 1, 1))
-    left = np.maximum(right - 1, 0)
-    right = np.minimum(right, places.size - 1)
+    np_or_cupy = backend.array_module(x.data)
+    right = np_or_cupy.searchsorted(places.data, x.data).clip(1, max(places.size - 1, 1))
+    left = np_or_cupy.maximum(right - 1, 0)
+    right = np_or_cupy.minimum(right, places.size - 1)
     gap = places[right] - places[left]
     part = ew.where(ew.equal(gap, 0), 0, (x - places[left]) / ew.where(ew.equal(gap, 0), 1, gap))
     part = ew.clip_p(part, low=0, high=1)

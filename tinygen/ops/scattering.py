@@ -62,7 +62,8 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1) -> Tensor:
     x, indices = as_tensor(x), as_tensor(indices)
     axis = normalize_axis(axis, x.ndim, "put_along_axis")
     shape = tuple(m if a == axis else n for a, (n, m) in enumerate(zip(x.shape, indices.shape)))
-    return scatter(x, broadcast_to(indices, shape), broadcast_to(as_tensor(values, x), shape), axis)
+    values = as_tensor(values, x).to(device=x.device)
+    return scatter(x, broadcast_to(indices, shape), broadcast_to(values, shape), axis)
 
 
 # -- combined with what is there -----------------------------------------------------------------

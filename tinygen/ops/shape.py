@@ -330,7 +330,8 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Ten
     axis = normalize_axis(axis, x.ndim, "repeat")
     if not isinstance(repeats, (int, np.integer)):
         reads("repeat", repeats)
-        counts = np.asarray(repeats.data if isinstance(repeats, Tensor) else repeats)
+        bare = repeats.data if isinstance(repeats, Tensor) else np.asarray(repeats)
+        counts = backend.to_device(bare, "cpu")            # the result's shape depends on them
         if counts.shape not in ((), (1,), (x.shape[axis],)):
             raise ValueError(f"[repeat] {counts.size} repeats for axis {axis} of {x.shape}, which "
                              f"has length {x.shape[axis]}")
@@ -384,8 +385,11 @@ def normalize_axis(axis: int, ndim: int, op: str) -> int:
 
 
 def as_tensor(x: Any, like: Any = None) -> Tensor:
-    """`x` itself if it is a tensor; of anything else a tensor is made, in the dtype of `like`."""
-    return x if isinstance(x, Tensor) else Tensor(x, dtype=getattr(like, "dtype", None))
+    """`x` itself if it is a tensor; else one is made, in the dtype of `like`, on its device."""
+    if isinstance(x, Tensor):
+        return x
+    return Tensor(x, dtype=getattr(like, "dtype", None),
+                  device=like.device if isinstance(like, Tensor) else None)
 
 
 def _tensor(x: Any) -> Any:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..constants import beside
 from ..mode import reads
 from ..primitive import primitive
 from ..tensor import Tensor
 from . import elementwise as ew
 from . import reduce
+from .creation import zeros
 from .index import sort, take_along_axis
 from .reduce import Axis
 from .shape import (
@@ -162,14 +164,14 @@ def nanquantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False,
 def percentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False,
                method: str = "linear") -> Tensor:
     """`quantile` at q / 100."""
-    q = Tensor(q, dtype=np.float64) / 100
+    q = q / 100 if isinstance(q, Tensor) else np.asarray(q, np.float64) / 100
     return _quantile(x, q, axis, keepdims, method, False, "percentile")
 
 
 def nanpercentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False,
                   method: str = "linear") -> Tensor:
     """`percentile` of the elements that are not NaN."""
-    q = Tensor(q, dtype=np.float64) / 100
+    q = q / 100 if isinstance(q, Tensor) else np.asarray(q, np.float64) / 100
     return _quantile(x, q, axis, keepdims, method, True, "nanpercentile")
 
 
@@ -193,13 +195,16 @@ def _quantile(x: Any, q: Any, axis: Axis, keepdims: bool, method: str, skip_nan:
     if not rows.shape[-1]:
         raise ValueError(f"[{op}] no elements over axis {axis} of {x.shape}")
     q = q if isinstance(q, Tensor) else Tensor(q, dtype=np.float64)
-    if q.ndim > 1 or not bool(((q.data >= 0) & (q.data <= 1)).all()):
+    looks = q.device == "cpu"                                    # a GPU is not waited for
+    if q.ndim > 1 or (looks and not bool(((q.data >= 0) & (q.data <= 1)).all())):
         raise ValueError(f"[{op}] q must be a number or 1-D, in [0, 1], got {q.data.tolist()}")
+    if looks and x.device != "cpu":
+        q = Tensor.wrap(beside(q.data, x))
     unknown = ew.isnan(rows)
     ordered = sort(rows, -1)                                     # NaN comes last
     count = reduce.sum(ew.logical_not(unknown), -1, True) if skip_nan else rows.shape[-1]
-    scale = ew.maximum(ew.subtract(count, 1), 0)
-    at = q.reshape((-1,) + (1,) * rows.ndim) * scale + 0 * broadcast_to(0.0, rows[..., :1].shape)
+    scale = ew.maximum(count - 1, 0) if skip_nan else max(count - 1, 0)
+    at = q.reshape((-1,) + (1,) * rows.ndim) * scale + zeros(rows[..., :1].shape, device=x.device)
     y = _between(ordered, at.astype(np.float64), method)[..., 0]
     if not skip_nan:
         y = ew.where(reduce.any(unknown, -1), math.nan, y)

@@ -38,14 +38,14 @@ def info_nce(query: Any, key: Any, negatives: Any = None, temperature: float = 0
     query, key = normalize(query, dim=-1), normalize(key, dim=-1)
     if negatives is None:
         scores = query @ key.T                                                # (N, N)
-        targets = np.arange(scores.shape[0])
+        targets = ops.arange(scores.shape[0], device=scores.device)
     else:
         if negatives.ndim != 2 or negatives.shape[1] != query.shape[1]:
             raise ValueError(f"[info_nce] negatives must be (M, {query.shape[1]}), got "
                              f"{tuple(negatives.shape)}")
         own = ops.sum(query * key, axis=1, keepdims=True)                     # (N, 1)
         scores = ops.concat([own, query @ normalize(negatives, dim=-1).T], 1)
-        targets = np.zeros(scores.shape[0], np.int64)
+        targets = ops.zeros(scores.shape[0], dtype="int64", device=scores.device)
     return cross_entropy(scores / temperature, targets, reduction=reduction)
 
 
@@ -59,8 +59,9 @@ def nt_xent(z1: Any, z2: Any, temperature: float = 0.5, reduction: str = "mean")
     n = z1.shape[0]
     z = normalize(ops.concat([z1, z2], 0), dim=-1)                            # (2 N, D)
     scores = z @ z.T / temperature
-    scores = ops.where(np.eye(2 * n, dtype=bool), -np.inf, scores)            # not with itself
-    targets = np.concatenate([np.arange(n, 2 * n), np.arange(n)])
+    itself = ops.eye(2 * n, dtype=bool, device=scores.device)
+    scores = ops.where(itself, -np.inf, scores)
+    targets = (ops.arange(2 * n, device=scores.device) + n) % (2 * n)
     logp = scores - ops.logsumexp(scores, axis=1, keepdims=True)
     loss = -ops.take_along_axis(logp, targets[:, None], 1)[:, 0]
     if reduction == "none":
@@ -77,6 +78,6 @@ def clip_loss(images: Any, texts: Any, logit_scale: Any = 1 / 0.07,
     """
     _pairs(images, texts, "clip_loss", 1.0)
     scores = logit_scale * (normalize(images, dim=-1) @ normalize(texts, dim=-1).T)
-    own = np.arange(scores.shape[0])
+    own = ops.arange(scores.shape[0], device=scores.device)
     return 0.5 * (cross_entropy(scores, own, reduction=reduction)
                   + cross_entropy(scores.T, own, reduction=reduction))

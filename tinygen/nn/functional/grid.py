@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...constants import beside
 from ...tensor import Tensor
 from .resize import CUBIC, keys_cubic
 
@@ -39,7 +40,7 @@ def affine_grid(theta: Any, size: Any, align_corners: bool | None = None) -> Ten
     lines = [_line(m, np.dtype(theta.dtype).type, bool(align_corners)) for m in size[2:]]
     mesh = np.meshgrid(*lines, indexing="ij")[::-1]               # x first
     base = np.stack([*mesh, np.ones(size[2:], theta.dtype)], axis=-1).reshape(-1, n + 1)
-    points = Tensor(base, device=theta.device)
+    points = Tensor.wrap(beside(base, theta))
     return ops.reshape(ops.matmul(points, ops.swapaxes(theta, 1, 2)), (size[0], *size[2:], n))
 
 
@@ -70,7 +71,7 @@ def grid_sample(input: Any, grid: Any, mode: str = "bilinear", padding_mode: str
     order = (0, *range(2, n + 2), 1)
     rows = input.shape[0] * math.prod(image)
     pixels = ops.reshape(ops.permute_dims(input, order), (rows, input.shape[1]))
-    first = Tensor(np.arange(input.shape[0])[:, None] * math.prod(image), device=input.device)
+    first = Tensor.wrap(beside(np.arange(input.shape[0])[:, None] * math.prod(image), input))
     grid = ops.reshape(grid, (grid.shape[0], math.prod(places), n))
     corners = bool(align_corners)
     coordinates = [_pixels_from(grid[..., n - 1 - axis], image[axis], corners)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...constants import beside
 from ...ops.loss import checked, reduced
 from ...tensor import Tensor
 
@@ -28,7 +29,7 @@ def _blur(x: Tensor, window_size: int, sigma: float) -> Tensor:
     n, c, h, w = x.shape
     at = np.arange(window_size) - (window_size - 1) / 2
     weights = np.exp(-at ** 2 / (2 * sigma ** 2))
-    window = Tensor(weights / weights.sum(), dtype=x.dtype)
+    window = Tensor.wrap(beside((weights / weights.sum()).astype(x.dtype), x))
     rows = ops.conv2d(ops.reshape(x, (n * c, 1, h, w)), window.reshape((1, 1, -1, 1)))
     y = ops.conv2d(rows, window.reshape((1, 1, 1, -1)))
     return ops.reshape(y, (n, c, *y.shape[2:]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ... import ops
 from ...ops.loss import checked, reduced
 from ...tensor import Tensor
@@ -65,7 +67,7 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
                              f"{tuple(input.shape)} it must be that, that without its last axis, "
                              "or 1 along some axes")
     values = var.data if isinstance(var, Tensor) else var
-    if values.size and values.min() < 0:
+    if isinstance(values, np.ndarray) and values.size and values.min() < 0:    # no wait for a GPU
         raise ValueError(f"[{op}] var must not be negative, got {values.min()}")
     floor = ops.maximum(var.detach() if isinstance(var, Tensor) else var, eps)
     var = var + (floor - (var.detach() if isinstance(var, Tensor) else var))

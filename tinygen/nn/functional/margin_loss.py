@@ -132,7 +132,7 @@ def multi_margin_loss(input: Any, target: Any, p: int = 1, margin: float = 1.0,
     loss = ops.square(loss) if p == 2 else loss
     if weight is not None:
         loss = loss * ops.take(weight, classes).reshape((-1, 1))
-    others = ops.not_equal(ops.arange(count), classes.reshape((-1, 1)))
+    others = ops.not_equal(ops.arange(count, device=classes.device), classes.reshape((-1, 1)))
     loss = ops.sum(ops.where(others, loss, 0), axis=1) / count
     if reduction == "none" and not batched:
         return loss[0]
@@ -143,7 +143,8 @@ def _class_numbers(target: Any, count: int, op: str, least: int = 0) -> None:
     values = target.data if isinstance(target, Tensor) else target
     if values.dtype.kind not in "iu":
         raise TypeError(f"[{op}] the target must hold integers, got {values.dtype}")
-    if values.size and (values.min() < least or values.max() >= count):
+    if isinstance(values, np.ndarray) and values.size and (        # a GPU is not waited for
+            values.min() < least or values.max() >= count):
         raise ValueError(f"[{op}] the target has numbers from {values.min()} to {values.max()}; "
                          f"there are {count} classes ({least} to {count - 1})")
 

@@ -85,7 +85,8 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
     total = total[:count]
     if mode == "sum":
         return total
-    ones = ops.ones(flat.shape, dtype=rows.dtype) if keep is None else keep.astype(rows.dtype)
+    ones = (ops.ones(flat.shape, dtype=rows.dtype, device=rows.device) if keep is None
+            else keep.astype(rows.dtype))
     lengths = scatter_index_p(ones, bags, template=(SLOT,), shape=(count + 1,))[:count]
     return total / ops.reshape(ops.maximum(lengths, 1), (-1, 1))
 
