@@ -2,7 +2,7 @@
 
 float16 and bfloat16 run on tensor cores (`source/attention.cu`), float32 and float64 in plain
 products (`source/attention_plain.cu`); both read q, k and v wherever they lie, so that heads may be
-slices of a packed projection.
+slices of a packed projection. Where cuDNN is installed it is asked first for 16-bit floats.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from tinygen.ops.attention import sum_to
 from tinygen.primitive import kernel
 
+from . import cudnn
 from .launch import EMPTY, Source
 
 __all__: list[str] = []
@@ -39,7 +40,8 @@ CALL = np.dtype([
     *((name, "i4") for name in ("length", "keys", "width", "value_width", "heads", "members")),
     ("own", "i4", 3), ("group", "i4", 3),
     *((name, "i4") for name in ("causal", "offset", "mask_kind", "whole")), ("scale", "f8")])
-_WORDS = {name: CALL.fields[name][1] // 8 for name in (*_PLACES, "lse", "inner")}
+_OFFSETS: Any = CALL.fields
+_WORDS = {name: _OFFSETS[name][1] // 8 for name in (*_PLACES, "lse", "inner")}
 
 # Rows of a warp in units of 16, and columns of a step, by the padded width: forward, dQ, dK and dV.
 # A fragment of keys that is fetched for 16 rows takes longer to fetch than to multiply, for 32 it
@@ -211,15 +213,24 @@ def _plan(q: Any, k: Any, v: Any, mask: Any, keep: Any, *how: Any) -> _Plan | st
     return plan
 
 
+def _with_rows(mask: Any) -> Any:
+    """A mask over keys alone as one with a row for all queries."""
+    return mask if mask is None or mask.ndim > 1 else mask[(None,) * (2 - mask.ndim)]
+
+
 @kernel("attention", cupy.ndarray, dtypes=NAMES)
 def _(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, causal: bool, offset: int,
       scale: float) -> Any:
+    mask, keep = _with_rows(mask), _with_rows(keep)
     plan = _plan(q, k, v, mask, keep, causal, offset, scale)
     if isinstance(plan, str):
         return plan
-    call = plan.told(q=q, k=k, v=v, mask=mask, keep=keep)
     y = _like((*plan.full, plan.length, v.shape[-1]), q)
     lse = cupy.empty((*plan.full, plan.length), plan.real)
+    if mask is None and keep is None and cudnn.attention(q, k, v, y, lse[..., None], causal, offset,
+                                                         scale):
+        return y, lse
+    call = plan.told(q=q, k=k, v=v, mask=mask, keep=keep)
     plan.put(call, "y", y)
     call.view(np.uint64)[_WORDS["lse"]] = lse.data.ptr
     plan.forward(call)
@@ -231,24 +242,33 @@ def _(g: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: 
       needs: tuple[bool, ...], causal: bool, offset: int, scale: float) -> Any:
     if len(needs) > 3 and needs[3]:
         return MASK_GRADIENT
+    mask, keep = _with_rows(mask), _with_rows(keep)
     plan = _plan(q, k, v, mask, keep, causal, offset, scale)
     if isinstance(plan, str):
         return plan
     g, y = (_whole_rows(x, q.dtype) for x in (g, y))
-    call = plan.told(q=q, k=k, v=v, mask=mask, keep=keep, lse=lse)
+    made = [_like((*lead, *x.shape[-2:]), x) if needed else None for lead, x, needed in zip(
+        (plan.full, plan.own, plan.own), (q, k, v), needs)]
+    if not (mask is None and keep is None and all(needs[:3]) and cudnn.attention_vjp(
+            q, k, v, y, g, lse[..., None], tuple(made), causal, offset, scale)):
+        _own_vjp(plan, g, y, lse, (q, k, v, mask, keep), made)
+    return *(x if x is None else sum_to(x, of.shape) for x, of in zip(made, (q, k, v))), None
+
+
+def _own_vjp(plan: _Plan, g: Any, y: Any, lse: Any, inputs: tuple[Any, ...],
+             made: list[Any]) -> None:
+    """Write the gradients that are wanted into `made`, by our own kernels."""
+    call = plan.told(**dict(zip(("q", "k", "v", "mask", "keep"), inputs)), lse=lse)
     if any(s % 16 for s in (g.data.ptr, *g.strides[:-1])):
         call["whole"] = 0
     inner = cupy.empty(lse.shape, plan.real)
     plan.put(call, "g", g)
     plan.put(call, "y", y)
     call.view(np.uint64)[_WORDS["inner"]] = inner.data.ptr
-    made = [_like((*lead, *x.shape[-2:]), x) if needed else None for lead, x, needed in zip(
-        (plan.full, plan.own, plan.own), (q, k, v), needs)]
     for name, x in zip(("dq", "dk", "dv"), made):
         if x is not None:
             plan.put(call, name, x)
-    plan.backward(call, needs[0], needs[1] or needs[2])
-    return *(x if x is None else sum_to(x, of.shape) for x, of in zip(made, (q, k, v))), None
+    plan.backward(call, made[0] is not None, made[1] is not None or made[2] is not None)
 
 
 def _whole_rows(x: Any, dtype: Any) -> Any:

@@ -4,6 +4,7 @@ Images lie as they come; results lie channels last, (N, H, W, C) in memory, so t
 convolution reads whole pixels. With few channels the patches are made plane by plane instead. A 1x1
 convolution needs no patches, and neither layout is copied for it. Tiles of images keep the patches
 below `TILE` bytes; gradients to the weights add up over tiles in float32, inside of the product.
+Where cuDNN is installed it is asked first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from tinygen.ops.patches import PLANES, kernel_size, out_size
 from tinygen.primitive import kernel
 
+from . import cudnn
 from .columns import patches, patches_by_plane, sum_patches, sum_patches_by_plane
 from .gemm import gemm
 from .launch import EMPTY, F32, MIXED, NOT_FLOAT, SUFFIXES
@@ -43,7 +45,7 @@ def _why_not(groups: int, channels: int, outs: int, *arrays: Any) -> str | None:
             return MIXED
         if not x.size:
             return EMPTY
-    return DEPTHWISE if 1 < groups == channels == outs else None
+    return DEPTHWISE if 1 < groups == channels == outs and not cudnn.ready() else None
 
 
 def _last(x: Any) -> Any:
@@ -97,7 +99,9 @@ def _(x: Any, weight: Any, bias: Any = None, *, stride: Pair, padding: Any, dila
     out = _channels_last(n, size, outs, x.dtype)
     how, pixels = (tuple(kernel), stride, padding, dilation, size), size[0] * size[1]
     rows = _rows(out.transpose(0, 2, 3, 1), groups)                # (g, N oh ow, O / g)
-    if _is_product(kernel, stride, padding):
+    if cudnn.conv2d(x, weight, out, stride=stride, padding=padding, dilation=dilation):
+        pass
+    elif _is_product(kernel, stride, padding):
         gemm(_rows(_last(x), groups), _taps(weight, groups), rows)
     elif _few(c, groups):
         flat = weight.reshape(outs, -1)
@@ -138,14 +142,17 @@ def _(x: Any, weight: Any, bias: Any = None, *, stride: Pair, padding: Any, dila
         gemm(weight.reshape(groups, 1, -1, per_group).swapaxes(-1, -2), _columns(x, groups),
              _columns(out, groups))
         return out
-    out, last = _channels_last(n, tuple(size), outs, x.dtype), _last(x)
+    out = _channels_last(n, tuple(size), outs, x.dtype)
     how, pixels = (tuple(kernel), stride, padding, dilation, tuple(windows)), math.prod(windows)
     inner, few = per_group * kernel[0] * kernel[1], _few(outs, groups)
-    taps = weight.reshape(c, -1) if few else _spread_taps(weight, groups)
-    if _is_product(kernel, stride, padding):
-        gemm(_rows(last, groups), _spread_taps(weight, groups), _rows(out.transpose(0, 2, 3, 1),
-                                                                      groups))
+    if cudnn.conv_transpose2d(x, weight, out, stride=stride, padding=padding, dilation=dilation):
+        pass
+    elif _is_product(kernel, stride, padding):
+        gemm(_rows(_last(x), groups), _spread_taps(weight, groups),
+             _rows(out.transpose(0, 2, 3, 1), groups))
     else:
+        last = _last(x)
+        taps = weight.reshape(c, -1) if few else _spread_taps(weight, groups)
         for part in _tiles(n, groups * pixels * inner * x.itemsize):
             rows = _rows(last[part], groups)                       # (g, N oh ow, C / g)
             if few:
@@ -173,7 +180,11 @@ def _(x: Any, g: Any, *, stride: Pair, padding: Any, dilation: Pair, groups: int
     how = (kernel, stride, padding, dilation, tuple(size))
     inner, few = c // groups * kernel[0] * kernel[1], _few(c, groups)
     product = _is_product(kernel, stride, padding)
-    last, wide = _last(g), None if few else _last(x)
+    if cudnn.ready():
+        made = _channels_last(outs, kernel, c // groups, x.dtype)
+        if cudnn.conv2d_weight(x, g, made, stride=stride, padding=padding, dilation=dilation):
+            return cupy.ascontiguousarray(made)
+    last, wide = _last(g), x if few else _last(x)
     dw = cupy.zeros((groups, outs // groups, inner), F32)
     for part in _tiles(n, groups * size[0] * size[1] * inner * x.itemsize):
         rows = _rows(last[part], groups)                           # (g, N oh ow, O / g)
