@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from .report import Cost, costs, line, short, title, total
 __all__ = ["Change", "Stage", "changes", "costs_by_row", "history", "stages"]
 
 _WIDTH = 60
-_SIGNS = {"same": " ", "changed": "~", "left out": "-", "added": "+"}
+_SIGNS = {"same": " ", "changed": "~", "left out": "-", "added": "+", "moved": ">"}
 
 
 class Stage(NamedTuple):
@@ -24,7 +25,7 @@ class Stage(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What became of a row: `kind` is same, changed, left out or added.
+    """What became of a row: `kind` is same, changed, left out, added or moved.
 
     `sources` are the rows before the pass that the row was: itself, or what it was put together of
     or stands in for.
@@ -59,15 +60,17 @@ def changes(stage: Stage) -> list[Change]:
     sources = _sources(stage, places)
     kept = {i for found in sources for i in found}
     gone = [i for i in range(len(stage.before.rows)) if i not in kept]
+    moved = _moved([origin[0] if row.number in places else -1
+                    for row, origin in zip(stage.after.rows, sources, strict=True)])
     found: list[Change] = []
-    for row, origin in zip(stage.after.rows, sources, strict=True):
-        if origin:
+    for k, (row, origin) in enumerate(zip(stage.after.rows, sources, strict=True)):
+        if origin and k not in moved:
             while gone and gone[0] < max(origin):
                 found.append(Change("left out", stage.before.rows[gone.pop(0)]))
         before = tuple(stage.before.rows[i] for i in origin)
         found += [Change("left out", old) for old in before if old.number != row.number]
         kind = ("added" if row.number not in places else
-                "same" if _alike(row, before[0]) else "changed")
+                "changed" if not _alike(row, before[0]) else "moved" if k in moved else "same")
         found.append(Change(kind, row, before))
     return [*found, *(Change("left out", stage.before.rows[i]) for i in gone)]
 
@@ -94,6 +97,24 @@ def _places(row: Row, places: dict[int, int]) -> Iterator[int]:
     else:
         for part in row.parts:
             yield from _places(part, places)
+
+
+def _moved(places: list[int]) -> set[int]:
+    """Which of these stand out of order: those not in the longest run of growing places, -1 aside.
+    """
+    ends: list[int] = []              # of the runs of each length, the least last place
+    at: list[int] = []                # and which entry it is
+    before: dict[int, int] = {}
+    for k, place in enumerate(places):
+        if place >= 0:
+            n = bisect_left(ends, place)
+            before[k] = at[n - 1] if n else -1
+            ends[n:n + 1], at[n:n + 1] = [place], [k]
+    k, ordered = (at[-1] if at else -1), set()
+    while k >= 0:
+        ordered.add(k)
+        k = before[k]
+    return set(before) - ordered
 
 
 def _alike(row: Row, before: Row) -> bool:
@@ -124,8 +145,8 @@ def costs_by_row(program: Program, args: Sequence[Tensor] = (),
 
 def history(program: Program, args: Sequence[Tensor] = (), repeats: int = 5,
             everything: bool = False) -> str:
-    """The passes of a program, each with the rows that it left out (-), changed (~) or added (+),
-    and at the end the rows that run; `everything` shows those that a pass left as they were, too.
+    """The passes of a program, each with the rows that it left out (-), changed (~), moved (>) or
+    added (+), and then the rows that run; `everything` shows those that a pass left alone, too.
 
     >>> import tinygen as tg
     >>> from tinygen.jit import capture

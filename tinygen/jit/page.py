@@ -23,7 +23,7 @@ from .report import Cost, total
 
 __all__ = ["page"]
 
-_KINDS = ("same", "changed", "left out", "added")
+_KINDS = ("same", "changed", "left out", "added", "moved")     # by number, as page.html has them
 
 
 def page(program: Program, path: str | Path | None = None, args: Sequence[Tensor] = (),
