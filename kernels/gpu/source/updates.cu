@@ -7,6 +7,7 @@
 // A block updates CHUNK elements of one tensor; small tensors have a block each.
 
 #include "common.cuh"
+#include "sums.cuh"
 
 // registers: 32
 // registers adam: 64
@@ -181,18 +182,6 @@ template <class T> INLINE void scale_to(const Table& t, const float* norm, doubl
   each<T, 1, 1>(t, [&](float* x) { x[0] *= s; });
 }
 
-// The sum over the threads of a block, for all of them: always in the same order.
-INLINE double block_sum(double mine) {
-  __shared__ double sums[THREADS];
-  sums[threadIdx.x] = mine;
-  __syncthreads();
-  for (int half = THREADS / 2; half; half /= 2) {
-    if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-    __syncthreads();
-  }
-  return sums[0];
-}
-
 // The sum of squares of each chunk, in float64: float32 overflows at 1.8e19 squared.
 template <class T> INLINE void squares(const Table& t, double* sums) {
   double sum = 0.;
@@ -204,9 +193,7 @@ template <class T> INLINE void squares(const Table& t, double* sums) {
 // The root of the sum of all chunks: one block.
 extern "C" __global__ void __launch_bounds__(256)
 norm_of(const double* sums, long long count, float* norm) {
-  double sum = 0.;
-  for (long long i = threadIdx.x; i < count; i += THREADS) sum += sums[i];
-  sum = block_sum(sum);
+  double sum = sum_of(sums, count);
   if (threadIdx.x == 0) *norm = (float)sqrt(sum);
 }
 
