@@ -53,7 +53,7 @@ MISTAKES = [
     ("linear", "if (i >= size) return;", "if (i > size) return;"),
     # arithmetic
     ("softmax", "for (int step = 16; step > 0", "for (int step = 8; step > 0"),
-    ("loss", "t.used ? 1.0f : 0.0f", "1.0f"),
+    ("loss", "t.used ? (lse", "true ? (lse"),
     ("planes", "d * d * a.n * share", "d * d * a.n"),
     ("linear", "bias + i % n", "bias + i % (n - 1)"),
 ]

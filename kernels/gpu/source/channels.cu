@@ -3,7 +3,8 @@
 
 constexpr int COLUMNS = 32, LANES = 8;
 
-// The column of a thread and its rows r, r + LANES, ... below `last`, for a block of 32 x 8 threads.
+// The column of a thread and its rows r, r + LANES, ... below `last`, for a block of 32 x 8
+// threads.
 struct Walk {
   long long first, last;
   int column, lane, warp;
@@ -93,8 +94,8 @@ INLINE void merge_moments(const float* means, const float* squares, float* mean,
 struct Line { float centre, scale, shift; };
 
 template <class W>
-INLINE Line line_of(const float* mean, const float* var, const W* weight, const W* bias, int channel,
-                    int statistic, float eps) {
+INLINE Line line_of(const float* mean, const float* var, const W* weight, const W* bias,
+                    int channel, int statistic, float eps) {
   float scale = var ? 1.0f / sqrtf(var[statistic] + eps) : 1.0f;
   if (weight) scale *= to_float(weight[channel]);
   return {mean ? mean[statistic] : 0.0f, scale, bias ? to_float(bias[channel]) : 0.0f};

@@ -1,9 +1,9 @@
 // Where the values of a channel lie, and how sums over parts of them are put together.
 //
-// Planes: x is (examples, channels, length), cut into pieces of `piece` values, so that few long planes
-// keep many blocks busy; a team to a piece. Columns: x is (rows, channels), cut into parts of rows; a
-// thread to a column of a part. Statistics belong to a channel, or (each != 0) to a group of `each`
-// channels of one example.
+// Planes: x is (examples, channels, length), cut into pieces of `piece` values, so that few long
+// planes keep many blocks busy; a team to a piece. Columns: x is (rows, channels), cut into parts
+// of rows; a thread to a column of a part. Statistics belong to a channel, or (each != 0) to a
+// group of `each` channels of one example.
 #include "rows.cuh"
 
 struct Piece {
@@ -24,8 +24,8 @@ INLINE Piece piece_of(long long planes, int channels, int length, int piece, int
   return found;
 }
 
-// The parts of one result: `count` of them, in runs of `run`. Part j is number base + j / run * outer +
-// j % run * inner; it stands for `full` values, or for `last` at the end of a run.
+// The parts of one result: `count` of them, in runs of `run`. Part j is number base + j / run *
+// outer + j % run * inner; it stands for `full` values, or for `last` at the end of a run.
 struct Parts {
   long long base, outer, inner;
   int count, run, full, last;
@@ -36,8 +36,8 @@ struct Parts {
 };
 
 // Mean, sum of squares around it, and number of values: of two sets at once.
-// Source: T. Chan, G. Golub and R. LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
-// Sample Variances", 1979.
+// Source: T. Chan, G. Golub and R. LeVeque, "Updating Formulae and a Pairwise Algorithm for
+// Computing Sample Variances", 1979.
 struct Moments { float mean, squares, n; };
 
 INLINE Moments together(Moments a, Moments b) {

@@ -1,6 +1,7 @@
 // The gradients of batch, group and instance norm, and of one scale and shift per channel.
 //
-// With hat = (x - mean) rstd and w the weight of a value's channel, over the m values of a statistic:
+// With hat = (x - mean) rstd and w the weight of a value's channel, over the m values of a
+// statistic:
 //   gx = rstd (w g - mean(w g) - hat mean(w g hat));  g_weight = sum(g hat);  g_bias = sum(g).
 #include "channels.cuh"
 
@@ -62,8 +63,8 @@ INLINE void sums_columns(const T* g, const T* x, const float* mean, float* sums,
 }
 
 // total = sum(w sums), inner = sum(w products rstd) over the parts of each result; a warp to each.
-// Planes: part number / pieces is the plane, which says what w and rstd are. Columns (pieces = 0): the
-// result is the channel. Everything but sums may be missing.
+// Planes: part number / pieces is the plane, which says what w and rstd are. Columns (pieces = 0):
+// the result is the channel. Everything but sums may be missing.
 template <class W>
 INLINE void merge_sums(const float* sums, const float* products, const float* var, const W* weight,
                        float* total, float* inner, int results, long long base, Parts parts,
@@ -88,8 +89,8 @@ INLINE void merge_sums(const float* sums, const float* products, const float* va
   if (products) inner[r] = b;
 }
 
-// gx = slope g + (x - centre) tilt + shift of a channel. `each` says that total and inner are those of
-// a group and have the weights in them; else they are a channel's, without.
+// gx = slope g + (x - centre) tilt + shift of a channel. `each` says that total and inner are those
+// of a group and have the weights in them; else they are a channel's, without.
 struct Plane { float slope, centre, tilt, shift; };
 
 template <class W>

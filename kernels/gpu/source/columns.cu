@@ -3,8 +3,8 @@
 // A convolution is a product of patches and weights: tap (u, v) of window (i, j) reads the pixel
 // (i sh + u dh - top, j sw + v dw - left), and zero outside of the image. The two orders of a patch
 // are those of memory: channels last, a row (u, v, c) for each window, where a warp copies the taps
-// of one window; or planes, a row (c, u, v) of all windows, where a warp copies neighbouring windows
-// of one tap. Images are read and written by strides, so any layout will do.
+// of one window; or planes, a row (c, u, v) of all windows, where a warp copies neighbouring
+// windows of one tap. Images are read and written by strides, so any layout will do.
 //
 // Backward each pixel gathers what its windows say about it: no atomics, the same bits every run.
 

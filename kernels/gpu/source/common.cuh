@@ -1,8 +1,9 @@
-// What all kernels share: the types of 16 bits, packs of values, sums and maxima of warps and blocks.
+// What all kernels share: types of 16 bits, packs of values, sums and maxima of warps and blocks.
 //
-// Nothing of CUDA's headers is included, so NVRTC alone compiles these files (NVRTC has the device's
-// own functions built in), and so does a C++ compiler behind tests/doubles/cuda/shim.h, which defines
-// CUDA_CPU. What is not C++ stands in this file and in mma.cuh, each time with a twin for the CPU.
+// Nothing of CUDA's headers is included, so NVRTC alone compiles these files (NVRTC has the
+// device's own functions built in), and so does a C++ compiler behind tests/doubles/cuda/shim.h,
+// which defines CUDA_CPU. What is not C++ stands in this file and in mma.cuh, each time with a twin
+// for the CPU.
 
 #ifdef CUDA_CPU
 #define DYN_SMEM(T, name) T* name = static_cast<T*>(cuda_cpu::dynamic_memory())
@@ -118,8 +119,8 @@ template <class Op> INLINE float warp_reduce(float x) {
 }
 
 // A team is the threads with one threadIdx.y: a warp, of which a block can hold several, or the
-// whole block (blockDim.y is 1 then). blockDim.x is a multiple of 32. All its threads get the result
-// and all must call it. In float32, in a fixed order: equal inputs give equal bits.
+// whole block (blockDim.y is 1 then). blockDim.x is a multiple of 32. All its threads get the
+// result and all must call it. In float32, in a fixed order: equal inputs give equal bits.
 template <class Op> INLINE float team_reduce(float x) {
   x = warp_reduce<Op>(x);
   if (blockDim.x > 32) {

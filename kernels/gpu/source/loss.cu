@@ -43,7 +43,8 @@ INLINE void cross_entropy_rows(const T* x, const long long* targets, const T* we
     if (threadIdx.x == 0) {
       float z = t.used && t.valid ? to_float(x[r * n + t.number]) - m.top : 0.0f;
       float own = (lse - z) * t.weight;
-      if (e > 0.0f) own = own * (1.0f - e) + (lse * all - spread) * (e / n) * (t.used ? 1.0f : 0.0f);
+      float even = t.used ? (lse * all - spread) * (e / n) : 0.0f;
+      if (e > 0.0f) own = own * (1.0f - e) + even;
       loss[r] = own;
       kept[2 * r] = m.top;
       kept[2 * r + 1] = lse;

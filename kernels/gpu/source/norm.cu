@@ -1,8 +1,8 @@
 // Layer and root-mean-square normalisation over rows, forward and backward.
 #include "rows.cuh"
 
-// y = (x - mean) rstd weight + bias, with rstd = 1 / sqrt(variance + eps); the mean of squares and no
-// mean where `mean` is nullptr. Weight and bias may be missing.
+// y = (x - mean) rstd weight + bias, with rstd = 1 / sqrt(variance + eps); the mean of squares and
+// no mean where `mean` is nullptr. Weight and bias may be missing.
 template <class T, class W>
 INLINE void norm_rows(const T* x, const W* weight, const W* bias, T* y, float* mean, float* rstd,
                       long long rows, int n, float eps) {
@@ -30,8 +30,8 @@ INLINE void norm_rows(const T* x, const W* weight, const W* bias, T* y, float* m
   });
 }
 
-// Sums over the rows that a team works on, of the columns of each thread: in registers where rows are
-// held, else in memory, where no other thread touches them.
+// Sums over the rows that a team works on, of the columns of each thread: in registers where rows
+// are held, else in memory, where no other thread touches them.
 template <class R> struct Totals {
   float held[R::HELD ? HOLD : 1];
   float* out;
@@ -50,8 +50,8 @@ template <class R> struct Totals {
   }
 };
 
-// gx = rstd (w g - mean(w g) - hat mean(w g hat)), with hat = (x - mean) rstd. Each team takes rows at
-// a distance, and leaves its sums of g hat and g in a row of their own of the two `totals`.
+// gx = rstd (w g - mean(w g) - hat mean(w g hat)), with hat = (x - mean) rstd. Each team takes rows
+// at a distance, and leaves its sums of g hat and g in a row of their own of the two `totals`.
 template <class T, class W>
 INLINE void norm_grad_rows(const T* g, const T* x, const W* weight, const float* mean,
                            const float* rstd, T* gx, float* weight_totals, float* bias_totals,

@@ -1,11 +1,11 @@
 // Random numbers: Philox4x32-10, a function of (seed, number of the draw), and dropout.
 //
 // A block of four words belongs to each number; a launch takes as many numbers as it needs, in the
-// order of the elements, and moves the stream on. The state (seed, next number, tickets) lies on the
-// device, so that a captured graph draws anew at every replay.
+// order of the elements, and moves the stream on. The state (seed, next number, tickets) lies on
+// the device, so that a captured graph draws anew at every replay.
 //
-// Source: J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011. tinygen/philox.py
-// is the definition of what is drawn.
+// Source: J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
+// tinygen/philox.py is the definition of what is drawn.
 
 #include "common.cuh"
 
@@ -118,7 +118,8 @@ draw_integers(word64* state, long long* y, word64 n, long long low, word64 range
 
 // ---- dropout ------------------------------------------------------------------------------------
 
-// Words of SplitMix64 for the key, two elements to a word: tinygen/random/drop.py is the definition.
+// Words of SplitMix64 for the key, two elements to a word: tinygen/random/drop.py is the
+// definition.
 INLINE word64 mixed(word64 key, word64 number) {
   word64 z = key + (number + 1) * 0x9E3779B97F4A7C15ull;
   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;

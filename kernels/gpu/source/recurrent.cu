@@ -1,8 +1,9 @@
 // What a step of a recurrence does beside its matrix product: gates, states, and their gradients.
 //
-// A thread has one hidden unit of one row of the batch. `product` (N, gates H) is the product of the
-// last state and the weights; gates (N, gates H) holds the products of the input and the biases, and
-// is left with the gates. A row with lengths[n] <= t is past its end: its state is carried through.
+// A thread has one hidden unit of one row of the batch. `product` (N, gates H) is the product of
+// the last state and the weights; gates (N, gates H) holds the products of the input and the
+// biases, and is left with the gates. A row with lengths[n] <= t is past its end: its state is
+// carried through.
 //
 // Backward, the gradient of a state is what the later step left in `carry` and what it left in
 // `product`, the gradients of its gates times the weights: zeros for a row past its end.

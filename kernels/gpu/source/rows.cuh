@@ -6,8 +6,8 @@
 //   row.each([&](int column, int slot) {...})      the columns of this thread
 //   row.at(column, slot)                           a value, as float
 //   row.write(y, [&](int column, int slot) {...})  y[column] = ..., for all columns of this thread
-// Several rows of one n can be read in the same pass: columns and slots are the same, also for a row
-// of another type, R::Of<U>. The address nullptr makes a row whose values must not be used.
+// Several rows of one n can be read in the same pass: columns and slots are the same, also for a
+// row of another type, R::Of<U>. The address nullptr makes a row whose values must not be used.
 
 #include "common.cuh"
 
@@ -88,8 +88,8 @@ template <class T, class F> INLINE void with_rows_of(int n, F f) {
   else f(Kind<Held<T, 1>>());
 }
 
-// The same for kernels whose rows have odd lengths seldom: those are streamed, and the kernel takes two
-// thirds of the time to compile.
+// The same for kernels whose rows have odd lengths seldom: those are streamed, and the kernel takes
+// two thirds of the time to compile.
 template <class T, class F> INLINE void with_packed_rows(int n, F f) {
   if (n > HOLD * static_cast<int>(blockDim.x) || n % WIDE<T> != 0) f(Kind<Streamed<T>>());
   else f(Kind<Held<T, WIDE<T>>>());

@@ -26,7 +26,9 @@ INLINE void softmax_grad_rows(const T* g, const T* y, T* gx, long long rows, int
   if (r >= rows) return;
   with_rows_of<T>(n, [&](auto kind) {
     typename decltype(kind)::Row gr(g + r * n, n), yr(y + r * n, n);
-    float sum = row_sum(gr, [&](int c, int s) { return gr.at(c, s) * (log ? 1.0f : yr.at(c, s)); });
+    float sum = row_sum(gr, [&](int c, int s) {
+      return gr.at(c, s) * (log ? 1.0f : yr.at(c, s));
+    });
     gr.write(gx + r * n, [&](int c, int s) {
       return log ? gr.at(c, s) - expf(yr.at(c, s)) * sum : (gr.at(c, s) - sum) * yr.at(c, s);
     });

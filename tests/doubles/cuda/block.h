@@ -1,5 +1,6 @@
-// Runs the threads of a block one at a time, each until it waits: at __syncthreads for the block, at
-// a shuffle, a vote or __syncwarp for its warp. The order of the threads is the caller's to choose.
+// Runs the threads of a block one at a time, each until it waits: at __syncthreads for the block,
+// at a shuffle, a vote or __syncwarp for its warp. The order of the threads is the caller's to
+// choose.
 #pragma once
 #include <csignal>
 #include <cstdio>
