@@ -112,7 +112,14 @@ def unstack_sample(draw):
     return Sample((odd_tenths(shape),), axis_attr(draw, shape))
 
 
+def restack_sample(draw):
+    shape = draw(shapes(min_dims=0, max_dims=3, empty=False))
+    axis = draw(st.integers(0, len(shape)))
+    return Sample((odd_tenths(shape),) * 2, {"axis": axis})
+
+
 CASES = [
+    Case("restack", restack_sample, lambda *xs, axis: np.stack(xs, axis), inputs=(0, 1)),
     Case("unstack", unstack_sample, lambda x, axis: tuple(np.moveaxis(x, axis, 0))),
     Case("last_written", written_sample, written_reference, inputs=()),
     binary("copysign", np.copysign, x=far_from_zero, y=far_from_zero),
