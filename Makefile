@@ -26,7 +26,7 @@ stamp = $(VENV)/.stamp-$(subst $(comma),-,$(1))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:  # two pips in one environment
-.PHONY: help demo test examples bench clean distclean
+.PHONY: help demo test examples bench gpu clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -58,12 +58,24 @@ examples: $(call stamp,$(TEST_EXTRAS))  ## run every example in full and write d
 bench: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## measure against the installed peers
 	@$(BIN)/python -m benchmarks
 
+# The wheel of PyTorch without a suffix is the one with CUDA. An environment of its own: `make test`
+# may have put PyTorch for the CPU into the other one.
+GPU_EXTRAS ?= app,test,cuda
+GPU_VENV ?= .venv-gpu
+gpu:  ## on a machine with an NVIDIA GPU: numerics, compute-sanitizer, benchmark (ten minutes)
+	@python3 benchmarks/gpu.py --look
+	@$(MAKE) --no-print-directory VENV=$(GPU_VENV) TEST_EXTRAS=$(GPU_EXTRAS) .gpu
+
+.PHONY: .gpu
+.gpu: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))
+	@$(BIN)/python -m benchmarks.gpu
+
 clean:  ## remove builds and caches (keeps .venv and runs/)
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks
 	find . -path './$(VENV)' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and remove .venv
-	rm -rf '$(VENV)'
+	rm -rf '$(VENV)' '$(GPU_VENV)'
 
 # The first interpreter that runs and is new enough; PYTHON=... goes before all others. Where venv
 # fails half-way (Debian without python3-venv), the next make has to start over.

@@ -76,6 +76,9 @@ def train(
     jit: Annotated[bool | None, _option(
         "Record steps and replay them, the same run, sooner (default: --jit).", None,
         "--jit/--no-jit")] = None,
+    precision: Annotated[Text, _option(
+        "32 (the default), or products in 16 bits: bf16-mixed or 16-mixed.",
+        metavar="NAME")] = None,
     size: Annotated[Int, _count("Scale pictures to N x N; cycle-gan: patches of N x N.")] = None,
     conditional: Annotated[bool | None, _option(
         "Tell the model each image's class.", MODEL, "--conditional")] = None,

@@ -57,7 +57,8 @@ def _parts(trainer: Trainer) -> dict[str, dict[str, Any]]:
     callbacks = {f"{i}-{type(c).__name__}": c for i, c in enumerate(trainer.user_callbacks)
                  if c.state_dict()}
     return {"optimizers": trainer.optimizers, "schedulers": trainer.schedulers,
-            "callbacks": callbacks, "ema": {} if trainer.ema is None else {"model": trainer.ema}}
+            "callbacks": callbacks, "ema": {} if trainer.ema is None else {"model": trainer.ema},
+            "scaler": {} if trainer.scaler is None else {"loss": trainer.scaler}}
 
 
 def resume(trainer: Trainer, source: bool | str | Path) -> Path | None:

@@ -30,6 +30,7 @@ from .diagnose import find_culprit
 from .errors import TrainingError, TrainingInterrupted
 from .guard import StopSignals, locked
 from .jitted import JittedStep, batches_vary, training_step
+from .precision import check_precision, mixed_step, scaled
 from .progress import Progress
 from .session import capture, resume
 from .state import Averages, derive_seed, first_non_finite
@@ -81,6 +82,9 @@ class Trainer:
             evaluations and `tinygen sample` use the average.
         jit: record steps and replay them (`tg.jit`): the same run, sooner. A step that cannot be
             recorded runs as it is, and a message says why.
+        precision: "32"; "bf16-mixed" and "16-mixed" compute the steps under `tg.autocast`, with
+            weights in float32, the latter with a `GradScaler` (`trainer.scaler`). Evaluations and
+            pictures are in float32.
         config: what else to keep in config.json.
         progress: a `Progress`, True for one on standard error, False for silence.
         resume_with: what to tell the user to type after a stop.
@@ -97,7 +101,7 @@ class Trainer:
                  samples: int = 64, keep: int = 3, eval_loader: Any = None,
                  monitor: str | None = None, schedulers: Any = None, schedule_per: str = "epoch",
                  clip_norm: float | None = None, accumulate: int = 1,
-                 ema_decay: float | None = None, jit: bool = True,
+                 ema_decay: float | None = None, jit: bool = True, precision: str = "32",
                  config: Mapping[str, Any] | None = None,
                  progress: Progress | bool = True, resume_with: str | None = None):
         check_arguments(loader, epochs, steps, schedule_per, log_every=log_every, keep=keep,
@@ -112,9 +116,13 @@ class Trainer:
         self.total_steps: int = steps or (epochs or 0) * self.steps_per_epoch
         self.optimizers = as_parts(model.configure_optimizers(lr) if optimizers is None
                                    else optimizers, "optimizer")
-        self._stepped = self.optimizers if clip_norm is None else {
-            name: ClippedOptimizer(o, clip_norm) for name, o in self.optimizers.items()}
-        self._step = training_step(model, accumulate)
+        self._device = next((t.device for t in model.state_dict().values()), "cpu")
+        check_precision(precision)
+        self._stepped, self.scaler = scaled(self.optimizers if clip_norm is None else {
+            name: ClippedOptimizer(o, clip_norm) for name, o in self.optimizers.items()},
+            precision, self._device)
+        self._step = mixed_step(training_step(model, accumulate), precision, self._device,
+                                self.scaler)
         self._jitted = JittedStep(self._step, getattr(model, "name", type(model).__name__),
                                   self.say, batches_vary(loader)) if jit else None
         self.ema = None if ema_decay is None else EMA(model, ema_decay, warm_up=True)
@@ -136,7 +144,6 @@ class Trainer:
         self._told: set[str] = set()
         # Every evaluation sees the same batches in the same order, in a resumed run too
         self._eval_start = eval_loader and {**eval_loader.state_dict(), "epoch": 0, "batch": 0}
-        self._device = next((t.device for t in model.state_dict().values()), "cpu")
         self._progress = Progress() if progress is True else progress or None
         self.user_callbacks = list(callbacks)
         self.callbacks = [*self._built_in(samples, sample_every), *callbacks]
