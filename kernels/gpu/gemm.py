@@ -23,6 +23,8 @@ import numpy as np
 from cupy.cuda.device import get_cublas_handle
 from cupy_backends.cuda.libs import cublas
 
+from . import cublaslt
+
 __all__ = ["NAMES", "Product", "allow_tf32", "gemm", "multiply", "products"]
 
 NAMES = ("float16", "bfloat16", "float32", "float64")
@@ -203,14 +205,21 @@ def compute_type(kind: str) -> int:
 
 
 def multiply(call: Product, a: Any, b: Any, out: Any, alpha: float, beta: float) -> None:
-    """Run one call of cuBLAS, on the current stream."""
+    """Run one product on the current stream: by cuBLASLt while it captures, else by cuBLAS."""
     kind = a.dtype.name
     (at_a, turned_a, lda, step_a), (at_b, turned_b, ldb, step_b) = call.a, call.b
     at_c, ldc, step_c = call.c
-    cublas.gemmStridedBatchedEx(
-        get_cublas_handle(), int(turned_b), int(turned_a), call.n, call.m, call.k,
-        factor(alpha, kind), b.data.ptr + at_b, DATA[kind], ldb, step_b,
-        a.data.ptr + at_a, DATA[kind], lda, step_a,
-        factor(beta, kind), out.data.ptr + at_c, DATA[out.dtype.name], ldc, step_c,
-        call.batch, compute_type(kind), DEFAULT_ALGORITHM)
+    of_a, of_b, of_c = a.data.ptr + at_a, b.data.ptr + at_b, out.data.ptr + at_c
+    data, of_out, compute = DATA[kind], DATA[out.dtype.name], compute_type(kind)
+    try:
+        cublas.gemmStridedBatchedEx(
+            get_cublas_handle(), int(turned_b), int(turned_a), call.n, call.m, call.k,
+            factor(alpha, kind), of_b, data, ldb, step_b, of_a, data, lda, step_a,
+            factor(beta, kind), of_c, of_out, ldc, step_c, call.batch, compute, DEFAULT_ALGORITHM)
+    except NotImplementedError:           # CuPy: not while the stream captures
+        if not cublaslt.ready():
+            raise
+        scale = DATA["float64" if kind == "float64" else "float32"]
+        cublaslt.run(call, of_a, of_b, of_c, factor(alpha, kind), factor(beta, kind),
+                     (data, of_out, scale), compute)
 

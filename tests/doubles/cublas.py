@@ -15,7 +15,7 @@ import numpy as np
 from . import capture, memory
 from .counting import count
 
-__all__ = ["CUBLASError", "calls", "gemmStridedBatchedEx"]
+__all__ = ["CUBLASError", "calls", "factor", "gemmStridedBatchedEx", "matrices", "multiply"]
 
 MOST = 2**31 - 1
 R_32F, R_64F, R_16F, R_16BF = 0, 1, 2, 14
@@ -39,7 +39,7 @@ def _type(number: int) -> np.dtype:
     return np.dtype({R_32F: np.float32, R_64F: np.float64, R_16F: np.float16}[number])
 
 
-def _factor(address: int, compute: int) -> float:
+def factor(address: int, compute: int) -> float:
     """alpha or beta."""
     try:
         memory.find(address, 4)
@@ -49,7 +49,7 @@ def _factor(address: int, compute: int) -> float:
     raise CUBLASError("a factor lies on the device; the handle's pointer mode is host")
 
 
-def _matrices(name: str, address: int, number: int, rows: int, columns: int, ld: int, step: int,
+def matrices(name: str, address: int, number: int, rows: int, columns: int, ld: int, step: int,
               batch: int) -> np.ndarray:
     """(batch, rows, columns) at a device address; raises where they reach past the allocation."""
     kind = _type(number)
@@ -86,22 +86,33 @@ def gemmStridedBatchedEx(handle: int, transa: int, transb: int, m: int, n: int, 
                          ldc: int, strideC: int, batchCount: int, computeType: int,
                          algo: int) -> None:
     """C_i = alpha op(A_i) op(B_i) + beta C_i, for matrices that lie in columns."""
-    capture.refuse("cuBLAS")
+    if capture.current:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently "
+                                  "unsupported")
     if not handle or algo != -1 or transa not in (0, 1) or transb not in (0, 1):
         raise CUBLASError(f"handle {handle}, operations {transa} and {transb}, algorithm {algo}")
     if not (0 < m <= MOST and 0 < n <= MOST and 0 < k <= MOST and 0 < batchCount <= MOST):
         raise CUBLASError(f"sizes ({m}, {n}, {k}) and a batch of {batchCount}")
     if Atype != Btype or (Atype, Ctype, computeType) not in _SUPPORTED:
         raise CUBLASError(f"types {Atype}, {Btype} and {Ctype} with computation {computeType}")
-    a = _matrices("A", A, Atype, *((k, m) if transa else (m, k)), lda, strideA, batchCount)
-    b = _matrices("B", B, Btype, *((n, k) if transb else (k, n)), ldb, strideB, batchCount)
-    c = _matrices("C", C, Ctype, m, n, ldc, strideC, batchCount)
+    a = matrices("A", A, Atype, *((k, m) if transa else (m, k)), lda, strideA, batchCount)
+    b = matrices("B", B, Btype, *((n, k) if transb else (k, n)), ldb, strideB, batchCount)
+    c = matrices("C", C, Ctype, m, n, ldc, strideC, batchCount)
     if len(np.unique(_offsets(c))) < c.size:
         raise CUBLASError(f"results overlap: {m} x {n}, {ldc} and {strideC} apart")
-    al, be = _factor(alpha, computeType), _factor(beta, computeType)
-    count("launches", "gemm")
+    al, be = factor(alpha, computeType), factor(beta, computeType)
     calls.append({"m": n, "n": m, "k": k, "batch": batchCount, "compute": computeType})
-    a, b = (x.swapaxes(1, 2) if t else x for x, t in ((a, transa), (b, transb)))
-    with np.errstate(all="ignore"):
-        y = al * np.matmul(_rounded(a, computeType), _rounded(b, computeType))
-        c[...] = y if be == 0 else y + be * c.astype(y.dtype)
+    multiply(a.swapaxes(1, 2) if transa else a, b.swapaxes(1, 2) if transb else b, c, al, be,
+             computeType)
+
+
+def multiply(a: np.ndarray, b: np.ndarray, c: np.ndarray, alpha: float, beta: float,
+             compute: int) -> None:
+    """c = alpha a b + beta c, for stacks of matrices; now, or when a captured graph is launched."""
+    count("launches", "gemm")
+
+    def run() -> None:
+        with np.errstate(all="ignore"):
+            y = alpha * np.matmul(_rounded(a, compute), _rounded(b, compute))
+            c[...] = y if beta == 0 else y + beta * c.astype(y.dtype)
+    capture.do(run)

@@ -1,12 +1,14 @@
 """The batched GEMM: every layout is multiplied where it lies, by the fewest calls of cuBLAS."""
 
 import importlib
+import sys
+import types
 
 import numpy as np
 import pytest
 
 import tinygen as tg
-from tests.doubles import cublas
+from tests.doubles import cublas, cublaslt
 from tests.gpu.running import needs_compiler
 from tinygen.backend import bfloat16
 from tinygen.primitive import KERNELS
@@ -180,6 +182,56 @@ def test_bad_operands_raise(cupy, gemm):
         gemm.gemm(x, x.T.astype(np.float64))
     with pytest.raises(ValueError, match=r"\[gemm\] out is float32 \(3, 3\); float32 \(2, 2\)"):
         gemm.gemm(x, x.T, cupy.ones((3, 3), np.float32))
+
+
+# -- while a stream captures ---
+
+
+@pytest.fixture
+def lt(gemm, monkeypatch):
+    """A double of the bindings of cuBLASLt."""
+    of = gemm.cublaslt
+    package = types.ModuleType("nvmath.bindings")
+    package.cublasLt = cublaslt
+    monkeypatch.setitem(sys.modules, "nvmath", types.ModuleType("nvmath"))
+    monkeypatch.setitem(sys.modules, "nvmath.bindings", package)
+    monkeypatch.setitem(sys.modules, "nvmath.bindings.cublasLt", cublaslt)
+    monkeypatch.setattr(of, "_plans", {})
+    cached = of.ready, of._bindings, of._handle, of._workspace
+    for function in cached:
+        function.cache_clear()
+    yield of
+    for function in cached:
+        function.cache_clear()
+
+
+@pytest.mark.parametrize("case", ["plain", "both turned", "scores of packed heads", "parts"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_products_in_a_graph(cupy, gemm, lt, calls, case, dtype):
+    (a, a64), (b, b64) = CASES[case][0](cupy, np.random.default_rng(7), dtype)
+    out = cupy.zeros(np.matmul(a64, b64).shape, type_of(dtype))
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        lt.prepare()
+        stream.begin_capture()
+        gemm.gemm(a, b, out, alpha=0.5, beta=1.0)
+        graph = stream.end_capture()
+        for _ in range(2):
+            graph.launch()
+        stream.synchronize()
+    assert not calls and len(lt._plans) >= 1
+    close(out, a64 @ b64, dtype)
+
+
+def test_without_the_bindings_a_capture_is_refused(cupy, gemm, monkeypatch):
+    monkeypatch.setattr(gemm.cublaslt, "ready", lambda: False)
+    a = cupy.ones((2, 2), np.float32)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(NotImplementedError, match="stream capture"):
+            gemm.gemm(a, a)
+        stream.end_capture()
 
 
 # -- the primitives ---
