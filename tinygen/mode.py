@@ -37,7 +37,8 @@ class CaptureError(RuntimeError):
     """A function cannot be recorded: what it does depends on values, not on shapes alone."""
 
 
-def reads(what: str, *values: Any) -> None:
+def reads(what: str, *values: Any, instead: str = "Do that outside the recorded function, or "
+          "choose by values with where()") -> None:
     """Say that `what` looks at the values of tensors; while a tape records, that is refused.
 
     Values that were made from nothing since the recording began (ranges, masks) are the same in
@@ -54,8 +55,7 @@ def reads(what: str, *values: Any) -> None:
                 line = user_line()
                 raise CaptureError(
                     f"[{what}] looks at the values of a {x.dtype} {x.shape} tensor while a program "
-                    "is recorded; a replay would go on using what it saw. Do that outside the "
-                    "recorded function, or choose by values with where()"
+                    f"is recorded; a replay would go on using what it saw. {instead}"
                     + (f"\n  called from {line}" if line else ""))
 
 

@@ -84,3 +84,35 @@ def test_wrong_uses_say_what_fits():
         tg.jit(lambda x: x)({1, 2})
     with pytest.raises(RuntimeError, match="nothing is recorded"):
         tg.jit(lambda x: x).program()
+
+
+def test_one_hot_and_ctc_say_what_to_give():
+    F = nn.functional
+    with pytest.raises(CaptureError, match=r"\[one_hot\] looks at .* Give num_classes"):
+        tg.jit(F.one_hot)(tg.Tensor([0, 2]))
+    np.testing.assert_array_equal(tg.jit(F.one_hot)(tg.Tensor([0, 2]), 3).data,
+                                  [[1, 0, 0], [0, 0, 1]])
+    scores = F.log_softmax(tg.random.normal((6, 2, 4)), -1)
+    with pytest.raises(CaptureError, match=r"\[ctc_loss\] looks at .* Give targets \(N, S\)"):
+        tg.jit(F.ctc_loss)(scores, tg.Tensor([1, 2, 3]), tg.Tensor([6, 5]), tg.Tensor([2, 1]))
+
+
+def test_the_ctc_loss_is_recorded_for_targets_of_one_width():
+    F = nn.functional
+    layer = nn.Linear(3, 4)
+
+    def step(x, targets, frames, counts):
+        layer.zero_grad()
+        loss = F.ctc_loss(F.log_softmax(layer(x), -1), targets, frames, counts)
+        loss.backward()
+        return loss.detach(), layer.weight.grad * 1
+    fast, rng = tg.jit(step, fuse=False), np.random.default_rng(0)
+    for counts in ([2, 3], [1, 2], [4, 0]):
+        given = [tg.Tensor(v) for v in (rng.random((9, 2, 3), np.float32),
+                                        rng.integers(1, 4, (2, 4)), rng.integers(7, 10, 2),
+                                        np.array(counts))]
+        for a, b in zip(fast(*given), step(*given), strict=True):
+            np.testing.assert_array_equal(a.data, b.data)
+    assert len(fast.programs) == 1
+    with pytest.raises(ValueError, match=r"\[ctc_loss\] targets hold numbers from 0 to 9"):
+        fast(given[0], tg.Tensor([[9, 1, 1, 1]] * 2), *given[2:])

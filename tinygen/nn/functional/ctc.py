@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ... import backend, ops
-from ...mode import reads
+from ... import ops
+from ...mode import TAPE, local, reads
 from ...ops.ctc import ctc_p
+from ...ops.host import numpy_function
 from ...ops.loss import checked
 from ...tensor import Tensor
 
@@ -44,17 +45,18 @@ def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
     steps, n, classes = log_probs.shape
     if not 0 <= blank < classes:
         raise ValueError(f"[{op}] blank={blank} is none of the {classes} classes")
-    reads(op, targets, input_lengths, target_lengths)      # they are arranged anew below
-    frames = _lengths(input_lengths, n, steps, "input_lengths", f"the {steps} frames", op)
-    counts = _lengths(target_lengths, n, None, "target_lengths", "", op)
-    labels = _labels(targets, counts, n, op)
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        raise ValueError(f"[{op}] targets hold numbers from {labels.min()} to {labels.max()}; "
-                         f"there are {classes} classes")
-    device = getattr(log_probs, "device", "cpu")
-    lengths = Tensor(frames).to(device)
-    loss: Any = ctc_p(log_probs, Tensor(labels).to(device), lengths, Tensor(counts).to(device),
-                 blank=blank)
+    device, recorded = getattr(log_probs, "device", "cpu"), bool(local.mode & TAPE)
+    if recorded and np.ndim(getattr(targets, "data", targets)) != 2:
+        reads(op, targets, target_lengths, instead="Give targets (N, S), padded to one length")
+    # Arranged by NumPy, in every replay anew
+    lengths = numpy_function(lambda given: _lengths(
+        given, n, steps, "input_lengths", f"the {steps} frames", op), input_lengths).to(device)
+    counts = numpy_function(lambda given: _lengths(
+        given, n, None, "target_lengths", "", op), target_lengths)
+    labels = numpy_function(lambda given, counts: _labels(
+        given, counts, n, op, classes, recorded), targets, counts).to(device)
+    counts = counts.to(device)
+    loss: Any = ctc_p(log_probs, labels, lengths, counts, blank=blank)
     loss = loss + _nothing(log_probs, lengths, ops.isfinite(loss))
     if zero_infinity:
         loss = ops.where(ops.isinf(loss), 0, loss)
@@ -62,7 +64,7 @@ def ctc_loss(log_probs: Any, targets: Any, input_lengths: Any, target_lengths: A
         return loss if batched else loss[0]
     if reduction == "sum":
         return ops.sum(loss)
-    return ops.mean(loss / Tensor(np.maximum(counts, 1), dtype=loss.dtype, device=device))
+    return ops.mean(loss / ops.maximum(counts, 1).astype(loss.dtype))
 
 
 def _nothing(log_probs: Any, lengths: Tensor, possible: Tensor) -> Any:
@@ -76,14 +78,9 @@ def _nothing(log_probs: Any, lengths: Tensor, possible: Tensor) -> Any:
     return total - total.detach() if isinstance(total, Tensor) else total * 0
 
 
-def _on_host(value: Any) -> np.ndarray:
-    """Numbers that Python has to know; those of a GPU are waited for."""
-    array = value.data if isinstance(value, Tensor) else value
-    return backend.to_device(array, "cpu") if backend.is_array(array) else np.asarray(array)
-
-
-def _lengths(value: Any, n: int, most: int | None, name: str, what: str, op: str) -> np.ndarray:
-    lengths = _on_host(value).reshape(-1)
+def _lengths(lengths: np.ndarray, n: int, most: int | None, name: str, what: str,
+             op: str) -> np.ndarray:
+    lengths = lengths.reshape(-1)
     if lengths.size == 1 and n != 1:
         lengths = np.repeat(lengths, n)
     if lengths.shape != (n,) or lengths.dtype.kind not in "iu":
@@ -95,12 +92,17 @@ def _lengths(value: Any, n: int, most: int | None, name: str, what: str, op: str
     return lengths.astype(np.int64)
 
 
-def _labels(targets: Any, counts: np.ndarray, n: int, op: str) -> np.ndarray:
-    """Targets padded to (N, longest), with a label that occurs where nothing counts."""
-    numbers = _on_host(targets)
+def _labels(numbers: np.ndarray, counts: np.ndarray, n: int, op: str, classes: int,
+            wide: bool) -> np.ndarray:
+    """Targets padded to (N, longest), with a label that occurs where nothing counts.
+
+    `wide`: with all S columns, so that other lengths have the same shape.
+    """
     if numbers.dtype.kind not in "iu":
         raise TypeError(f"[{op}] targets must hold integers, got {numbers.dtype}")
     longest = int(counts.max(initial=0))
+    if wide and numbers.ndim == 2:
+        longest = max(longest, numbers.shape[1])
     if numbers.ndim == 2 and numbers.shape[0] == n:
         if longest > numbers.shape[1]:
             raise ValueError(f"[{op}] targets {numbers.shape} are shorter than the longest "
@@ -114,4 +116,8 @@ def _labels(targets: Any, counts: np.ndarray, n: int, op: str) -> np.ndarray:
     else:
         raise ValueError(f"[{op}] targets have shape {numbers.shape}; ({n}, S) or all "
                          f"{counts.sum()} labels end to end fit")
-    return np.where(np.arange(longest) < counts[:, None], padded, 0)
+    labels = np.where(np.arange(longest) < counts[:, None], padded, 0)
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        raise ValueError(f"[{op}] targets hold numbers from {labels.min()} to {labels.max()}; "
+                         f"there are {classes} classes")
+    return labels

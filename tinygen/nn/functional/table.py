@@ -172,7 +172,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     if num_classes == -1:
         if not classes.size:
             raise ValueError("[one_hot] num_classes must be given for an empty tensor")
-        reads("one_hot", classes)
+        reads("one_hot", classes, instead="Give num_classes")
         num_classes = int(classes.data.max()) + 1
     if num_classes < 1:
         raise ValueError(f"[one_hot] num_classes must be positive, or -1, got {num_classes}")
