@@ -253,6 +253,42 @@ def test_a_resumed_run_on_the_device_is_the_whole_run(tmp_path):
         np.testing.assert_array_equal(a.cpu().numpy(), b.cpu().numpy(), err_msg=key)
 
 
+@pytest.mark.parametrize("name", ["gpt", "conv-vae", "gan", "style"])
+def test_a_recorded_step_on_the_device_is_the_eager_one_and_waits_for_nothing(name):
+    found = []
+    for wrap in (lambda f: f, tg.jit):
+        make, batch = CASES[name]
+        tg.manual_seed(0)
+        model, given = make().to("cuda"), tensors(batch(), "cuda")
+        optimizers, step = model.configure_optimizers(), wrap(model.training_step)
+        losses = [step(*given, optimizers) for _ in range(2)]
+        with counted() as seen:
+            losses.append(step(*given, optimizers))
+        assert (seen.syncs, seen.h2d, seen.d2h) == (0, 0, 0), seen
+        found.append([{k: v.item() for k, v in step.items()} for step in losses])
+    assert found[0] == found[1]
+
+
+def test_the_command_line_trains_and_draws_on_the_device(tmp_path, capsys):
+    pytest.importorskip("typer")
+    Image = pytest.importorskip("PIL.Image")
+    from tinygen.cli import main
+
+    def run(*args):
+        with pytest.raises(SystemExit) as caught:
+            main([str(a) for a in args])
+        return caught.value.code, capsys.readouterr().err
+    folder = tmp_path / "run"
+    options = ("--hidden", 8, "--latent", 2, "--steps", 2, "--batch-size", 16, "--quiet")
+    assert run("train", "vae", *options, "--device", "cuda", "--out", folder) == (0, "")
+    for name, device in (("a.png", "cuda"), ("b.png", "cpu")):
+        assert run("sample", folder, "--n", 4, "--device", device, "--out", tmp_path / name)[0] == 0
+    pictures = [np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png")]
+    np.testing.assert_allclose(*[p.astype(int) for p in pictures], atol=1)
+    code, said = run("train", "--resume", folder, "--steps", 3, "--device", "cuda:7")
+    assert code == 2 and "device 'cuda:7' cannot be used: there are 2, cuda:0 to cuda:1" in said
+
+
 def test_files_of_tensors_have_no_device(tmp_path):
     net = nn.Linear(3, 2).cuda()
     tg.save(net, tmp_path / "w.safetensors")

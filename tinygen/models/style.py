@@ -308,7 +308,9 @@ class StyleNetwork(Model):
             return self(images.to(like.dtype, device=like.device))
 
     def configure_optimizers(self, lr: float | None = None) -> dict[str, optim.Optimizer]:
-        """Adam with learning rate 2e-3."""
+        """Adam with learning rate 2e-3; the objective moves to where the parameters are."""
+        if self.objective is not None:
+            self.objective.to(self._like().device)
         return {"model": optim.Adam(learnt(self), lr=2e-3 if lr is None else lr)}
 
     def training_step(self, images: Any, labels: Any,
