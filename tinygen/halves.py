@@ -26,7 +26,7 @@ _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 # They take values from one place to another.
 MOVES = frozenset((
     "astype", "broadcast_to", "concat", "flip", "getitem", "look_up", "permute_dims", "pick",
-    "reshape", "roll", "split_heads", "take_along_axis", "transfer", "unstack"))
+    "reshape", "roll", "split_heads", "split_heads_vjp", "take_along_axis", "transfer", "unstack"))
 
 # Their rules are one call of a primitive, one product, or the gradient itself, so the walker has
 # nothing to widen for them: a gradient of 16 bits reaches the kernels of a GPU as it is.

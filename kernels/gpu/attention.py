@@ -87,6 +87,26 @@ def _like(shape: tuple[int, ...], model: Any) -> Any:
     return cupy.empty(shape, model.dtype)
 
 
+def _packed(q: Any, k: Any, v: Any) -> list[Any] | None:
+    """Room for three gradients, side by side as q, k and v are slices of one projection, or None.
+
+    So the gradient of the projection is there when they are (`split_heads` looks for it).
+    """
+    if q.ndim != 4 or not q.shape == k.shape == v.shape or not q.strides == k.strides == v.strides:
+        return None
+    n, h, length, d = q.shape
+    e, first = h * d * q.itemsize, q.data.ptr
+    if (k.data.ptr - first, v.data.ptr - first, q.strides[1] * h) != (e, 2 * e, e):
+        return None
+    if (q.strides[2], q.strides[0]) == (3 * e, 3 * e * length):
+        x = cupy.empty((n, length, 3, h, d), q.dtype)
+        return [x[:, :, i].transpose(0, 2, 1, 3) for i in range(3)]
+    if (q.strides[0], q.strides[2]) == (3 * e, 3 * e * n):
+        x = cupy.empty((length, n, 3, h, d), q.dtype)
+        return [x[:, :, i].transpose(1, 2, 0, 3) for i in range(3)]
+    return None
+
+
 class _Plan:
     """What is known of a call before its addresses are."""
 
@@ -247,8 +267,10 @@ def _(g: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: 
     if isinstance(plan, str):
         return plan
     g, y = (_whole_rows(x, q.dtype) for x in (g, y))
-    made = [_like((*lead, *x.shape[-2:]), x) if needed else None for lead, x, needed in zip(
-        (plan.full, plan.own, plan.own), (q, k, v), needs)]
+    made = _packed(q, k, v) if all(needs[:3]) else None
+    if made is None:
+        made = [_like((*lead, *x.shape[-2:]), x) if needed else None for lead, x, needed in zip(
+            (plan.full, plan.own, plan.own), (q, k, v), needs)]
     if not (mask is None and keep is None and all(needs[:3]) and cudnn.attention_vjp(
             q, k, v, y, g, lse[..., None], tuple(made), causal, offset, scale)):
         _own_vjp(plan, g, y, lse, (q, k, v, mask, keep), made)

@@ -341,6 +341,9 @@ class _Method:
         if self.name == "astype":
             kwargs.pop("casting", None), kwargs.pop("subok", None)
         y = run(self.name, getattr(np.ndarray, self.name), (self.owner, *args), kwargs)
+        if isinstance(y, ndarray) and y is not self.owner and (
+                memory.owner_of(y._a) is memory.owner_of(self.owner._a)):
+            y._base = self.owner if self.owner._base is None else self.owner._base
         if isinstance(y, ndarray) and y._a is not self.owner._a and _same(y._a, self.owner._a):
             return self.owner if self.name == "astype" else y
         return y

@@ -6,10 +6,12 @@ import math
 import numpy as np
 import pytest
 
+import tinygen as tg
 from tests.doubles.cuda import nvrtc
 from tests.doubles.cuda.build import thread_order
 from tests.gpu.running import needs_compiler
 from tinygen.backend import bfloat16
+from tinygen.ops.attention import attention, split_heads
 from tinygen.primitive import KERNELS, PRIMITIVES
 
 pytestmark = needs_compiler
@@ -204,3 +206,22 @@ def test_nothing_is_spilled_and_products_are_on_tensor_cores(dtype, head, extras
         assert used.spills == used.stack == 0, (kernel, used)
         products = kernel != "attention_inner" and dtype != "float32"
         assert (used.tensor_cores > 0) == products, (kernel, used)
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradients_of_a_packed_projection_are_not_copied(cupy, counts, dtype, batch):
+    rng = np.random.default_rng(8)
+    x = tg.asarray(rng.standard_normal((2, 10, 96)).astype(type_of(dtype))).to("cuda")
+    x.requires_grad = True
+    y = attention(*split_heads(x, 4, batch), causal=True)
+    g = tg.asarray(rng.standard_normal(y.shape).astype(type_of(dtype))).to("cuda")
+    before = counts.launches
+    y.backward(g)
+    assert counts.launches - before == 3, counts.by["launches"]      # no copies among them
+    parts = [g.numpy().astype(np.float64)] + [
+        h.numpy().astype(np.float64) for h in split_heads(x.detach(), 4, batch)]
+    g64, *heads = parts
+    _, _, *wanted = reference(*heads, g64, causal=True, scale=8 ** -0.5)
+    together = [w.transpose((0, 2, 1, 3) if batch == 0 else (2, 0, 1, 3)) for w in wanted]
+    close(x.grad.data, np.stack(together, 2).reshape(x.shape), TOLERANCE[dtype])

@@ -229,14 +229,18 @@ def _(needs, gs, ys, x, *, heads, batch):
 def _side_by_side(gs: Any, shape: tuple[int, ...], order: tuple[int, ...]) -> Any:
     """The array of `shape` whose slices the gradients are, if a kernel laid them out so."""
     base = getattr(gs[0], "base", None)
-    if type(base) is not np.ndarray or base.shape != shape or not base.flags.c_contiguous:
+    if not backend.is_array(base) or base.shape != shape or not base.flags.c_contiguous:
         return None
     for i, g in enumerate(gs):
         part, g = base[:, :, i], g.transpose(order)
         if (g.base is not base or g.shape != part.shape or g.strides != part.strides
-                or g.ctypes.data != part.ctypes.data or g.dtype != base.dtype):
+                or _address(g) != _address(part) or g.dtype != base.dtype):
             return None
     return base
+
+
+def _address(x: Any) -> int:
+    return x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
 
 
 def split_heads(x: Any, heads: int, batch: int) -> tuple[Tensor, ...]:
