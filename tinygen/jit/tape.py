@@ -6,8 +6,11 @@ captured function may hold a whole backward pass.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import random
+import weakref
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +30,31 @@ from .program import Known, Program, Row, Told, kind, plain, written
 __all__ = ["Program", "Row", "capture"]
 
 
+class _Ref(weakref.ref):  # type: ignore[type-arg]
+    """A weak reference that knows the id of what it was made for."""
+
+    __slots__ = ("key",)
+
+    def __new__(cls, x: Any, gone: Any, key: int) -> _Ref:
+        return super().__new__(cls, x, gone)
+
+    def __init__(self, x: Any, gone: Any, key: int):
+        super().__init__(x, gone)
+        self.key = key
+
+
+def _forget(tape: Any, ref: Any) -> None:
+    found = tape()
+    if found is not None:
+        found.forget(ref.key)
+
+
+def _forget_tensor(tape: Any, ref: Any) -> None:
+    found = tape()
+    if found is not None:
+        found.seen.pop(ref.key, None)
+
+
 class Tape:
     """What dispatch appends to. A value is known by its array: `detach()` keeps its slot."""
 
@@ -34,9 +62,12 @@ class Tape:
         self.around = around                # what to put back if the function fails
         self.rows: list[Row] = []
         self.slots: dict[int, int] = {}
-        self.arrays: list[Any] = []         # by slot
-        self.alive: list[Any] = []          # recorded arrays must not be freed: ids would repeat
-        self.seen: list[tuple[Tensor, int, Any]] = []   # tensors, with their seq and array then
+        self.kinds: dict[int, tuple[Any, tuple[int, ...], int]] = {}    # dtype, shape, memory
+        self.seen: dict[int, tuple[Any, int, int]] = {}     # tensors, their seq and array then
+        self.refs: dict[int, Any] = {}      # of arrays that are known by their id while they live
+        self.alive: list[Any] = []          # what must not be freed: its id would repeat
+        self._gone = functools.partial(_forget, weakref.ref(self))
+        self._gone_tensor = functools.partial(_forget_tensor, weakref.ref(self))
         self.written: set[int] = set()      # arrays that a recorded primitive changes in place
         self.sums: dict[int, tuple[Tensor, Any, int]] = {}      # of what they hold then
         self.start = Tensor.wrap(None).seq
@@ -44,17 +75,37 @@ class Tape:
         self.told: list[Told] = []          # what layers and optimizers take for granted
         self.layers: dict[int, tuple[Any, dict[str, Any]]] = {}     # with their attributes then
         self.leaves: dict[int, Tensor] = {}     # tensors from outside that get a gradient
-        self.before: set[int] = set()       # tensors from outside
+        self.before: dict[int, Tensor] = {}     # tensors from outside
         self.readers: dict[int, Callable[[], float]] = {}       # numbers that replays read anew
         self.memories: dict[int, int] = {}  # arrays that own memory, numbered
+        self._count = itertools.count()
 
     def slot(self, array: Any) -> int:
         """The slot of an array, a new one if it has none."""
         number = self.slots.get(id(array))
         if number is None:
-            number = self.slots[id(array)] = len(self.slots)
-            self.arrays.append(array)
+            self.track(array)
+            number = self.slots[id(array)] = len(self.kinds)
+            self.kinds[number] = array.dtype, array.shape, self.memory(array)
         return number
+
+    def track(self, array: Any) -> None:
+        """Know an array by its id as long as it lives, which the recording does not prolong."""
+        key = id(array)
+        if key not in self.refs:
+            try:
+                self.refs[key] = _Ref(array, self._gone, key)
+            except TypeError:               # of a type that cannot be followed
+                self.refs[key] = None
+                self.alive.append(array)
+
+    def forget(self, key: int) -> None:
+        """The array with this id is gone; another one may get the id."""
+        if self.refs.pop(key, None) is not None:
+            for known in (self.slots, self.memories):
+                known.pop(key, None)
+            self.outside.discard(key)
+            self.written.discard(key)
 
     def record(self, op: Primitive, inputs: tuple[Any, ...], attrs: dict[str, Any],
                outs: tuple[Tensor | None, ...]) -> None:
@@ -88,8 +139,8 @@ class Tape:
 
     def share(self, x: Tensor) -> None:
         """Say that the memory of x is also that of an array from outside."""
+        self.track(x.data)
         self.outside.add(id(x.data))
-        self.alive.append(x.data)
 
     def guard(self, read: Callable[[], Any], what: str) -> None:
         """Say that the recording took for granted what `read` gives now."""
@@ -142,18 +193,29 @@ class Tape:
 
     def watch(self, *tensors: Tensor) -> None:
         """Remember tensors whose values must not change in place while the tape records."""
-        self.seen += [(x, x.seq, x.data) for x in tensors]
+        for x in tensors:
+            key = id(x)
+            if key not in self.seen:
+                self.seen[key] = _Ref(x, self._gone_tensor, key), x.seq, id(x.data)
+            else:
+                self.check(x)
+
+    def check(self, x: Tensor) -> None:
+        """Raise if a tensor was changed in place since the tape saw it, and not by an operation."""
+        _, seq, array = self.seen[id(x)]
+        if x.seq != seq and id(x.data) == array and array not in self.written:
+            raise CaptureError(
+                f"[capture] {shown(x)} that the function used was changed in place while it was "
+                "captured, by other means than operations; use x.assign_(value), or return new "
+                "tensors")
 
     def memory(self, array: Any) -> int:
         """A number for the memory that an array lies in: views have that of their base."""
         array = _base(array)
         if id(array) not in self.memories:
-            self.alive.append(array)
-        return self.memories.setdefault(id(array), len(self.memories))
-
-    def kinds(self) -> dict[int, tuple[Any, tuple[int, ...], int]]:
-        """(dtype, shape, memory) of the array in each slot."""
-        return {i: (a.dtype, a.shape, self.memory(a)) for i, a in enumerate(self.arrays)}
+            self.track(array)
+            self.memories[id(array)] = next(self._count)
+        return self.memories[id(array)]
 
     def source_of(self, x: Any) -> int | Known:
         """The slot of a value, or what is known of one that no row computes."""
@@ -163,7 +225,7 @@ class Tape:
             return Known(x, read is None, None, read)
         if id(array) in self.slots:
             return self.slots[id(array)]
-        self.alive.append(array)
+        self.track(array)
         fixed = isinstance(x, Tensor) and self.is_constant(x)     # an array may be someone's
         return Known(x, fixed, self.memory(array))
 
@@ -171,7 +233,7 @@ class Tape:
         if isinstance(x, Tensor):
             self.watch(x)
             if x.seq <= self.start:
-                self.before.add(id(x))
+                self.before[id(x)] = x
         return self.source_of(x)
 
 
@@ -238,12 +300,10 @@ def _captured(function: Callable[..., Any], args: Any, around: Around,
             raise CaptureError(f"[capture] the function drew from {name}; a replay would get the "
                                "same numbers each time. Draw with tinygen.random, or outside the "
                                "function")
-    for x, seq, array in tape.seen:
-        if x.seq != seq and x.data is array and id(array) not in tape.written:
-            raise CaptureError(
-                f"[capture] {shown(x)} that the function used was changed in place while it was "
-                "captured, by other means than operations; use x.assign_(value), or return new "
-                "tensors")
+    for ref, *_ in list(tape.seen.values()):
+        x = ref()
+        if x is not None:
+            tape.check(x)
     for x, array, total in tape.sums.values():
         if _checksum(array) != total:
             raise CaptureError(f"[capture] values of {shown(x)} were changed by other means than "
@@ -264,7 +324,7 @@ def _captured(function: Callable[..., Any], args: Any, around: Around,
     graded = [x for x in tape.leaves.values() if x.grad is not None]
     outputs += [tape.source_of(x.grad) for x in graded]
     cleared = [x for x in tape.leaves.values() if x.grad is None]
-    return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds(),
+    return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds,
                    graded, cleared, tape.told, list(tape.layers.values()))
 
 
@@ -282,7 +342,7 @@ def _check_views(tape: Tape) -> None:
     for row in tape.rows:
         if row.op is assign_p:
             x = row.inputs[0]
-            memory = tape.memory(tape.arrays[x]) if isinstance(x, int) else x.memory
+            memory = tape.kinds[x][2] if isinstance(x, int) else x.memory
             if memory is not None and memory in made:
                 raise CaptureError("[assign_] values were assigned to a view of a tensor that was "
                                    "made from nothing in the recorded function; write x[...] = "
