@@ -65,8 +65,8 @@ class _Kept:
         return self.jitted(*args)
 
 
-def measure(row: Row, repeats: int = 5, seconds: float = 2.0) -> Floor:
-    """Record the step of a macro row, and measure its rows and the whole."""
+def measure(row: Row, seconds: float = 2.0) -> Floor:
+    """Record the step of a macro row, and measure its rows and the whole, each for so long."""
     kept: list[_Kept] = []
 
     def keep(function: Callable[..., Any]) -> _Kept:
@@ -83,6 +83,7 @@ def measure(row: Row, repeats: int = 5, seconds: float = 2.0) -> Floor:
         work.step()
         step = min(step, perf_counter() - start)
     first = program.before[0][1] if program.before else program
+    repeats = max(1, min(100, round(seconds / step)))
     return Floor(row, program, costs(program, update.tensors, repeats),
                  total(costs(first, repeats=0)), step)
 
@@ -186,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     for row in chosen:
         print(f"{row.name}: measuring", file=sys.stderr)
         ceilings(again=True)
-        floors.append(measure(row, *((1, 0.0) if args.quick else ())))
+        floors.append(measure(row, 0.0 if args.quick else 2.0))
     ceilings(again=True)
     for title, lines in tables(floors):
         print(plain_table(title, lines), end="\n\n")
