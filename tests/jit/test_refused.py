@@ -1,6 +1,8 @@
 """What tg.jit refuses, each with its message: a program must never go on using what it saw once."""
 
 import random
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -116,3 +118,82 @@ def test_the_ctc_loss_is_recorded_for_targets_of_one_width():
     assert len(fast.programs) == 1
     with pytest.raises(ValueError, match=r"\[ctc_loss\] targets hold numbers from 0 to 9"):
         fast(given[0], tg.Tensor([[9, 1, 1, 1]] * 2), *given[2:])
+
+
+def test_threads_record_once_and_replay_meanwhile():
+    """Two threads call one function; a third is at its own recording."""
+    started, failed = threading.Barrier(3), []
+
+    def other(x):
+        time.sleep(0.01)
+        return (x * 3).sum()
+    fast, slow = tg.jit(lambda x, n: tg.exp(x) * n), tg.jit(other)
+
+    def work(number):
+        started.wait()
+        for i in range(20):
+            x = tg.full((4,), i / 10)
+            if number == 2:
+                right = slow(tg.full((i + 1,), 1.0)).item() == 3 * (i + 1) if i < 5 else True
+            else:
+                right = np.allclose(fast(x, i % 2).data, (tg.exp(x) * (i % 2)).data, rtol=1e-6)
+            if not right:
+                failed.append((number, i))
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed and len(fast.programs) == 2 and len(slow.programs) == 5
+
+
+def test_a_captured_object_that_changes_is_looked_at():
+    """Attributes that the code names, entries of lists and dicts, functions, layers, hooks."""
+    class Settings:
+        beta, unused = 2.0, 0
+
+    settings, table, terms, part = Settings(), {"gamma": 1.0}, [1.0], nn.Linear(2, 2)
+    settings.beta, settings.unused, settings.scale = 2.0, 0, lambda x: x * 1.0
+    model = nn.Sequential(part)
+
+    def step(x):
+        return (settings.scale(model(x)) * settings.beta * table["gamma"] * terms[0]).detach()
+    fast, x = tg.jit(step), tg.ones((1, 2))
+    for _ in range(2):
+        fast(x)
+        settings.unused += 1
+    assert len(fast.programs) == 1
+    for change in (lambda: setattr(settings, "beta", 3.0), lambda: table.update(gamma=0.5),
+                   lambda: terms.__setitem__(0, 4.0),
+                   lambda: setattr(settings, "scale", lambda x: x * 2.0),
+                   lambda: model.__setattr__("0", nn.Linear(2, 2)),
+                   lambda: part.register_forward_hook(lambda *a: None),
+                   lambda: model[0].register_forward_hook(lambda layer, given, y: y + 1)):
+        change()
+        np.testing.assert_allclose(fast(x).data, step(x).data, rtol=1e-6)
+
+
+def test_what_the_function_returns_may_share_memory_with_an_argument():
+    fast = tg.jit(lambda x: (x, x[:1], x.detach()))
+    for value in (1.0, 2.0):
+        x = tg.full((2,), value)
+        same, part, detached = fast(x)
+        assert same.tolist() == [value] * 2 and part.tolist() == [value]
+        x.assign_(tg.zeros((2,)))
+        assert same.tolist() == detached.tolist() == [0, 0] and part.tolist() == [0]
+
+
+def test_nested_functions_that_fail_leave_both_as_they_were():
+    inner = tg.jit(lambda x: x * x.sum().item())
+    outer = tg.jit(lambda x: inner(x) + 1)
+    with pytest.raises(CaptureError, match=r"\[item\]"):
+        outer(tg.ones((2,)))
+    assert not inner.programs and not outer.programs
+
+
+def test_anomalies_are_looked_for_without_a_replay():
+    fast = tg.jit(lambda x: tg.log(x))
+    fast(tg.ones((2,)))
+    with np.errstate(all="ignore"), tg.detect_anomaly(), pytest.raises(
+            RuntimeError, match=r"\[log\] made the first NaN"):
+        fast(tg.Tensor([-1.0, 1.0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,7 @@ from .undo import Undo
 __all__ = ["Jitted", "jit"]
 
 LIMIT = 8      # programs of one function; with more, its arguments have no small set of shapes
+_recording = threading.RLock()      # one recording at a time: it looks at what is around it
 MET = 4096     # kinds of arguments that are remembered before they are recorded
 
 
@@ -104,9 +106,15 @@ class Jitted:
                 return found.run([x for x in leaves if isinstance(x, Tensor)])
         if self.after and self._is_new(key):
             return self._plain(given, leaves)
-        if len(self._recorded) >= self.limit:
-            return self._full(key, given, leaves)
-        return self._record(key, given, leaves)
+        with _recording:                        # another thread may have recorded it meanwhile
+            for found in self._recorded:
+                if found.key == key and found.guards.hold():
+                    break
+            else:
+                if len(self._recorded) < self.limit:
+                    return self._record(key, given, leaves)
+                return self._full(key, given, leaves)
+        return found.run([x for x in leaves if isinstance(x, Tensor)])
 
     def _full(self, key: Any, given: Any, leaves: list[Any]) -> Any:
         """What is done with a kind of arguments for which there is no room."""
