@@ -185,7 +185,7 @@ def _(x: Any, g: Any, *, stride: Pair, padding: Any, dilation: Pair, groups: int
         if cudnn.conv2d_weight(x, g, made, stride=stride, padding=padding, dilation=dilation):
             return cupy.ascontiguousarray(made)
     last, wide = _last(g), x if few else _last(x)
-    dw = cupy.zeros((groups, outs // groups, inner), F32)
+    dw = cupy.empty((groups, outs // groups, inner), F32)
     for part in _tiles(n, groups * size[0] * size[1] * inner * x.itemsize):
         rows = _rows(last[part], groups)                           # (g, N oh ow, O / g)
         if few:
@@ -194,7 +194,7 @@ def _(x: Any, g: Any, *, stride: Pair, padding: Any, dilation: Pair, groups: int
             cols = _rows(wide[part], groups)
         else:
             cols = patches(wide[part].transpose(0, 3, 1, 2), *how, groups)
-        gemm(rows.swapaxes(-1, -2), cols, dw, beta=1.0)
+        gemm(rows.swapaxes(-1, -2), cols, dw, beta=1.0 if part.start else 0.0)
     dw = dw if x.dtype == F32 else dw.astype(x.dtype)
     if few or product:
         return dw.reshape(outs, c // groups, *kernel)
