@@ -63,6 +63,19 @@ def test_matrix_instructions_are_found():
         assert (found.tensor_cores > 0) is some
 
 
+def test_packs_are_read_and_written_at_once():
+    for kind, wide in (("float", 4), ("bf16", 8), ("f16", 8)):
+        text = nvrtc.assembly(_read("common.cuh") + f"""
+            extern "C" __global__ void f(const {kind}* x, {kind}* y) {{
+              auto pack = load_pack<{kind}, {wide}>(x + threadIdx.x * {wide});
+              for (int i = 0; i < {wide}; i++) pack.at[i] = from_float<{kind}>(
+                  2.0f * to_float(pack.at[i]));
+              store_pack(y + threadIdx.x * {wide}, pack);
+            }}""")
+        assert len(re.findall(r"ld\.global[.\w]*\.v4\.", text)) == 1
+        assert len(re.findall(r"st\.global[.\w]*\.v4\.", text)) == 1
+
+
 def test_spills_and_errors_are_seen():
     text = ('extern "C" __global__ void __launch_bounds__(1024, 2) f(const float* x, float* y) {\n'
             "  float v[96];\n#pragma unroll\n  for (int i = 0; i < 96; i++) v[i] = x[i * 1024];\n"

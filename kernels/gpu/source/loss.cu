@@ -63,10 +63,10 @@ INLINE void cross_entropy_total(const float* loss, const long long* targets, con
     if (loss) total += loss[r];
     share += target_of(targets, weights, r, n, ignored).weight;
   }
-  for (int c = threadIdx.x; c < n; c += blockDim.x) all += weights ? to_float(weights[c]) : 1.0f;
+  for (int c = threadIdx.x; weights && c < n; c += blockDim.x) all += to_float(weights[c]);
   total = team_sum(total);
   share = team_sum(share);
-  all = team_sum(all);
+  all = weights ? team_sum(all) : static_cast<float>(n);
   if (threadIdx.x == 0) {
     if (loss) *out = from_float<T>(mean ? total / share : total);
     if (sums) {

@@ -180,33 +180,33 @@ INLINE void resample(const T* matrix, long long row, long long column, const int
 }
 
 #define WINDOWS(suffix, T) \
-  extern "C" __global__ void __launch_bounds__(256) \
+  extern "C" __global__ void __launch_bounds__(256, 4) \
   max_pool_##suffix(const Windows s, const T* x, T* y, unsigned char* taps, unsigned n) { \
     max_pool<T, unsigned char>(s, x, y, taps, n); \
   } \
-  extern "C" __global__ void __launch_bounds__(256) \
+  extern "C" __global__ void __launch_bounds__(256, 4) \
   max_pool_many_##suffix(const Windows s, const T* x, T* y, int* taps, unsigned n) { \
     max_pool<T, int>(s, x, y, taps, n); \
   } \
-  extern "C" __global__ void __launch_bounds__(256) \
+  extern "C" __global__ void __launch_bounds__(256, 4) \
   max_unpool_##suffix(const Windows s, const T* g, const unsigned char* taps, T* x, unsigned n) { \
     max_unpool<T, unsigned char>(s, g, taps, x, n); \
   } \
-  extern "C" __global__ void __launch_bounds__(256) \
+  extern "C" __global__ void __launch_bounds__(256, 4) \
   max_unpool_many_##suffix(const Windows s, const T* g, const int* taps, T* x, unsigned n) { \
     max_unpool<T, int>(s, g, taps, x, n); \
   } \
-  extern "C" __global__ void __launch_bounds__(256) \
+  extern "C" __global__ void __launch_bounds__(256, 4) \
   avg_pool_##suffix(const Windows s, const T* x, T* y, unsigned n) { avg_pool<T>(s, x, y, n); } \
-  extern "C" __global__ void __launch_bounds__(256) \
+  extern "C" __global__ void __launch_bounds__(256, 4) \
   avg_unpool_##suffix(const Windows s, const T* g, T* x, unsigned n) { \
     avg_unpool<T>(s, g, x, n); \
   } \
-  extern "C" __global__ void __launch_bounds__(256) \
+  extern "C" __global__ void __launch_bounds__(256, 4) \
   bands_##suffix(const T* matrix, long long row, long long column, int m, int n, int* found) { \
     bands<T>(matrix, row, column, m, n, found); \
   } \
-  extern "C" __global__ void __launch_bounds__(256) \
+  extern "C" __global__ void __launch_bounds__(256, 4) \
   resample_##suffix(const T* matrix, long long row, long long column, const int* band, const T* x, \
                     T* y, unsigned total, unsigned m, unsigned n, unsigned trail) { \
     resample<T>(matrix, row, column, band, x, y, total, m, n, trail); \

@@ -18,10 +18,12 @@ from pathlib import Path
 
 from .build import cache_dir
 
-__all__ = ["CompileError", "Compiled", "Usage", "library", "translate", "usages", "version"]
+__all__ = ["CompileError", "Compiled", "Usage", "assembly", "library", "translate", "usages",
+           "version"]
 
 NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
 HMMA = 0x23c          # the opcode, in the low 12 bits of an instruction of 16 bytes
+CUPY = ("-std=c++17", "-ftz=true")       # what CuPy passes too
 
 
 class CompileError(RuntimeError):
@@ -88,6 +90,11 @@ class Compiled:
     kernels: dict[str, Usage]
 
 
+def assembly(source: str, architecture: str = "compute_90") -> str:
+    """CUDA C as PTX, for a virtual architecture."""
+    return _compile(source, "source.cu", architecture, "PTX")[0].decode()
+
+
 @functools.lru_cache(maxsize=64)
 def translate(source: str, name: str, architecture: str) -> Compiled:
     """Compile CUDA C for a real architecture, such as "sm_90".
@@ -95,19 +102,25 @@ def translate(source: str, name: str, architecture: str) -> Compiled:
     Raises:
         CompileError: with NVRTC's log.
     """
+    cubin, log = _compile(source, name, architecture, "CUBIN")
+    return Compiled(cubin, log, _usages(cubin, log))
+
+
+def _compile(source: str, name: str, architecture: str, kind: str) -> tuple[bytes, str]:
+    """The code, as PTX or CUBIN, and the log."""
     lib, program = _lib(), ctypes.c_void_p()
     _check(lib.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), 0, None,
                                   None))
     try:
-        options = [f"--gpu-architecture={architecture}", "-std=c++17", "--ptxas-options=-v"]
+        options = [f"--gpu-architecture={architecture}", *CUPY, "--ptxas-options=-v"]
         given = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
         code = lib.nvrtcCompileProgram(program, len(options), given)
         log = _bytes(lib.nvrtcGetProgramLogSize, lib.nvrtcGetProgramLog, program).decode()
         _check(code, log)
-        cubin = _bytes(lib.nvrtcGetCUBINSize, lib.nvrtcGetCUBIN, program)
+        made = _bytes(lib[f"nvrtcGet{kind}Size"], lib[f"nvrtcGet{kind}"], program)
     finally:
         lib.nvrtcDestroyProgram(ctypes.byref(program))
-    return Compiled(cubin, log, _usages(cubin, log))
+    return made, log
 
 
 def usages(source: str, name: str, architecture: str) -> dict[str, Usage]:
@@ -129,7 +142,7 @@ def _bytes(size_of: ctypes._CFuncPtr, get: ctypes._CFuncPtr, program: ctypes.c_v
     _check(size_of(program, ctypes.byref(size)))
     buffer = ctypes.create_string_buffer(size.value)
     _check(get(program, buffer))
-    return buffer.raw[:size.value].rstrip(b"\0") if get.__name__.endswith("Log") else buffer.raw
+    return buffer.raw if get.__name__.endswith("CUBIN") else buffer.raw.rstrip(b"\0")
 
 
 def _usages(cubin: bytes, log: str) -> dict[str, Usage]:
