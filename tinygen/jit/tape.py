@@ -30,7 +30,7 @@ from .program import Known, Program, Row, Told, kind, plain, written
 __all__ = ["Program", "Row", "capture"]
 
 
-class _Ref(weakref.ref):  # type: ignore[type-arg]
+class _Ref(weakref.ref[Any]):
     """A weak reference that knows the id of what it was made for."""
 
     __slots__ = ("key",)
@@ -39,7 +39,7 @@ class _Ref(weakref.ref):  # type: ignore[type-arg]
         return super().__new__(cls, x, gone)
 
     def __init__(self, x: Any, gone: Any, key: int):
-        super().__init__(x, gone)
+        super().__init__(x, gone)  # type: ignore[call-arg]
         self.key = key
 
 
