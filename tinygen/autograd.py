@@ -93,15 +93,16 @@ def walk(outputs: list[Tensor], seeds: list[Any], targets: list[Tensor] | None,
     taping = before & TAPE
     lift = bool(create_graph or taping)
     todo = _Walk(lift, create_graph, before, outputs, targets)
-    for out, seed in zip(outputs, seeds, strict=True):
-        todo.start(out, _seed(out, seed, lift))
-    local.mode = ((RECORD if create_graph else 0) | taping) if lift else RAW
     region = local.autocast
-    local.autocast = None       # rules compute in the types that the forward pass had
-    try:
-        todo.run(retain_graph)
-    finally:
-        local.mode, local.autocast = before, region
+    with backend.home(getattr(outputs[0], "data", None) if outputs else None):
+        for out, seed in zip(outputs, seeds, strict=True):
+            todo.start(out, _seed(out, seed, lift))
+        local.mode = ((RECORD if create_graph else 0) | taping) if lift else RAW
+        local.autocast = None       # rules compute in the types that the forward pass had
+        try:
+            todo.run(retain_graph)
+        finally:
+            local.mode, local.autocast = before, region
     return [] if targets is None else [todo.found[id(t)] for t in targets]
 
 

@@ -179,6 +179,27 @@ def on_device(device: Device) -> Iterator[Any]:
         yield cupy
 
 
+def home(array: Array) -> contextlib.AbstractContextManager[Any]:
+    """A block in which the device of `array` is the current one: CuPy computes on that one."""
+    if _gpus[0] < 2 or isinstance(array, np.ndarray) or not is_array(array):
+        return contextlib.nullcontext()
+    return on_device(device_of(array))
+
+
+def following(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of arrays, run with their device current; for machines with several."""
+    def run(*arrays: Any, **attrs: Any) -> Any:
+        for x in (*arrays, attrs.get("generator")):
+            if isinstance(x, Generator):
+                with on_device(x.device):
+                    return function(*arrays, **attrs)
+            if is_array(x) and not isinstance(x, np.ndarray):
+                with home(x):
+                    return function(*arrays, **attrs)
+        return function(*arrays, **attrs)
+    return run
+
+
 def canonical_dtype(dtype: Any) -> np.dtype:
     """A `numpy.dtype` from a name, a NumPy type, or Python's float, int and bool.
 

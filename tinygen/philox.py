@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from .backend import home
+
 __all__ = ["BITS", "Stream", "integers", "new_state", "normal", "uniform", "words"]
 
 ROUNDS = 10
@@ -120,7 +122,8 @@ class Stream:
 
     def position(self) -> dict[str, int]:
         """Where the stream is: this waits for the device."""
-        return {"number": int(self.state[1]), "others": self.others}
+        with home(self.state):
+            return {"number": int(self.state[1]), "others": self.others}
 
     def random(self, size: Any, dtype: Any = np.float64) -> Any:
         """Numbers in [0, 1)."""

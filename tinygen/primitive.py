@@ -231,6 +231,8 @@ class Primitive:
         if backend.halves[0]:
             from .halves import wrapped
             plain, fast = wrapped(self, plain), wrapped(self, fast, native)
+        if kind is not np.ndarray and backend.device_count() > 1:
+            plain, fast = backend.following(plain), backend.following(fast)
         if native is None or not native.smallest:
             return fast
         self.smallest, self.large[kind] = native.smallest, fast

@@ -36,8 +36,8 @@ def unwrap(x: Any, name: str, depth: int = 0) -> Any:
     """What NumPy may compute with; host arrays and arrays of another device are refused."""
     if isinstance(x, ndarray):
         if x._device != memory.current_device():
-            raise ValueError(f"[{name}] an array on device {x._device} is used while device "
-                             f"{memory.current_device()} is current")
+            raise ValueError("Array device must be same as the current device: array device = "
+                             f"{x._device} while current = {memory.current_device()} ({name})")
         return x._a
     if isinstance(x, np.ndarray):
         raise TypeError(f"Unsupported type {type(x)}: a host array was passed to cupy.{name}")

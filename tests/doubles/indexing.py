@@ -27,7 +27,7 @@ def _item(i: Any, name: str) -> Any:
                              f"(actual: {i.dtype})")
         return unwrap(i, name)
     if isinstance(i, np.ndarray):
-        raise TypeError(f"[{name}] a host array is used as the index of a device array; CuPy "
+        raise TypeError(f"{name}: a host array is used as the index of a device array; CuPy "
                         "would copy it at every call")
     if isinstance(i, (list, bool, np.bool_)):
         count("h2d", name)
@@ -83,7 +83,7 @@ def get(x: ndarray, index: Any) -> ndarray:
 
 def _value(value: Any, name: str, through_arrays: bool) -> Any:
     if isinstance(value, np.ndarray):
-        raise TypeError(f"[{name}] a host array is assigned to a part of a device array")
+        raise TypeError(f"{name}: a host array is assigned to a part of a device array")
     if isinstance(value, ndarray):
         return unwrap(value, name)
     if not isinstance(value, SCALARS) or through_arrays:

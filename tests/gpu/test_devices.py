@@ -106,6 +106,22 @@ def test_cuda_means_the_current_device():
         tg.cuda.synchronize("cpu")
 
 
+@pytest.mark.parametrize("name", ["gpt", "conv-vae"])
+def test_a_device_that_is_not_the_current_one_trains_as_well(name):
+    found = []
+    for device in ("cuda:0", "cuda:1"):
+        make, batch = CASES[name]
+        tg.manual_seed(0)
+        model, given = make().to(device), tensors(batch(), device)
+        optimizers = model.configure_optimizers()
+        losses = [model.training_step(*given, optimizers) for _ in range(2)]
+        assert {t.device for step in losses for t in step.values()} == {device}
+        found.append([{k: v.item() for k, v in step.items()} for step in losses])
+    assert found[0] == found[1]
+    with pytest.raises(TypeError, match="x is on cuda:0 and y is on cuda:1"):
+        tg.ones(2, device="cuda:0") + tg.ones(2, device="cuda:1")
+
+
 # -- what is missing is named ---
 
 
@@ -241,7 +257,8 @@ def test_a_checkpoint_goes_on_on_another_device(tmp_path):
         np.testing.assert_array_equal(value.numpy(), there[key])
     run(tmp_path / "a", "cpu", 5, resume=True)
     model, trainer = run(tmp_path / "a", "cuda", 7, resume=True)
-    assert (trainer.first_step, trainer.step) == (5, 7) and {p.device for p in model.parameters()} == {"cuda:0"}
+    assert (trainer.first_step, trainer.step) == (5, 7)
+    assert {p.device for p in model.parameters()} == {"cuda:0"}
     assert np.isfinite(list(trainer.history[-1].values())[-1])
 
 

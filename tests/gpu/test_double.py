@@ -52,9 +52,9 @@ def test_arrays_of_two_devices_do_not_meet(cupy, x):
     with cupy.cuda.Device(1):
         y = cupy.ones((2, 3))
         assert y.device.id == 1
-        with pytest.raises(ValueError, match="array on device 0 is used while device 1"):
+        with pytest.raises(ValueError, match="array device = 0 while current = 1"):
             x + y
-    with pytest.raises(ValueError, match="device 1 is used while device 0"):
+    with pytest.raises(ValueError, match="array device = 1 while current = 0"):
         x + y
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import enable_grad, no_grad
-from ..backend import array_module
+from ..backend import array_module, home
 from ..primitive import TAPE, Primitive, local
 from ..tensor import Tensor
 from . import state as saved
@@ -224,7 +224,8 @@ class Optimizer(Hooked):
         entry = self.state[p]
         for name in sorted(filter(None, slots), key=lambda n: n != "step"):
             if not isinstance(entry.get(name), Tensor) and self.shape_of(name, p) is not None:
-                entry[name] = Tensor.wrap(self.initial(name, p, group))
+                with home(p.data):
+                    entry[name] = Tensor.wrap(self.initial(name, p, group))
                 if local.mode & TAPE:
                     local.tape.starts(entry[name])
 
