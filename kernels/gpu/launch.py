@@ -37,6 +37,7 @@ NOT_FLOAT = "neither float32, bfloat16 nor float16"
 MIXED = "inputs of several types"
 EMPTY = "nothing to do"
 
+_current = cupy.cuda.runtime.getDevice
 NULL = np.uint64(0)             # None would be the address of an argument, not an argument
 FREE_SHARED = 48 * 1024         # bytes of shared memory that need not be asked for
 HOLD = 8                        # values of a row that a thread of rows.cuh keeps in registers
@@ -77,9 +78,9 @@ class Source:
 
     def __init__(self, name: str, options: tuple[str, ...] = ()):
         self.name, self.options = name, (*OPTIONS, *options)
-        self._functions: dict[str, Any] = {}
-        self._shared: dict[str, int] = {}
-        self._module: Any = None
+        self._functions: dict[tuple[str, int], Any] = {}   # by name and device
+        self._shared: dict[Any, int] = {}
+        self._modules: dict[int, Any] = {}
 
     def __call__(self, kernel: str, grid: Any, block: Any, *args: Any, shared: int = 0) -> None:
         """Launch a kernel on the current stream.
@@ -87,27 +88,26 @@ class Source:
         Arguments: arrays; None for a null pointer; a bool for an int, an int for a long long, a
         float for a float; NumPy's numbers for C types of their own. `shared` is in bytes.
         """
-        function = self._functions.get(kernel)
+        key = kernel, _current()
+        function = self._functions.get(key)
         if function is None:
-            function = self._find(kernel)
-        if shared > self._shared.get(kernel, FREE_SHARED):
-            function.max_dynamic_shared_size_bytes = self._shared[kernel] = shared
+            function = self._functions[key] = self._find(*key)
+        if shared > FREE_SHARED and shared > self._shared.get(key, 0):
+            function.max_dynamic_shared_size_bytes = self._shared[key] = shared
         function(grid if type(grid) is tuple else (grid,),
                  block if type(block) is tuple else (block,),
                  tuple([_argument(x) for x in args]), shared_mem=shared)
 
-    def _find(self, kernel: str) -> Any:
+    def _find(self, kernel: str, device: int) -> Any:
         try:
-            if self._module is None:
-                self._module = cupy.RawModule(code=read(f"{self.name}.cu"), options=self.options,
-                                              backend="nvrtc")
-            found = self._module.get_function(kernel)
+            if device not in self._modules:
+                self._modules[device] = cupy.RawModule(
+                    code=read(f"{self.name}.cu"), options=self.options, backend="nvrtc")
+            return self._modules[device].get_function(kernel)
         except (ImportError, OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "nvrtc" not in str(error).lower():
                 raise
             raise Unavailable(f"NVRTC does not work here: {error}") from error
-        self._functions[kernel] = found
-        return found
 
 
 def _argument(x: Any) -> Any:
@@ -160,4 +160,4 @@ def _processors(device: int) -> int:
 
 def processors() -> int:
     """How many multiprocessors the current device has."""
-    return _processors(cupy.cuda.runtime.getDevice())
+    return _processors(_current())

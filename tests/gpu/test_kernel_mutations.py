@@ -89,7 +89,7 @@ def with_change(cupy, monkeypatch):
         assert old in text, f"{native.name}.cu has no {old!r}"
         changed = text.replace(old, new) if old else text
         monkeypatch.setattr(launcher, "read", lambda name: changed)
-        monkeypatch.setattr(native, "_module", None)
+        monkeypatch.setattr(native, "_modules", {})
         monkeypatch.setattr(native, "_functions", {})
     return change
 

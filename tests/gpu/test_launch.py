@@ -60,6 +60,17 @@ def test_large_shared_memory_is_asked_for(cupy, source):
         native("f", (1,), (64,), y, shared=300000)
 
 
+@needs_compiler
+def test_each_device_has_functions_of_its_own(cupy, source):
+    native = source('extern "C" __global__ void f(float* y) { *y = 1; }')
+    for device in (0, 1, 0):
+        with cupy.cuda.Device(device):
+            y = cupy.zeros(1, "float32")
+            native("f", 1, 1, y)
+            assert y.get()[0] == 1
+    assert sorted(native._functions) == [("f", 0), ("f", 1)]
+
+
 def test_a_compiler_that_does_not_work_leaves_cupy_in_charge(cupy, launcher, monkeypatch):
     def fail(**_):
         raise RuntimeError("libnvrtc.so.13 cannot be loaded")
