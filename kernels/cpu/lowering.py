@@ -21,6 +21,7 @@ __all__ = ["Lowering", "cost"]
 
 _ELEMENTWISE = {k: v for k, v in {**FORMULAS, **MORE}.items()
                 if k not in ("sum", "mse_loss", "bce_with_logits")}
+DEEPEST = 8         # formulas within formulas; recursion walks them
 _LOSSES = ("mse_loss", "bce_with_logits")
 
 
@@ -44,6 +45,7 @@ class Lazy(NamedTuple):
 
     tree: Tree
     shape: tuple[int, ...]
+    depth: int
 
 
 Kinds = Sequence[tuple[Any, tuple[int, ...]] | None]
@@ -169,8 +171,10 @@ class Lowering:
         """Result k of a step is a formula: it is stored if several steps read it."""
         value = step.results[k]
         if value is not None:
-            self.values[value] = Lazy(tree, self.shape(value))
-            if self.uses[value] > 1 or value in self.outputs:
+            within = [self.values[x] for x in step.sources if type(x) is int]
+            depth = 1 + max((x.depth for x in within if isinstance(x, Lazy)), default=0)
+            self.values[value] = Lazy(tree, self.shape(value), depth)
+            if self.uses[value] > 1 or value in self.outputs or depth >= DEEPEST:
                 self.held(value)
 
     def sums(self, value: int | None, kept: Sequence[int], reduced: Sequence[int], tree: Tree,

@@ -204,3 +204,12 @@ def test_the_steps_of_a_group_can_be_read():
     assert "exp(a0)" in text and "sum of" in text
     other = capture(lambda x: (tg.exp(x) @ x + 1).sum(), tg.ones((8, 8))).optimized().rows[0]
     assert other.attrs["group"].key == row.attrs["group"].key
+
+
+def test_a_long_chain_of_small_rows():
+    def f(x):
+        y = x
+        for i in range(1500):
+            y = tg.tanh(y * 0.9 + x) if i % 2 else y - x * 0.1
+        return [y, y.sum()]
+    check(f, tg.ones((3, 2)))

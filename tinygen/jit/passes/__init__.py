@@ -15,6 +15,7 @@ from copy import copy
 from ..program import Program
 from .chain import fuse_elementwise
 from .dead import dead_code
+from .epilogue import product_epilogues
 from .fold import fold_constants
 from .gather import gather_small
 from .last import updates_last
@@ -25,7 +26,7 @@ __all__ = ["FUSING", "PASSES", "common_subexpressions", "dead_code", "fold_const
            "fuse_elementwise", "gather_small", "optimize", "single_assignment", "updates_last"]
 
 PASSES = (single_assignment, fold_constants, common_subexpressions, dead_code)
-FUSING = (fuse_elementwise, gather_small)
+FUSING = (product_epilogues, fuse_elementwise, gather_small)
 
 
 def optimize(program: Program, fuse: bool = True) -> Program:
