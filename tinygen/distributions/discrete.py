@@ -179,7 +179,8 @@ class Binomial(FromProbs):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         count = self._count("enumerate_support")
-        return self._enumerated(arange(1 + count).astype(self._param.dtype), expand)
+        return self._enumerated(
+            arange(1 + count, device=self._param.device).astype(self._param.dtype), expand)
 
 
 def _unchecked(d: Any) -> Any:
@@ -197,7 +198,8 @@ class Geometric(FromProbs):
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
         self._take(probs, logits)
         super().__init__(self._param.shape, (), validate_args)
-        if self._validate_args and probs is not None and not bool((self.probs.data > 0).all()):
+        looks = self._validate_args and self.probs.device == "cpu"     # a GPU is not waited for
+        if looks and probs is not None and not bool((self.probs.data > 0).all()):
             raise ValueError(f"[Geometric] probs: every value must be positive, got {self.probs!r}")
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..grad_mode import enable_grad, no_grad
-from ..ops import exp, sqrt
+from ..ops import exp, full, sqrt
 from ..ops.shape import as_shape, broadcast_to
 from ..tensor import Tensor
 from . import constraints
@@ -24,7 +24,7 @@ def broadcast_all(*values: Any) -> list[Tensor]:
     kinds = [t.dtype for t in made if t is not None and t.dtype.kind in "fV"]
     kind = max(kinds, key=lambda k: k.itemsize, default=np.dtype(np.float32))
     device = next((t.device for t in made if t is not None), None)
-    tensors = [Tensor(v, dtype=kind, device=device) if t is None
+    tensors = [full((), v, kind, device) if t is None
                else t if t.dtype == kind else t.astype(kind)
                for v, t in zip(values, made, strict=True)]
     shape = np.broadcast_shapes(*(t.shape for t in tensors))
@@ -88,7 +88,7 @@ class Distribution:
             if value is None or constraints.is_dependent(constraint):
                 continue
             ok = constraint.check(value)
-            if not bool(ok.data.all()):
+            if ok.device == "cpu" and not bool(ok.data.all()):     # a GPU is not waited for
                 raise ValueError(f"[{type(self).__name__}] {name}: every value must satisfy "
                                  f"{constraint!r}, got {value!r}")
 
@@ -203,7 +203,7 @@ class Distribution:
                              f"with batch_shape + event_shape "
                              f"{self._batch_shape + self._event_shape}") from None
         ok = self.support.check(value)
-        if not bool(ok.data.all()):
+        if ok.device == "cpu" and not bool(ok.data.all()):         # a GPU is not waited for
             raise ValueError(f"[{name}] value must lie within the support {self.support!r}, got "
                              f"{value!r}")
         return value

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import linalg, random
+from ..constants import beside
 from ..ops import broadcast_to, diagonal, expand_dims, log, matmul, sqrt
 from ..tensor import Tensor
 from . import constraints
@@ -35,7 +36,7 @@ def precision_to_tril(precision: Tensor) -> Tensor:
     factor = linalg.cholesky(precision[..., ::-1, ::-1])
     upper = factor[..., ::-1, ::-1].swapaxes(-1, -2)              # upper @ upper.T ... reversed
     d = precision.shape[-1]
-    eye = np.eye(d, dtype=precision.dtype)
+    eye = beside(np.eye(d, dtype=precision.dtype), precision)
     return linalg.solve_triangular(upper, broadcast_to(Tensor.wrap(eye), precision.shape),
                                    upper=False)
 
@@ -162,13 +163,13 @@ class LowRankMultivariateNormal(VectorNormal):
     @lazy
     def _capacitance_tril(self) -> Tensor:
         scaled = self.cov_factor / expand_dims(self.cov_diag, -1)
-        eye = np.eye(self.cov_factor.shape[-1], dtype=self.loc.dtype)
+        eye = beside(np.eye(self.cov_factor.shape[-1], dtype=self.loc.dtype), self.loc)
         return linalg.cholesky(matmul(self.cov_factor.swapaxes(-1, -2), scaled) + eye)
 
     @lazy
     def covariance_matrix(self) -> Tensor:
         """cov_factor cov_factor^T + diag(cov_diag)."""
-        eye = np.eye(self._event_shape[0], dtype=self.loc.dtype)
+        eye = beside(np.eye(self._event_shape[0], dtype=self.loc.dtype), self.loc)
         return (matmul(self.cov_factor, self.cov_factor.swapaxes(-1, -2))
                 + expand_dims(self.cov_diag, -1) * eye)
 

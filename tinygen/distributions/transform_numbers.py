@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import beside
 from ..ops import (
     exp,
     log,
@@ -262,18 +263,25 @@ class PowerTransform(_Smooth):
         super().__init__(cache_size)
         self.exponent = exponent if isinstance(exponent, Tensor) else Tensor(exponent)
 
+    def _beside(self, x: Any) -> Tensor:
+        """The exponent in the dtype of x, on its device; a number is copied there once."""
+        power = self.exponent
+        if power.device != x.device and not power.requires_grad:
+            power = Tensor.wrap(beside(power.data, x))
+        return power.to(x.dtype, device=x.device)
+
     @property
     def sign(self) -> Any:
         return sign(self.exponent)
 
     def _call(self, x: Any) -> Any:
-        return x ** self.exponent.astype(x.dtype)
+        return x ** self._beside(x)
 
     def _inverse(self, y: Any) -> Any:
-        return y ** (1 / self.exponent.astype(y.dtype))
+        return y ** (1 / self._beside(y))
 
     def log_abs_det_jacobian(self, x: Any, y: Any) -> Tensor:
-        return log(abs(self.exponent.astype(x.dtype) * y / x))
+        return log(abs(self._beside(x) * y / x))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PowerTransform) and _same(self.exponent, other.exponent)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..constants import beside
 from ..ops import concat, cumsum, exp, log, log1p, log_sigmoid, sigmoid, softmax, tril, where
 from ..tensor import Tensor
 from . import constraints
@@ -36,7 +37,7 @@ class StickBreakingTransform(Transform):
 
     def _offset(self, x: Any) -> Any:
         n = x.shape[-1]
-        return np.log(np.arange(n, 0, -1)).astype(x.dtype)
+        return beside(np.log(np.arange(n, 0, -1)).astype(x.dtype), x)
 
     def _call(self, x: Any) -> Any:
         z = sigmoid(x - self._offset(x))
@@ -67,7 +68,7 @@ class LowerCholeskyTransform(Transform):
     codomain = constraints.lower_cholesky
 
     def _diagonal(self, x: Any, f: Any) -> Any:
-        eye = np.eye(x.shape[-1], dtype=bool)
+        eye = beside(np.eye(x.shape[-1], dtype=bool), x)
         return tril(where(eye, f(where(eye, x, 1)), x))
 
     def _call(self, x: Any) -> Any:

@@ -229,7 +229,9 @@ def _(needs, gs, ys, x, *, heads, batch):
 def _side_by_side(gs: Any, shape: tuple[int, ...], order: tuple[int, ...]) -> Any:
     """The array of `shape` whose slices the gradients are, if a kernel laid them out so."""
     base = getattr(gs[0], "base", None)
-    if not backend.is_array(base) or base.shape != shape or not base.flags.c_contiguous:
+    if base is None or not backend.is_array(base):
+        return None
+    if base.shape != shape or not base.flags.c_contiguous:
         return None
     for i, g in enumerate(gs):
         part, g = base[:, :, i], g.transpose(order)
