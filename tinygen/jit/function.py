@@ -15,6 +15,7 @@ from ..autograd import is_grad_enabled
 from ..mode import TAPE, CaptureError, local
 from ..tensor import Tensor
 from ..transforms import flatten, unflatten
+from .entry import MISS, entry
 from .guards import Guards
 from .program import Program
 from .tape import capture, surroundings
@@ -95,6 +96,11 @@ class Jitted:
         self._warned = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for recorded in self._recorded:
+            if recorded.enter is not None:
+                results = recorded.enter(args, kwargs)
+                if results is not MISS:
+                    return results
         given = (args, kwargs)
         if local.mode & TAPE or anomaly.active:   # within another that is recorded, or watched
             return self.function(*args, **kwargs)
@@ -103,7 +109,7 @@ class Jitted:
         key = (is_grad_enabled(), region and region.key, *map(_kind, leaves), *_structure(given))
         for found in self._recorded:
             if found.key == key and found.guards.hold():
-                return found.run([x for x in leaves if isinstance(x, Tensor)])
+                return found.first(args, kwargs, [x for x in leaves if isinstance(x, Tensor)])
         if self.after and self._is_new(key):
             return self._plain(given, leaves)
         with _recording:                        # another thread may have recorded it meanwhile
@@ -196,10 +202,19 @@ class Jitted:
 class _Recorded:
     """A program with the kind of arguments that it is for, and what it takes for granted."""
 
-    __slots__ = ("guards", "key", "program", "undo")
+    __slots__ = ("enter", "guards", "key", "program", "tried", "undo")
 
     def __init__(self, key: Any, guards: Guards, program: Program):
         self.key, self.guards, self.program, self.undo = key, guards, program, Undo(program)
+        self.enter: Any = None              # the short way, once there is one
+        self.tried = False
+
+    def first(self, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        """The long way, after which there is a short one."""
+        results = self.run(tensors)
+        if not self.tried:
+            self.tried, self.enter = True, entry(self, args, kwargs)
+        return results
 
     def run(self, tensors: list[Tensor]) -> Any:
         """A replay: all of it, or nothing."""

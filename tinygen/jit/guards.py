@@ -31,6 +31,7 @@ class Guards:
         self.layers = [(x, held(x)) for x in around.layers()]
         self.modes: list[tuple[Any, bool]] = []     # layers whose mode the function sets
         self.arrays: list[tuple[Tensor, Any, bool]] = []
+        self.changed: set[int] = set()              # ids of tensors that the program changes
         names = _named(function, around)
         self.objects = [(x, {k: v for k, v in vars(x).items() if k in names})
                         for x in around.objects()]
@@ -40,6 +41,7 @@ class Guards:
     def after(self, program: Program) -> None:
         """Take down what the function used while it was recorded."""
         self.told, self.arrays = list(program.told), _outside(program)
+        self.changed = {id(x) for x in program._written[1]}
         known = {id(layer) for layer, _ in self.layers}
         self.layers += [(x, held(x)) for x, _ in program.layers if id(x) not in known]
         self.modes = [(x, x.training) for x, then in self.layers if then["training"] != x.training]
@@ -53,7 +55,7 @@ class Guards:
 
     def hold(self) -> bool:
         """Is everything as it was?"""
-        if self._quick():
+        if self.quick():
             return True
         if self.broken() is not None:
             return False
@@ -90,7 +92,7 @@ class Guards:
         return None
 
     def _compile(self) -> None:
-        """`_quick`: the same as one Python expression, which may say no too often."""
+        """`quick`: the same as one Python expression, which may say no too often."""
         self.arrays = [(x, x.data, learns) for x, _, learns in self.arrays]
         scope: dict[str, Any] = {"same": same, "alike": _alike, "frozen": _frozen, "edits": edits}
         tests = [f"edits[0] == {edits[0]}"]
@@ -102,9 +104,15 @@ class Guards:
         for v in self.variables:
             test("(v#() is x# or same(v#(), x#))", v=v.read, x=v.then)
         for x, array, learns in self.arrays:
-            test(f"t#.data is a# and {'' if learns else 'not '}t#.requires_grad", t=x, a=array)
+            test("t#.data is a#", t=x, a=array)
+            if learns or id(x) not in self.changed:     # states of optimizers never learn
+                test(f"{'' if learns else 'not '}t#.requires_grad", t=x)
         for read, value, _ in self.told:
-            test("r#() == w#", r=read, w=value)
+            optimizer = getattr(read, "__self__", None)
+            if hasattr(type(optimizer), "add_param_group"):
+                _test_options(test, optimizer)
+            else:
+                test("r#() == w#", r=read, w=value)
         for x, then in self.objects:
             for name, value in then.items():
                 test(f"same(o#[{name!r}], x#)", o=vars(x), x=value)
@@ -114,7 +122,17 @@ class Guards:
                 + ")\n    except Exception:      # a comparison that makes no sense: look closely\n"
                 "        return False")
         exec(compile(text, "<guards of tinygen.jit>", "exec"), scope)
-        self._quick = scope["quick"]
+        self.quick = scope["quick"]
+
+
+def _test_options(test: Any, optimizer: Any) -> None:
+    """The same as comparing what the optimizer takes for granted, without making lists."""
+    test("p#._plans == k#", p=optimizer, k=list(optimizer._plans))
+    test("p#._step_pre == k# and p#._step_post == q#", p=optimizer,
+         k=dict(optimizer._step_pre), q=dict(optimizer._step_post))
+    test("len(p#.param_groups) == n#", p=optimizer, n=len(optimizer.param_groups))
+    for group in optimizer.param_groups:
+        test("(k#.__setitem__('lr', g#['lr']) is None and k# == g#)", g=group, k=dict(group))
 
 
 def held(layer: Any) -> dict[str, Any]:
