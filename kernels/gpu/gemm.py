@@ -79,7 +79,7 @@ def _batch_strides(x: Any, lead: tuple[int, ...]) -> list[int]:
 
 
 def _even(x: Any) -> bool:
-    return all(s % x.itemsize == 0 and s >= 0 for s in x.strides)
+    return all(n == 1 or (s % x.itemsize == 0 and s >= 0) for n, s in zip(x.shape, x.strides))
 
 
 def _axes(lead: tuple[int, ...], *strides: list[int]) -> list[list[int]]:

@@ -106,11 +106,18 @@ def _every_other(cupy, rng, t):
             tuple(x[::-1] for x in draw(cupy, rng, (6, 7), t)))
 
 
+def _one_turned_around(cupy, rng, t):
+    """An axis of one element keeps the stride of what it was cut from, and no copy changes that."""
+    return (tuple(x[::-1, ::-1] for x in draw(cupy, rng, (1, 1), t)),
+            draw(cupy, rng, (1, 1), t))
+
+
 CASES = {"plain": (_plain, 1, 0), "turned": (_turned, 1, 0), "both turned": (_both_turned, 1, 0),
          "scores of packed heads": (_scores, 3, 0), "packed values": (_weighted, 3, 0),
          "weight for a batch": (_weight, 1, 0), "rows": (_rows, 1, 0), "vectors": (_vectors, 1, 0),
          "the same left": (_left_same, 1, 0), "crossed batches": (_crossed, 3, 0),
-         "parts": (_part, 1, 0), "every other": (_every_other, 1, 2)}
+         "parts": (_part, 1, 0), "every other": (_every_other, 1, 2),
+         "one turned around": (_one_turned_around, 1, 0)}
 
 
 @pytest.mark.parametrize("case", CASES)
