@@ -6,8 +6,8 @@ cuDNN does not support is remembered too, and our own kernels run instead. Engin
 on the order of threads are not used: the same inputs give the same bits. `TINYGEN_CUDNN=0` leaves
 cuDNN out.
 
-Written against version 1.23.0 of the frontend, and tested with a double of it: **this file has not
-run on a GPU yet.**
+Written against version 1.23.0 of the frontend. Tests use a double of it, and ask cuDNN itself which
+of these graphs it takes on an H200 (`tests/doubles/cuda/deviceless.py`); **none has run on a GPU.**
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import cupy
 
 from .gemm import allow_tf32
 
-__all__ = ["attention", "attention_vjp", "conv2d", "conv2d_weight", "conv_transpose2d", "ready"]
+__all__ = ["attention", "attention_vjp", "conv2d", "conv2d_weight", "conv_transpose2d",
+           "described", "plan", "ready"]
 
 PLANS = 1024
 TYPES = {"float16": "HALF", "bfloat16": "BFLOAT16", "float32": "FLOAT"}
@@ -52,27 +53,42 @@ def _handle(device: int) -> int:
 # -- graphs ----------------------------------------------------------------------------------------
 
 
+def described(describe: Callable[..., dict[str, Any]], kind: str, device: dict[str, Any],
+              *arguments: Any) -> tuple[Any, dict[str, Any]]:
+    """A graph and its tensors by name; `device` is a handle, or the description of a device."""
+    cudnn = _frontend()
+    graph = cudnn.pygraph(io_data_type=getattr(cudnn.data_type, TYPES[kind]),
+                          intermediate_data_type=cudnn.data_type.FLOAT,
+                          compute_data_type=cudnn.data_type.FLOAT, **device)
+    return graph, describe(graph, *arguments)
+
+
+def plan(graph: Any, kind: str) -> None:
+    """Look for engines, the best first, among those that give the same bits each time.
+
+    Raises:
+        cudnnGraphNotSupportedError: there is none.
+    """
+    cudnn = _frontend()
+    graph.validate()
+    graph.build_operation_graph()
+    graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
+    notes = cudnn.numerical_note
+    unwanted = [notes.NONDETERMINISTIC]
+    if kind == "float32" and not allow_tf32[0]:
+        unwanted += [notes.TENSOR_CORE, notes.DOWN_CONVERT_INPUTS]
+    graph.deselect_numeric_notes(unwanted)
+    graph.check_support()
+
+
 class _Graph:
     """A graph that was built: what it takes by name, and the workspace that it needs."""
 
     def __init__(self, describe: Callable[..., dict[str, Any]], kind: str, *arguments: Any):
-        cudnn = _frontend()
         self.handle = _handle(cupy.cuda.runtime.getDevice())
-        self.graph = cudnn.pygraph(
-            io_data_type=getattr(cudnn.data_type, TYPES[kind]),
-            intermediate_data_type=cudnn.data_type.FLOAT,
-            compute_data_type=cudnn.data_type.FLOAT, handle=self.handle)
-        self.tensors = describe(self.graph, *arguments)
-        self.graph.validate()
-        self.graph.build_operation_graph()
-        self.graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
-        notes = cudnn.numerical_note
-        unwanted = [notes.NONDETERMINISTIC]
-        if kind == "float32" and not allow_tf32[0]:
-            unwanted += [notes.TENSOR_CORE, notes.DOWN_CONVERT_INPUTS]
-        self.graph.deselect_numeric_notes(unwanted)
-        self.graph.check_support()
-        self.graph.build_plans(cudnn.build_plan_policy.HEURISTICS_CHOICE)
+        self.graph, self.tensors = described(describe, kind, {"handle": self.handle}, *arguments)
+        plan(self.graph, kind)
+        self.graph.build_plans(_frontend().build_plan_policy.HEURISTICS_CHOICE)
         self.workspace = self.graph.get_workspace_size()
 
     def __call__(self, **arrays: Any) -> None:

@@ -1,12 +1,15 @@
 """Attention and convolution through cuDNN's frontend, on a double of it."""
 
 import importlib
+import json
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 from tests.doubles import cudnn as double
+from tests.doubles.cuda import deviceless
 from tests.gpu import test_attention, test_conv
 from tests.gpu.running import needs_compiler
 
@@ -98,3 +101,13 @@ def test_cudnn_can_be_left_out(cupy, frontend, monkeypatch):
     monkeypatch.setenv("TINYGEN_CUDNN", "0")
     of.ready.cache_clear()
     assert not of.ready()
+
+
+@pytest.mark.skipif(deviceless.library() is None,
+                    reason="no cuDNN: pip install nvidia-cudnn-frontend nvidia-cudnn-cu13 (400 MB)")
+def test_cudnn_itself_has_engines_for_every_graph_on_an_h200(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "tests.doubles.cuda.deviceless"], text=True,
+                          capture_output=True, env=deviceless.environment(tmp_path), timeout=120)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == 54, done.stderr[-2000:]
+    assert all(plans > 0 for _, _, plans in found), found
