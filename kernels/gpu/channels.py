@@ -44,7 +44,7 @@ class Form:
         wanted = max(blocks(self.length, MOST), min(busy, blocks(self.length, LEAST)))
         self.size = min(self.length, blocks(blocks(self.length, wanted), 8) * 8)
         self.parts = blocks(self.length, self.size)
-        self.block = team(self.size)
+        self.block = team(self.size, x.dtype)
         self.grid = blocks(self.planes * self.parts, self.block[1])
 
     def take(self, a: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygen.primitive import Unavailable
 
-__all__ = ["EMPTY", "F16", "F32", "HOLD", "MIXED", "NOT_FLOAT", "SUFFIXES", "Source", "WIDE",
+__all__ = ["EMPTY", "F16", "F32", "MIXED", "NOT_FLOAT", "SUFFIXES", "Source", "WIDE",
            "blocks", "plain", "processors", "read", "team"]
 
 SOURCES = Path(__file__).parent / "source"
@@ -40,7 +40,7 @@ EMPTY = "nothing to do"
 _current = cupy.cuda.runtime.getDevice
 NULL = np.uint64(0)             # None would be the address of an argument, not an argument
 FREE_SHARED = 48 * 1024         # bytes of shared memory that need not be asked for
-HOLD = 8                        # values of a row that a thread of rows.cuh keeps in registers
+HOLD = 32                       # bytes of a row that a thread of rows.cuh keeps in registers
 
 
 # -- sources ---------------------------------------------------------------------------------------
@@ -139,18 +139,19 @@ def blocks(n: int, size: int) -> int:
     return -(-n // size)
 
 
-def team(n: int, most: int = 1024) -> tuple[int, int]:
+def team(n: int, dtype: Any = F32, most: int = 1024) -> tuple[int, int]:
     """The block (threads to a row, rows) for rows of n values, see rows.cuh.
 
-    A warp takes a row of up to 256 values, eight of them share a block. A longer row has the
-    threads that hold it in registers, `most` of them; a longer one (8193 values) is read anew for
-    each pass, by 512 threads: a block that waits at a barrier leaves room for three others.
+    A warp takes a row of up to 1 KB, eight of them share a block. A longer row has the threads that
+    hold it in registers, `most` of them; a longer one (32 KB) is read anew for each pass, by 512
+    threads: a block that waits at a barrier leaves room for three others.
     """
-    if n <= 32 * HOLD:
+    hold = HOLD // dtype.itemsize
+    if n <= 32 * hold:
         return 32, 8
-    if n > most * HOLD:
+    if n > most * hold:
         return 512, 1
-    return blocks(n, 32 * HOLD) * 32, 1
+    return blocks(n, 32 * hold) * 32, 1
 
 
 @functools.cache

@@ -46,7 +46,7 @@ def _norm(x: Any, weight: Any, bias: Any, axes: Any, eps: float, centred: bool) 
     why = _refuse(x, suffix, n)
     if why:
         return why
-    rows, block = x.size // n, team(n)
+    rows, block = x.size // n, team(n, x.dtype)
     y, rstd = cupy.empty(x.shape, x.dtype), cupy.empty(rows, F32)
     mean = cupy.empty(rows, F32) if centred else None
     native(f"norm_{suffix}", blocks(rows, block[1]), block, plain(x), _flat(weight), _flat(bias),
@@ -63,7 +63,7 @@ def _norm_vjp(g: Any, mean: Any, rstd: Any, x: Any, weight: Any, bias: Any, axes
         return why
     if g.dtype != x.dtype or rstd.dtype != F32:
         return MIXED
-    rows, block = x.size // n, team(n, 512)      # with 1024 its registers would not suffice
+    rows, block = x.size // n, team(n, x.dtype, 512)   # 1024 have too few registers
     # As many blocks as find room at once, so that few sums are left: 2048 threads to a processor.
     grid = min(blocks(rows, block[1]), processors() * (2048 // (block[0] * block[1])))
     wanted = [p is not None and needs[i] for i, p in ((1, weight), (2, bias))]

@@ -34,7 +34,7 @@ def _softmax(name: str, arrays: tuple[Any, ...], axis: int, log: bool) -> Any:
     y = cupy.empty(x.shape, x.dtype)
     given = (*map(plain, arrays), y)
     if inner == 1:
-        block = team(n)
+        block = team(n, x.dtype)
         native(f"{name}_{suffix}", blocks(x.size // n, block[1]), block, *given, x.size // n,
                np.int32(n), log)
     else:
@@ -95,7 +95,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, *, ignore_index:
     suffix, x, target, weight = found
     rows, n = x.shape
     loss, kept = cupy.empty(rows, np.float32), cupy.empty((rows, 2), np.float32)
-    block = team(n)
+    block = team(n, x.dtype)
     losses(f"cross_entropy_{suffix}", blocks(rows, block[1]), block, x, target, weight, loss, kept,
            rows, np.int32(n), int(ignore_index), float(label_smoothing))
     if reduction == "none":
@@ -121,7 +121,7 @@ def cross_entropy_vjp(g: Any, loss: Any, kept: Any, logits: Any, target: Any, we
     sums, gx = cupy.empty(2, np.float32), cupy.empty(x.shape, x.dtype)
     losses(f"cross_entropy_total_{suffix}", 1, 1024, None, target, weight, None, sums, rows,
            np.int32(n), int(ignore_index), False)
-    block = team(n)
+    block = team(n, x.dtype)
     losses(f"cross_entropy_grad_{suffix}", blocks(rows, block[1]), block,
            plain(g.astype(x.dtype, copy=False)), plain(kept), x, target, weight, sums, gx, rows,
            np.int32(n), int(ignore_index), float(label_smoothing), reduction == "mean",

@@ -95,10 +95,11 @@ def test_arrays_are_copied_only_where_they_lie_otherwise(cupy, launcher):
         assert made.flags.c_contiguous and made.data.ptr % 16 == 0 and made.shape == view.shape
 
 
+@pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("n", [1, 32, 256, 257, 1000, 4096, 8192, 8193, 100000])
-def test_teams(launcher, n):
-    threads, rows = launcher.team(n)
+def test_teams(launcher, n, kind):
+    threads, rows = launcher.team(n, np.dtype(kind))
     assert threads % 32 == 0 and threads * rows <= 1024
     assert rows == 1 or threads == 32
-    assert threads * launcher.HOLD >= n or threads == 512
-    assert launcher.team(n, 512)[0] <= 512
+    assert threads * launcher.HOLD >= n * np.dtype(kind).itemsize or threads == 512
+    assert launcher.team(n, np.dtype(kind), 512)[0] <= 512

@@ -71,9 +71,10 @@ def test_without_parameters_and_over_several_axes(cupy, given):
 
 @pytest.mark.parametrize("parameters", [F32, None], ids=["float32", "same"])
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
-def test_of_16_bits(cupy, dtype, parameters):
-    x, g = draw((33, 48), dtype), draw((33, 48), dtype, seed=1)
-    w, b = _parameters(48, parameters or dtype)
+@pytest.mark.parametrize("n", [50, 520], ids=["streamed", "held"])
+def test_of_16_bits(cupy, n, dtype, parameters):
+    x, g = draw((33, n), dtype), draw((33, n), dtype, seed=1)
+    w, b = _parameters(n, parameters or dtype)
     y, mean, rstd = launch(cupy, "layer_norm", x, w, b, order=1, **HOW)
     assert y.dtype == dtype and mean.dtype == rstd.dtype == F32
     exact = definition("layer_norm", x, w, b, **HOW)

@@ -25,7 +25,7 @@ def test_rows(cupy, shape):
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
-@pytest.mark.parametrize("shape", [(5, 64), (3, 33), (2, 600)], ids=str)
+@pytest.mark.parametrize("shape", [(5, 64), (3, 33), (2, 600), (1, 16400)], ids=str)
 def test_rows_of_16_bits(cupy, shape, dtype):
     x, g = draw(shape, dtype), draw(shape, dtype, seed=1)
     for name in ("softmax", "log_softmax"):

@@ -33,12 +33,12 @@ INLINE void norm_rows(const T* x, const W* weight, const W* bias, T* y, float* m
 // Sums over the rows that a team works on, of the columns of each thread: in registers where rows
 // are held, else in memory, where no other thread touches them.
 template <class R> struct Totals {
-  float held[R::HELD ? HOLD : 1];
+  float held[R::TOTALS];
   float* out;
 
   INLINE Totals(float* out, const R& row) : out(out) {
 #pragma unroll
-    for (int s = 0; s < (R::HELD ? HOLD : 1); s++) held[s] = 0.0f;
+    for (int s = 0; s < R::TOTALS; s++) held[s] = 0.0f;
     if (!R::HELD && out) row.each([&](int c, int) { out[c] = 0.0f; });
   }
   INLINE void add(int column, int slot, float x) {
@@ -87,8 +87,8 @@ INLINE void norm_grad_rows(const T* g, const T* x, const W* weight, const float*
   });
 }
 
-// registers: 56
-// registers norm_grad: 96
+// registers: 64
+// registers norm_grad: 128
 #define NORM(suffix, T, W) \
   extern "C" __global__ void __launch_bounds__(1024, 1) \
   norm_##suffix(const T* __restrict__ x, const W* __restrict__ weight, \

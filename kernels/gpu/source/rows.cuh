@@ -1,6 +1,6 @@
 // A row of n values that a team works on together: `team` in launch.py chooses the block for it.
 //
-// Held keeps the row in registers, HOLD values to a thread, so that a kernel reads it from memory
+// Held keeps the row in registers, 32 bytes to a thread, so that a kernel reads it from memory
 // once, however often it passes over it. Streamed reads it anew in each pass, for rows that are too
 // long. Both have the same members, and kernels are written once:
 //   row.each([&](int column, int slot) {...})      the columns of this thread
@@ -11,13 +11,14 @@
 
 #include "common.cuh"
 
-constexpr int HOLD = 8;
+// Values of a row that a thread holds: two packs, so that enough reads are under way at once.
+template <class T> constexpr int HOLD = 32 / sizeof(T);
 
-template <class T, int WIDTH> struct Held {
-  static constexpr int PACKS = HOLD / WIDTH;
+template <class T, int WIDTH, int SLOTS = HOLD<T>> struct Held {
+  static constexpr int PACKS = SLOTS / WIDTH, TOTALS = SLOTS;
   static constexpr bool HELD = true;
-  template <class U> using Of = Held<U, WIDTH>;
-  float values[HOLD];
+  template <class U> using Of = Held<U, WIDTH, SLOTS>;
+  float values[SLOTS];
   int n;
 
   INLINE Held(const T* row, int n) : n(n) {
@@ -60,6 +61,7 @@ template <class T, int WIDTH> struct Held {
 };
 
 template <class T> struct Streamed {
+  static constexpr int TOTALS = 1;
   static constexpr bool HELD = false;
   template <class U> using Of = Streamed<U>;
   const T* row;
@@ -83,7 +85,7 @@ template <class T> struct Streamed {
 template <class R> struct Kind { using Row = R; };
 
 template <class T, class F> INLINE void with_rows_of(int n, F f) {
-  if (n > HOLD * static_cast<int>(blockDim.x)) f(Kind<Streamed<T>>());
+  if (n > HOLD<T> * static_cast<int>(blockDim.x)) f(Kind<Streamed<T>>());
   else if (n % WIDE<T> == 0) f(Kind<Held<T, WIDE<T>>>());
   else f(Kind<Held<T, 1>>());
 }
@@ -91,7 +93,7 @@ template <class T, class F> INLINE void with_rows_of(int n, F f) {
 // The same for kernels whose rows have odd lengths seldom: those are streamed, and the kernel takes
 // two thirds of the time to compile.
 template <class T, class F> INLINE void with_packed_rows(int n, F f) {
-  if (n > HOLD * static_cast<int>(blockDim.x) || n % WIDE<T> != 0) f(Kind<Streamed<T>>());
+  if (n > HOLD<T> * static_cast<int>(blockDim.x) || n % WIDE<T> != 0) f(Kind<Streamed<T>>());
   else f(Kind<Held<T, WIDE<T>>>());
 }
 
