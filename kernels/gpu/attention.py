@@ -18,7 +18,7 @@ from tinygen.ops.attention import sum_to
 from tinygen.primitive import kernel
 
 from . import cudnn
-from .launch import EMPTY, Source
+from .launch import EMPTY, Source, capability
 
 __all__: list[str] = []
 
@@ -27,6 +27,7 @@ DTYPES = "dtypes differ, or are no floats"
 STRIDES = "elements of a row are not neighbours"
 WIDTH = "heads wider than 128"
 SCALE = "a scale that is not positive"
+OLD = "a device before sm_80, whose tensor cores do not have these products"
 MASK_GRADIENT = "the mask wants a gradient"
 
 NAMES = ("float16", "bfloat16", "float32", "float64")
@@ -202,6 +203,8 @@ def _refused(q: Any, k: Any, v: Any, mask: Any, keep: Any, scale: float) -> str 
     kind = q.dtype
     if kind.name not in NAMES or k.dtype != kind or v.dtype != kind:
         return DTYPES
+    if kind.itemsize == 2 and capability() < 80:
+        return OLD
     for m in (mask, keep):
         if m is not None and m.dtype != kind and (m is keep or m.dtype.kind != "b"):
             return DTYPES

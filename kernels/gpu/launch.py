@@ -17,7 +17,7 @@ import numpy as np
 from tinygen.primitive import Unavailable
 
 __all__ = ["EMPTY", "F16", "F32", "MIXED", "NOT_FLOAT", "SUFFIXES", "Source", "WIDE",
-           "blocks", "plain", "processors", "read", "team"]
+           "blocks", "capability", "plain", "processors", "read", "team"]
 
 SOURCES = Path(__file__).parent / "source"
 OPTIONS = ("-std=c++17",)
@@ -157,6 +157,16 @@ def team(n: int, dtype: Any = F32, most: int = 1024) -> tuple[int, int]:
 @functools.cache
 def _processors(device: int) -> int:
     return int(cupy.cuda.Device(device).attributes["MultiProcessorCount"])
+
+
+@functools.cache
+def _capability(device: int) -> int:
+    return int(cupy.cuda.Device(device).compute_capability)
+
+
+def capability() -> int:
+    """What the current device can do, as a number: 80 for sm_80."""
+    return _capability(_current())
 
 
 def processors() -> int:

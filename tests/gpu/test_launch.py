@@ -1,5 +1,7 @@
 """How kernels of kernels/gpu are compiled and launched."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,16 @@ def test_large_shared_memory_is_asked_for(cupy, source):
     np.testing.assert_array_equal(y.get(), np.arange(64))
     with pytest.raises(Exception, match="300000"):
         native("f", (1,), (64,), y, shared=300000)
+
+
+def test_tensor_cores_are_not_asked_of_older_devices(cupy, launcher, monkeypatch):
+    assert launcher.capability() == 90
+    attention = importlib.import_module("tinygen.kernels.gpu.attention")
+    monkeypatch.setattr(attention, "capability", lambda: 75)
+    q = cupy.ones((2, 4, 8), "float16")
+    assert "before sm_80" in attention._refused(q, q, q, None, None, 1.0)
+    q = cupy.ones((2, 4, 8), "float32")
+    assert attention._refused(q, q, q, None, None, 1.0) is None
 
 
 @needs_compiler
