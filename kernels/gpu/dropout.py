@@ -85,6 +85,6 @@ def _(x: Any, key: Any, *, p: float) -> Any:
         return EMPTY
     x = plain(x)
     y = cupy.empty_like(x)
-    native(f"drop_{suffix}", blocks(x.size, FOUR), 256, x, key, y, np.uint64(x.size),
-           np.uint32(limit_of(p)), float(1 / (1 - p)), True)
+    native(f"drop_{suffix}", blocks(x.nbytes, 4096), 256, x, key, y, np.uint64(x.size),
+           np.uint32(limit_of(p)), float(1 / (1 - p)))
     return y

@@ -118,35 +118,39 @@ draw_integers(word64* state, long long* y, word64 n, long long low, word64 range
 
 // ---- dropout ------------------------------------------------------------------------------------
 
-// Words of SplitMix64 for the key, two elements to a word: tinygen/random/drop.py is the
-// definition.
-INLINE word64 mixed(word64 key, word64 number) {
-  word64 z = key + (number + 1) * 0x9E3779B97F4A7C15ull;
+// A word of SplitMix64 from its counter, for two elements: tinygen/random/drop.py is the definition.
+constexpr word64 STEP = 0x9E3779B97F4A7C15ull;
+
+INLINE word64 mixed(word64 z) {
   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
   z = (z ^ z >> 27) * 0x94D049BB133111EBull;
   return z ^ z >> 31;
 }
 
-// y = x times `scale`, or times 0 where the element's number in the key's stream is below `limit`.
+// y = x times `scale`, or times 0 where the element's number in the key's stream is below `limit`:
+// 16 bytes to a thread.
 template <class T>
-INLINE void drop(const T* x, const word64* key, T* y, word64 n, unsigned limit, float scale,
-                 int packs) {
-  word64 i = ((word64)blockIdx.x * 256 + threadIdx.x) * 4;
+INLINE void drop(const T* x, const word64* key, T* y, word64 n, unsigned limit, float scale) {
+  constexpr int wide = WIDE<T>;
+  word64 i = ((word64)blockIdx.x * 256 + threadIdx.x) * wide;
   if (i >= n) return;
-  word64 low = mixed(*key, i / 2), high = mixed(*key, i / 2 + 1);
-  unsigned bits[4] = {(unsigned)low, (unsigned)(low >> 32), (unsigned)high,
-                      (unsigned)(high >> 32)};
-  if (packs && i + 4 <= n) {
-    Pack<T, 4> four = load_pack<T, 4>(x + i);
+  word64 counter = *key + (i / 2 + 1) * STEP;
+  float by[wide];
 #pragma unroll
-    for (int k = 0; k < 4; k++)
-      four.at[k] = from_float<T>(to_float(four.at[k]) * (bits[k] >= limit ? scale : 0.f));
-    store_pack<T, 4>(y + i, four);
+  for (int k = 0; k < wide; k += 2, counter += STEP) {
+    word64 bits = mixed(counter);
+    by[k] = (unsigned)bits >= limit ? scale : 0.f;
+    by[k + 1] = (unsigned)(bits >> 32) >= limit ? scale : 0.f;
+  }
+  if (i + wide <= n) {
+    Pack<T, wide> pack = load_pack<T, wide>(x + i);
+#pragma unroll
+    for (int k = 0; k < wide; k++) pack.at[k] = from_float<T>(to_float(pack.at[k]) * by[k]);
+    store_pack<T, wide>(y + i, pack);
   } else {
 #pragma unroll
-    for (int k = 0; k < 4; k++)
-      if (i + k < n)
-        y[i + k] = from_float<T>(to_float(x[i + k]) * (bits[k] >= limit ? scale : 0.f));
+    for (int k = 0; k < wide; k++)
+      if (i + k < n) y[i + k] = from_float<T>(to_float(x[i + k]) * by[k]);
   }
 }
 
@@ -156,8 +160,7 @@ INLINE void drop(const T* x, const word64* key, T* y, word64 n, unsigned limit, 
   extern "C" __global__ void __launch_bounds__(256) \
   draw_normal_##suffix(word64* state, T* y, word64 n) { draw_normal<T>(state, y, n); } \
   extern "C" __global__ void __launch_bounds__(256) \
-  drop_##suffix(const T* x, const word64* key, T* y, word64 n, unsigned limit, float scale, \
-                int packs) { \
-    drop<T>(x, key, y, n, limit, scale, packs); \
+  drop_##suffix(const T* x, const word64* key, T* y, word64 n, unsigned limit, float scale) { \
+    drop<T>(x, key, y, n, limit, scale); \
   }
 FOR_TYPES(RANDOM)
