@@ -31,6 +31,7 @@ class Guards:
         self.layers = [(x, held(x)) for x in around.layers()]
         self.modes: list[tuple[Any, bool]] = []     # layers whose mode the function sets
         self.arrays: list[tuple[Tensor, Any, bool]] = []
+        self.seen = [-1]                            # how often layers were edited, when looked at
         self.changed: set[int] = set()              # ids of tensors that the program changes
         names = _named(function, around)
         self.objects = [(x, {k: v for k, v in vars(x).items() if k in names})
@@ -59,7 +60,9 @@ class Guards:
             return True
         if self.broken() is not None:
             return False
-        self._compile()             # arrays were exchanged for others of their kind, say
+        self.seen[0] = edits[0]
+        if any(x.data is not array for x, array, _ in self.arrays):   # others of their kind
+            self._compile()
         return True
 
     def broken(self) -> str | None:
@@ -94,8 +97,10 @@ class Guards:
     def _compile(self) -> None:
         """`quick`: the same as one Python expression, which may say no too often."""
         self.arrays = [(x, x.data, learns) for x, _, learns in self.arrays]
-        scope: dict[str, Any] = {"same": same, "alike": _alike, "frozen": _frozen, "edits": edits}
-        tests = [f"edits[0] == {edits[0]}"]
+        scope: dict[str, Any] = {"same": same, "alike": _alike, "frozen": _frozen, "edits": edits,
+                                 "seen": self.seen}
+        self.seen[0] = edits[0]
+        tests = ["edits[0] == seen[0]"]
 
         def test(text: str, **used: Any) -> None:
             n = len(tests)
