@@ -155,7 +155,7 @@ def history(program: Program, args: Sequence[Tensor] = (), repeats: int = 5,
     common_subexpressions: 4 rows to 3
     - %2 = exp(%0)                           float32 3
     ~ %3 = add(%1, 1)                        float32 3
-    dead_code: nothing to do
+    drop_unread: nothing to do
     """
     found = costs_by_row(program, args, repeats)
     timed = any(c.seconds is not None for c in found[-1].values())

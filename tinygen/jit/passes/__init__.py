@@ -21,11 +21,13 @@ from .gather import gather_small
 from .last import updates_last
 from .same import common_subexpressions
 from .ssa import single_assignment
+from .unread import drop_unread
 
-__all__ = ["FUSING", "PASSES", "common_subexpressions", "dead_code", "fold_constants",
-           "fuse_elementwise", "gather_small", "optimize", "single_assignment", "updates_last"]
+__all__ = ["FUSING", "PASSES", "common_subexpressions", "dead_code", "drop_unread",
+           "fold_constants", "fuse_elementwise", "gather_small", "optimize", "product_epilogues",
+           "single_assignment", "updates_last"]
 
-PASSES = (single_assignment, fold_constants, common_subexpressions, dead_code)
+PASSES = (single_assignment, fold_constants, common_subexpressions, drop_unread, dead_code)
 FUSING = (product_epilogues, fuse_elementwise, gather_small)
 
 

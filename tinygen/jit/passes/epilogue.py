@@ -142,13 +142,17 @@ class _Epilogues:
         """linear_vjp of an activation's gradient becomes the rule of linear_activation."""
         if row.op.name != "linear_vjp":
             return
-        g, y = row.inputs[:2]
+        g = row.inputs[0]
         k = self.makers.get(g) if isinstance(g, int) else None
-        made = self._made_by(y, "linear_activation")
-        if k is None or made is None or not self._only(g, [i]):
+        if k is None or not self._only(g, [i]) or len(self.rows[k].inputs) < 2:
             return
-        inner, forward = self.rows[k], self.rows[made]
-        if inner.op.name == f"{forward.attrs['activation']}_grad" and inner.inputs[1] == y and (
+        inner = self.rows[k]
+        y = inner.inputs[1]
+        made = self._made_by(y, "linear_activation")
+        if made is None:
+            return
+        forward = self.rows[made]
+        if inner.op.name == f"{forward.attrs['activation']}_grad" and (
                 inner.attrs.get("slope", 0.0) == forward.attrs["slope"]
                 and self._shape(inner.inputs[0]) == self._shape(y)
                 and list(map(_key, row.inputs[2:])) == list(map(_key, forward.inputs))
