@@ -192,9 +192,9 @@ def test_addresses_that_16_does_not_divide(cupy):
 
 
 @pytest.mark.skipif(nvrtc.library() is None, reason="no NVRTC: pip install -e '.[gputest]'")
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-@pytest.mark.parametrize("dtype,head,extras", [
-    ("bfloat16", 64, False), ("float16", 128, True), ("float32", 128, False)])
+@pytest.mark.parametrize("dtype,head,extras,architecture", [      # and the default: test_nvrtc.py
+    ("bfloat16", 64, False, "sm_80"), ("bfloat16", 64, False, "sm_90"),
+    ("float16", 32, True, "sm_90"), ("float32", 128, False, "sm_90")])
 def test_nothing_is_spilled_and_products_are_on_tensor_cores(dtype, head, extras, architecture):
     of = importlib.import_module("tinygen.kernels.gpu.attention")
     read = importlib.import_module("tinygen.kernels.gpu.launch").read
