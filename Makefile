@@ -60,7 +60,7 @@ bench: $(VENV)/.stamp-torch $(call stamp,$(TEST_EXTRAS))  ## measure against the
 
 # The wheel of PyTorch without a suffix is the one with CUDA. An environment of its own: `make test`
 # may have put PyTorch for the CPU into the other one.
-GPU_EXTRAS ?= app,test,cuda
+GPU_EXTRAS ?= app,test,cuda,nvidia
 GPU_VENV ?= .venv-gpu
 gpu:  ## on a machine with an NVIDIA GPU: numerics, compute-sanitizer, benchmark (ten minutes)
 	@python3 benchmarks/gpu.py --look
