@@ -67,7 +67,7 @@ template <class T> INLINE float logistic(float x) {
 INLINE float soft(float x) { return fmaxf(x, 0.f) + log1pf(expf(-fabsf(x))); }
 
 // The normal law: P(X <= x), and its density.
-// Source: M. Abramowitz and I. Stegun, "Handbook of Mathematical Functions", 7.1.26, for erfc.
+// Source: M. Abramowitz and I. Stegun, "Handbook of Mathematical Functions", 26.2.17.
 struct Normal {
   float below, density;
 };
@@ -75,7 +75,7 @@ struct Normal {
 template <class T> INLINE Normal normal(float x) {
   float density = 0.39894228f * power<T>(-0.5f * x * x);
   if (sizeof(T) == 4) return {0.5f * (1.f + erff(x * 0.70710678f)), density};
-  float t = __fdividef(1.f, 1.f + 0.23164189f * fabsf(x));
+  float t = __fdividef(1.f, 1.f + 0.2316419f * fabsf(x));
   float tail = ((((1.33027443f * t - 1.82125598f) * t + 1.78147794f) * t - 0.35656378f) * t +
                 0.31938153f) * t * density;
   return {x > 0.f ? 1.f - tail : tail, density};

@@ -58,6 +58,11 @@ INLINE Range meeting(int place, int before, int kernel, int stride, int dilation
 
 // -- the largest element --------------------------------------------------------------------------
 
+// The first tap of a window at or behind 0 along an axis, or the last.
+INLINE int first_tap(int start, int dilation, int kernel) {
+  return min(start < 0 ? (dilation - 1 - start) / dilation : 0, kernel - 1);
+}
+
 // The largest element of each window and its tap: the first of equal ones, the last NaN.
 template <class T, class Tap>
 INLINE void max_pool(const Windows& s, const T* x, T* y, Tap* taps, unsigned n) {
@@ -81,7 +86,9 @@ INLINE void max_pool(const Windows& s, const T* x, T* y, Tap* taps, unsigned n) 
   }
   long long to = at(s.y, p, p.h, p.w);
   y[to] = from_float<T>(best);
-  taps[to] = (Tap)(tap < 0 ? 0 : tap);
+  if (tap < 0)                         // no tap lies inside, as dilated windows may have it
+    tap = first_tap(h0, s.dh, s.kh) * s.kw + first_tap(w0, s.dw, s.kw);
+  taps[to] = (Tap)tap;
 }
 
 // Each pixel is given what the windows have whose maximum it was; g and taps are laid out alike.
