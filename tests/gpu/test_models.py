@@ -9,8 +9,6 @@ from tests.gpu.training import CASES, HostStream, tensors
 from tinygen.random.draws import default_generator
 
 KERNELS = False       # what CuPy alone computes; kernels are compared with it in other files
-STEPS = 2
-models = pytest.mark.parametrize("name", CASES)
 
 
 def prepared(name, device, dtype=None):
@@ -21,32 +19,28 @@ def prepared(name, device, dtype=None):
     return model, model.configure_optimizers(), tensors(batch(), device)
 
 
-def trained(name, device):
-    """Losses and state after some steps in float64, with NumPy's random numbers."""
+def first_step(name, device):
+    """The model, optimizers and batch, the losses of a step with NumPy's random numbers, and the
+    state after it."""
     model, optimizers, batch = prepared(name, device, "float64")
     tg.manual_seed(1)
     if device != "cpu":
         default_generator(device).stream = HostStream(1)
-    losses = [model.training_step(*batch, optimizers) for _ in range(STEPS)]
-    return ([{k: v.item() for k, v in step.items()} for step in losses],
+    losses = model.training_step(*batch, optimizers)
+    return (model, optimizers, batch, {k: v.item() for k, v in losses.items()},
             {k: v.cpu().numpy() for k, v in model.state_dict().items()})
 
 
-@models
-def test_training_is_that_of_the_cpu(name):
-    expected, state = trained(name, "cpu")
-    found, there = trained(name, "cuda")
-    for step, reference in zip(found, expected, strict=True):
-        assert step == pytest.approx(reference, rel=1e-8, abs=1e-10)
+@pytest.mark.parametrize("name", CASES)
+def test_training_is_that_of_the_cpu_and_neither_waits_nor_copies(name):
+    """The first step makes plans and puts constants onto the device; the next one is counted."""
+    *_, expected, state = first_step(name, "cpu")
+    model, optimizers, batch, found, there = first_step(name, "cuda")
+    assert found == pytest.approx(expected, rel=1e-8, abs=1e-10)
     for key, value in state.items():
         np.testing.assert_allclose(there[key], value, rtol=1e-6, atol=1e-8, err_msg=key)
 
-
-@models
-def test_a_training_step_neither_waits_nor_copies(name):
-    """After the first step, which makes plans and puts constants onto the device."""
-    model, optimizers, batch = prepared(name, "cuda")
-    model.training_step(*batch, optimizers)
+    default_generator("cuda").manual_seed(2)                  # the device's own stream again
     with counted() as seen:
         losses = model.training_step(*batch, optimizers)
     assert (seen.syncs, seen.h2d, seen.d2h) == (0, 0, 0), seen

@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Any, Any]] = {
                              lambda: (SENTENCES, np.array([0, 1, 2, 0]))),
     "word-weights": (lambda: models.WordWeights(9), lambda: (SENTENCES, np.array([0, 1, 1, 0]))),
     "cycle-gan": (lambda: models.CycleGAN((3, 16, 16), width=2, blocks=1),
-                  lambda: tuple(_pictures(shape=(3, 16, 16), n=n)[0][:2] for n in (2, 3))),
+                  lambda: tuple(_pictures(shape=(3, 16, 16), n=n)[0][:1] for n in (1, 2))),
     "video-moments": (lambda: models.VideoMoments(9, SHAPE, frames=8, longest=5, width=16, heads=2,
                                                   channels=4), _video),
     "image-text": (lambda: models.ImageTextMatcher((1, 16, 16), 9, width=8, heads=2, dim=6,
