@@ -15,7 +15,7 @@ from tinygen.philox import Stream
 from tinygen.primitive import kernel
 from tinygen.random.drop import limit_of
 
-from .launch import EMPTY, NOT_FLOAT, SUFFIXES, Source, blocks, plain
+from .launch import EMPTY, HALVES, NOT_FLOAT, SUFFIXES, Source, blocks, plain
 
 __all__: list[str] = []
 
@@ -39,12 +39,12 @@ def _drawn(name: str, generator: Any, shape: Any, dtype: Any) -> Any:
     return y
 
 
-@kernel("random_uniform", cupy.ndarray)
+@kernel("random_uniform", cupy.ndarray, dtypes=HALVES)
 def _(*, generator: Any, shape: Any, dtype: Any) -> Any:
     return _drawn("draw_uniform", generator, shape, dtype)
 
 
-@kernel("random_normal", cupy.ndarray)
+@kernel("random_normal", cupy.ndarray, dtypes=HALVES)
 def _(*, generator: Any, shape: Any, dtype: Any) -> Any:
     return _drawn("draw_normal", generator, shape, dtype)
 
@@ -76,7 +76,7 @@ def _integers(generator: Any, shape: Any, low: int, span: int) -> Any:
     return y
 
 
-@kernel("dropout", cupy.ndarray)
+@kernel("dropout", cupy.ndarray, dtypes=HALVES)
 def _(x: Any, key: Any, *, p: float) -> Any:
     suffix = SUFFIXES.get(x.dtype)
     if suffix is None:

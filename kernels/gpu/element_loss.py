@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygen.primitive import kernel
 
-from .launch import EMPTY, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain
+from .launch import EMPTY, HALVES, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain
 
 __all__: list[str] = []
 
@@ -53,14 +53,14 @@ def _register(name: str, source: str) -> None:
                np.float64(1 / n if reduction == "mean" else 1), y)
         return y
     call.__doc__ = f"{name}: sums of blocks in float64, and the sum of those."
-    kernel(name, cupy.ndarray)(call)
+    kernel(name, cupy.ndarray, dtypes=HALVES)(call)
 
 
 _register("bce_with_logits", "two_classes")
 _register("mse_loss", "square")
 
 
-@kernel("bce_with_logits_grad", cupy.ndarray)
+@kernel("bce_with_logits_grad", cupy.ndarray, dtypes=HALVES)
 def _(x: Any, target: Any, g: Any) -> Any:
     beside = _unfit(x) or _beside(target, x)
     if isinstance(beside, str):

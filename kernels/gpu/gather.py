@@ -11,7 +11,7 @@ import numpy as np
 from tinygen.ops.index import SLOT
 from tinygen.primitive import kernel
 
-from .launch import EMPTY, NOT_FLOAT, SUFFIXES, Source, blocks, plain
+from .launch import EMPTY, HALVES, NOT_FLOAT, SUFFIXES, Source, blocks, plain
 
 __all__: list[str] = []
 
@@ -29,7 +29,7 @@ def _flat(numbers: Any) -> Any:
     return plain(numbers.astype(np.int64, copy=False)).reshape(-1)
 
 
-@kernel("look_up", cupy.ndarray)
+@kernel("look_up", cupy.ndarray, dtypes=HALVES)
 def _(table: Any, numbers: Any) -> Any:
     """A warp copies a row. The host does not wait to check the numbers: the rows of those that the
     table has not are NaN."""
@@ -48,7 +48,7 @@ def _(table: Any, numbers: Any) -> Any:
     return out
 
 
-@kernel("scatter_index", cupy.ndarray)
+@kernel("scatter_index", cupy.ndarray, dtypes=HALVES)
 def _(g: Any, *arrays: Any, template: Any, shape: Any) -> Any:
     """The block of a row's first number adds up the gradients of all its numbers, in order."""
     if len(template) != 1 or template[0] is not SLOT or arrays[0].dtype.kind not in "iu":

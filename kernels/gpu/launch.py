@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygen.primitive import Unavailable
 
-__all__ = ["EMPTY", "F16", "F32", "MIXED", "NOT_FLOAT", "SUFFIXES", "Source", "WIDE",
+__all__ = ["EMPTY", "F16", "F32", "HALVES", "MIXED", "NOT_FLOAT", "SUFFIXES", "Source", "WIDE",
            "blocks", "capability", "plain", "processors", "read", "team"]
 
 SOURCES = Path(__file__).parent / "source"
@@ -31,6 +31,7 @@ except ImportError:             # then CuPy has no bfloat16 arrays either
 else:
     SUFFIXES[np.dtype(ml_dtypes.bfloat16)] = "bf16"
 
+HALVES = ("float32", "bfloat16", "float16")             # what most kernels name as theirs
 WIDE = {dtype: 16 // dtype.itemsize for dtype in SUFFIXES}   # values that a thread reads at once
 
 NOT_FLOAT = "neither float32, bfloat16 nor float16"

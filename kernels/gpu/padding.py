@@ -11,7 +11,7 @@ import numpy as np
 from tinygen.primitive import kernel
 
 from .division import DIVISOR, LIMIT, divisor
-from .launch import EMPTY, NOT_FLOAT, SUFFIXES, Source, blocks, plain
+from .launch import EMPTY, HALVES, NOT_FLOAT, SUFFIXES, Source, blocks, plain
 
 __all__: list[str] = []
 
@@ -51,7 +51,7 @@ def _merged(shape: Any, width: Any) -> list[tuple[int, int, int]]:
     return axes
 
 
-@kernel("pad", cupy.ndarray)
+@kernel("pad", cupy.ndarray, dtypes=HALVES)
 def _(x: Any, *, width: Any, mode: str, value: Any) -> Any:
     shape = [n + a + b for n, (a, b) in zip(x.shape, width)]
     reason = _unfit(x, math.prod(shape))
@@ -71,7 +71,7 @@ def _(x: Any, *, width: Any, mode: str, value: Any) -> Any:
     return _back(y, order)
 
 
-@kernel("unpad", cupy.ndarray)
+@kernel("unpad", cupy.ndarray, dtypes=HALVES)
 def _(g: Any, *, width: Any, mode: str) -> Any:
     if mode == "constant":
         return "a view"

@@ -11,7 +11,7 @@ import cupy
 
 from tinygen.primitive import kernel
 
-from .launch import EMPTY, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks
+from .launch import EMPTY, HALVES, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks
 from .updates import dense
 
 __all__: list[str] = []
@@ -55,7 +55,7 @@ def _register(name: str, attrs: tuple[str, ...] = ()) -> None:
                lead.size, packs, *(constants + [0.0, 0.0])[:2])
         return y
     call.__doc__ = f"{name}: 16 bytes to a thread."
-    kernel(name, cupy.ndarray)(call)
+    kernel(name, cupy.ndarray, dtypes=HALVES)(call)
 
 
 for _name in ("sigmoid", "log_sigmoid", "silu", "mish", "gelu_exact", "gelu_tanh", "erf"):

@@ -12,7 +12,7 @@ from tinygen.primitive import kernel
 
 from .division import LIMIT
 from .gemm import gemm
-from .launch import EMPTY, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain
+from .launch import EMPTY, HALVES, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain
 
 __all__: list[str] = []
 
@@ -106,7 +106,7 @@ class _Backward:
 # -- LSTM -----------------------------------------------------------------------------------------
 
 
-@kernel("lstm_sequence", cupy.ndarray)
+@kernel("lstm_sequence", cupy.ndarray, dtypes=HALVES)
 def _(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, lengths=None, *, reverse=False):
     why = "a projection" if w_hr is not None else _declines(
         4, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths)
@@ -128,7 +128,7 @@ def _(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, lengths=None, *, r
             cells[end].copy(), gates, squashed, states, cells)
 
 
-@kernel("lstm_sequence_vjp", cupy.ndarray)
+@kernel("lstm_sequence_vjp", cupy.ndarray, dtypes=HALVES)
 def _(gy, dh, dc, y, h, c, gates, squashed, states, cells, x, h0, c0, w_ih, w_hh, b_ih=None,
       b_hh=None, w_hr=None, lengths=None, *, needs, reverse=False):
     why = "a projection" if w_hr is not None else _declines(
@@ -150,7 +150,7 @@ def _(gy, dh, dc, y, h, c, gates, squashed, states, cells, x, h0, c0, w_ih, w_hh
 # -- GRU ------------------------------------------------------------------------------------------
 
 
-@kernel("gru_sequence", cupy.ndarray)
+@kernel("gru_sequence", cupy.ndarray, dtypes=HALVES)
 def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, reverse=False):
     why = _declines(3, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths)
     if why:
@@ -174,7 +174,7 @@ def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, reverse=False):
             gates, inner, states)
 
 
-@kernel("gru_sequence_vjp", cupy.ndarray)
+@kernel("gru_sequence_vjp", cupy.ndarray, dtypes=HALVES)
 def _(gy, dh, y, h, gates, inner, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None,
       *, needs, reverse=False):
     why = _declines(3, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, gy, dh)
@@ -194,7 +194,7 @@ def _(gy, dh, y, h, gates, inner, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=Non
 # -- the simple recurrence ------------------------------------------------------------------------
 
 
-@kernel("rnn_sequence", cupy.ndarray)
+@kernel("rnn_sequence", cupy.ndarray, dtypes=HALVES)
 def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, nonlinearity="tanh",
       reverse=False):
     why = _declines(1, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths)
@@ -214,7 +214,7 @@ def _(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, nonlinearity="ta
             states)
 
 
-@kernel("rnn_sequence_vjp", cupy.ndarray)
+@kernel("rnn_sequence_vjp", cupy.ndarray, dtypes=HALVES)
 def _(gy, dh, y, h, states, x, h0, w_ih, w_hh, b_ih=None, b_hh=None, lengths=None, *, needs,
       nonlinearity="tanh", reverse=False):
     why = _declines(1, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, gy, dh)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygen.primitive import kernel
 
-from .launch import MIXED, NOT_FLOAT, SUFFIXES, Source, blocks
+from .launch import HALVES, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks
 
 __all__: list[str] = []
 
@@ -114,13 +114,13 @@ def _rate(lr: Any) -> tuple[Any, float]:
 # -- steps of optimizers --------------------------------------------------------------------------
 
 
-@kernel("adam_updates", cupy.ndarray)
+@kernel("adam_updates", cupy.ndarray, dtypes=HALVES)
 def _(*arrays: Any, count: int, shared: Any, **how: Any) -> Any:
     kinds = [arrays[k * count:(k + 1) * count] for k in range(5)]
     return _adam(kinds if kinds[4][0] is not None else kinds[:4], *arrays[-2:], **how)
 
 
-@kernel("adam_update", cupy.ndarray)
+@kernel("adam_update", cupy.ndarray, dtypes=HALVES)
 def _(p: Any, g: Any, m: Any, v: Any, v_max: Any, step: Any, lr: Any, **how: Any) -> Any:
     return _adam([[a] for a in (p, g, m, v, v_max) if a is not None], step, lr, **how)
 
@@ -142,13 +142,13 @@ def _adam(kinds: Sequence[Sequence[Any]], step: Any, lr: Any, *, beta1: float, b
     return kinds[0][0]
 
 
-@kernel("sgd_updates", cupy.ndarray)
+@kernel("sgd_updates", cupy.ndarray, dtypes=HALVES)
 def _(*arrays: Any, count: int, shared: Any, **how: Any) -> Any:
     kinds = [arrays[k * count:(k + 1) * count] for k in range(3)]
     return _sgd(kinds if kinds[2][0] is not None else kinds[:2], arrays[-1], **how)
 
 
-@kernel("sgd_update", cupy.ndarray)
+@kernel("sgd_update", cupy.ndarray, dtypes=HALVES)
 def _(p: Any, g: Any, buf: Any, lr: Any, **how: Any) -> Any:
     return _sgd([[a] for a in (p, g, buf) if a is not None], lr, **how)
 
@@ -168,12 +168,12 @@ def _sgd(kinds: Sequence[Sequence[Any]], lr: Any, *, momentum: float, dampening:
 # -- averages -------------------------------------------------------------------------------------
 
 
-@kernel("mix_update", cupy.ndarray)
+@kernel("mix_update", cupy.ndarray, dtypes=HALVES)
 def _(mean: Any, x: Any, *, weight: float) -> Any:
     return _mix((mean,), (x,), weight=weight)
 
 
-@kernel("ema_update", cupy.ndarray)
+@kernel("ema_update", cupy.ndarray, dtypes=HALVES)
 def _(mean: Any, x: Any, updates: Any, *, decay: float, warm_up: bool) -> Any:
     if mean.dtype.kind not in "fV":
         mean[...] = x                   # a counter is copied: it has no mean
@@ -181,7 +181,7 @@ def _(mean: Any, x: Any, updates: Any, *, decay: float, warm_up: bool) -> Any:
     return _mix((mean,), (x,), updates, decay, warm_up)
 
 
-@kernel("ema_updates", cupy.ndarray)
+@kernel("ema_updates", cupy.ndarray, dtypes=HALVES)
 def _(updates: Any, *arrays: Any, count: int, decay: float, warm_up: bool) -> Any:
     return _mix(arrays[:count], arrays[count:], updates, decay, warm_up)
 
@@ -198,7 +198,7 @@ def _mix(means: Sequence[Any], xs: Sequence[Any], updates: Any = None, decay: fl
     return means[0]
 
 
-@kernel("update_statistics", cupy.ndarray)
+@kernel("update_statistics", cupy.ndarray, dtypes=HALVES)
 def _(mean: Any, var: Any, running_mean: Any, running_var: Any, tracked: Any = None, *,
       momentum: float | None, correction: float) -> Any:
     suffix = SUFFIXES.get(mean.dtype)
@@ -222,7 +222,7 @@ def _(mean: Any, var: Any, running_mean: Any, running_var: Any, tracked: Any = N
 # -- clipping -------------------------------------------------------------------------------------
 
 
-@kernel("total_norm", cupy.ndarray)
+@kernel("total_norm", cupy.ndarray, dtypes=HALVES)
 def _(*arrays: Any, order: float) -> Any:
     if order != 2:
         return "an order other than 2"
@@ -243,7 +243,7 @@ def _(*arrays: Any, order: float) -> Any:
     return norm
 
 
-@kernel("scale_to_norm", cupy.ndarray)
+@kernel("scale_to_norm", cupy.ndarray, dtypes=HALVES)
 def _(total: Any, *arrays: Any, max_norm: float) -> Any:
     if total.dtype != np.float32:
         return "a norm that is not a float32"

@@ -16,7 +16,7 @@ from tinygen.primitive import kernel
 
 from .division import DIVISOR, LIMIT
 from .division import divisor as prepared
-from .launch import EMPTY, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain
+from .launch import EMPTY, HALVES, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain
 
 __all__: list[str] = []
 
@@ -103,7 +103,7 @@ def _back(y: Any, images: int) -> Any:
 # -- the largest element --------------------------------------------------------------------------
 
 
-@kernel("max_pool", cupy.ndarray)
+@kernel("max_pool", cupy.ndarray, dtypes=HALVES)
 def _(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, size: Any) -> Any:
     reason = _unfit(x, size)
     if reason:
@@ -118,7 +118,7 @@ def _(x: Any, *, kernel: Any, stride: Any, padding: Any, dilation: Any, size: An
     return _back(y, axes), _back(taps, axes)
 
 
-@kernel("max_unpool", cupy.ndarray)
+@kernel("max_unpool", cupy.ndarray, dtypes=HALVES)
 def _(g: Any, tap: Any, *, shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any,
       size: Any) -> Any:
     reason = _unfit(g, shape)
@@ -147,7 +147,7 @@ def _lying(taps: Any) -> Any:
 # -- the mean -------------------------------------------------------------------------------------
 
 
-@kernel("avg_pool", cupy.ndarray)
+@kernel("avg_pool", cupy.ndarray, dtypes=HALVES)
 def _(x: Any, *, kernel: Any, stride: Any, padding: Any, size: Any, include_pad: bool,
       divisor: Any) -> Any:
     reason = _unfit(x, size)
@@ -160,7 +160,7 @@ def _(x: Any, *, kernel: Any, stride: Any, padding: Any, size: Any, include_pad:
     return _back(y, x.ndim)
 
 
-@kernel("avg_unpool", cupy.ndarray)
+@kernel("avg_unpool", cupy.ndarray, dtypes=HALVES)
 def _(g: Any, *, image: Any, kernel: Any, stride: Any, padding: Any, size: Any, include_pad: bool,
       divisor: Any) -> Any:
     reason = _unfit(g, image)
@@ -176,7 +176,7 @@ def _(g: Any, *, image: Any, kernel: Any, stride: Any, padding: Any, size: Any, 
 # -- resizing -------------------------------------------------------------------------------------
 
 
-@kernel("resample", cupy.ndarray)
+@kernel("resample", cupy.ndarray, dtypes=HALVES)
 def _(x: Any, matrix: Any, *, axis: int) -> Any:
     """First the band of each row of the matrix, on the device; then products over the bands."""
     suffix = SUFFIXES.get(x.dtype)
