@@ -17,6 +17,7 @@ from ..primitive import KERNELS, Primitive, Unavailable
 from ..tensor import Tensor
 from .group import Group, fused
 from .program import Known, Program, Row
+from .reuse import reusable
 
 __all__ = ["bind", "fits", "row_function", "source"]
 
@@ -63,9 +64,10 @@ def source(program: Program, scope: dict[str, Any] | None = None) -> str:
     lines = [f"def replay({arguments}):", "    row = 0", "    try:"]
     if not program.rows:
         lines.append("        pass")
+    over = reusable(program)
     for i, (row, done) in enumerate(zip(program.rows, program.last_uses, strict=True)):
         lines += [f"        row = {i}"] if i else []
-        lines += [f"        {line}" for line in _lines(program, row, i, scope)]
+        lines += [f"        {line}" for line in _lines(program, row, i, scope, i in over)]
         dead = ", ".join(f"v{slot}" for slot in done)
         lines += [f"        del {dead}"] if dead else []
     results = ", ".join(f"v{y}" for y in program.outputs if isinstance(y, int))
@@ -73,10 +75,11 @@ def source(program: Program, scope: dict[str, Any] | None = None) -> str:
                       "        raise failed(row, error) from None", f"    return [{results}]"])
 
 
-def _lines(program: Program, row: Row, i: int, scope: dict[str, Any]) -> list[str]:
+def _lines(program: Program, row: Row, i: int, scope: dict[str, Any],
+           over: bool) -> list[str]:
     """A call, and what makes its results arrays of the recorded dtype."""
     name = f"{row.op.name}_{i}"
-    scope[name] = row_function(program, row)
+    scope[name] = row_function(program, row, over)
     given = ", ".join(f"v{x}" if isinstance(x, int) else _known(x, scope) for x in row.inputs)
     made = ["_" if o is None else f"v{o}" for o in row.outputs]
     one = len(made) == 1 and row.op.outputs > 1                             # a tuple of one
@@ -102,8 +105,11 @@ def _known(x: Known, scope: dict[str, Any]) -> str:
     return f"{name}.data" if isinstance(x.value, Tensor) else name
 
 
-def row_function(program: Program, row: Row) -> Callable[..., Any]:
-    """The implementation that dispatch would choose for these arrays, with its attributes."""
+def row_function(program: Program, row: Row, over: bool = False) -> Callable[..., Any]:
+    """The implementation that dispatch would choose for these arrays, with its attributes.
+
+    With `over`, it may write its result over the first of them.
+    """
     op, first = row.op, row.inputs[0] if row.inputs else None
     if op is fused:
         return _group_function(row.attrs["group"])
@@ -119,7 +125,25 @@ def row_function(program: Program, row: Row) -> Callable[..., Any]:
     chosen = op.impl[np.ndarray]
     if op.smallest and size >= op.smallest:
         chosen = op.large.get(np.ndarray, chosen)
+    if over and size >= op.smallest:
+        chosen = _rewriting(op, chosen)
     return partial(chosen, **row.attrs) if row.attrs else chosen
+
+
+def _rewriting(op: Primitive, otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    """The form of a kernel that may write over its first input, where it has one."""
+    native = KERNELS.get((op.name, np.ndarray))
+    over = getattr(native and native.function, "over", None)
+    if over is None:
+        return otherwise
+
+    def run(*arrays: Any, **attrs: Any) -> Any:
+        try:
+            y = over(*arrays, **attrs)
+        except Unavailable:
+            return otherwise(*arrays, **attrs)
+        return otherwise(*arrays, **attrs) if type(y) is str else y
+    return run
 
 
 def _group_function(group: Group) -> Callable[..., Any]:

@@ -1,0 +1,65 @@
+"""Buffers that are used again: an elementwise row may write its result over an input that dies.
+
+The input must be a whole array that a row of the program has made, and nobody may read it, or a
+view of it, after this row: neither a later row nor the caller.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from .program import Known, Program, Row
+
+__all__ = ["reusable"]
+
+# Beside elementwise ones, operations whose results are always arrays of their own. (Others give
+# back a view, or a copy, as the memory of their arguments happens to lie.)
+_NAMES = """
+    avg_pool batch_norm batch_norm_vjp conv2d conv_transpose2d dropout group_norm group_norm_vjp
+    layer_norm layer_norm_vjp linear linear_activation linear_activation_vjp linear_vjp log_softmax
+    log_softmax_grad matmul max_pool random_normal random_uniform rms_norm rms_norm_vjp softmax
+    softmax_grad
+"""
+ALLOCATE = frozenset(_NAMES.split())
+
+
+def reusable(program: Program) -> dict[int, int]:
+    """For the rows that may: the slot that the result may be written over.
+
+    >>> import tinygen as tg
+    >>> from tinygen.jit import capture
+    >>> reusable(capture(lambda x: tg.tanh(tg.exp(x) * x), tg.ones((3,))))
+    {1: 1, 2: 2}
+    """
+    kept = {program.memory(y) for y in program.outputs}
+    kept |= {program.kinds[i][2] for i in program.inputs}
+    kept |= {x.memory for row in program.rows for x in row.inputs if isinstance(x, Known)}
+    makers: dict[int, set[int]] = defaultdict(set)        # memory -> slots that lie in it
+    own: set[int] = set()
+    last: dict[int, int] = {}                             # memory -> the last row that touches it
+    for i, row in enumerate(program.rows):
+        for o in row.outputs:
+            if o is not None:
+                makers[program.kinds[o][2]].add(o)
+                last[program.kinds[o][2]] = i
+                if _allocates(row):
+                    own.add(o)
+        for x in row.slots():
+            last[program.kinds[x][2]] = i
+    found = {}
+    for i, row in enumerate(program.rows):
+        x = row.inputs[0] if row.inputs else None
+        y = row.outputs[0] if len(row.outputs) == 1 else None
+        if not row.op.elementwise or not isinstance(x, int) or y is None or x in row.inputs[1:]:
+            continue
+        dtype, shape, memory = program.kinds[x]
+        if (memory not in kept and last[memory] == i and makers[memory] == {x} and x in own
+                and program.kinds[y][:2] == (dtype, shape)):
+            found[i] = x
+    return found
+
+
+def _allocates(row: Row) -> bool:
+    if row.op.name == "fused":
+        return not row.attrs["group"].written
+    return not row.op.writes and (row.op.elementwise or row.op.name in ALLOCATE)
