@@ -4,13 +4,19 @@ A few small models, because every thread of a kernel is emulated; `test_models.p
 without kernels.
 """
 
+import os
+
 import pytest
 
 import tinygen as tg
 from tests.doubles.counting import counted
+from tests.gpu.running import needs_compiler
 from tests.gpu.training import CASES, HostStream, tensors
 from tinygen.primitive import KERNELS as TABLE
 from tinygen.random.draws import default_generator
+
+pytestmark = [needs_compiler, pytest.mark.skipif(
+    os.environ.get("TINYGEN_KERNELS", "") == "numpy", reason="TINYGEN_KERNELS=numpy: no kernels")]
 
 # model -> kernels that its step runs on, among others
 EXPECTED = {

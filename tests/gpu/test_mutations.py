@@ -14,6 +14,7 @@ import tinygen as tg
 from tests.doubles import memory
 from tests.doubles.counting import counted
 from tests.doubles.cuda.build import KernelError
+from tests.gpu.running import needs_compiler
 from tinygen.nn import functional as F
 from tinygen.primitive import Primitive, forget_implementations
 
@@ -156,17 +157,20 @@ def launch(cupy, limit="<", **changed):
     return given["y"].get()
 
 
+@needs_compiler
 def test_a_kernel_of_the_double_computes(cupy):
     with counted() as seen:
         np.testing.assert_array_equal(launch(cupy), np.full(6, 3, np.float32))
     assert seen.by["launches"]["scale"] == 1
 
 
+@needs_compiler
 def test_a_write_beyond_the_array_is_caught(cupy):
     with pytest.raises((memory.OutOfBounds, KernelError), match="wrote at byte 24"):
         launch(cupy, limit="<=")
 
 
+@needs_compiler
 @pytest.mark.parametrize(("changed", "error"), [
     ({"x": np.ones(6, np.float32)}, TypeError),                  # a host array
     ({"n": 6}, KernelError),                                     # CuPy passes 8 bytes
@@ -180,6 +184,7 @@ def test_a_wrong_argument_of_a_launch_is_caught(cupy, changed, error):
         launch(cupy, **changed)
 
 
+@needs_compiler
 def test_an_array_of_another_type_or_device_is_caught(cupy):
     with pytest.raises(KernelError, match="float64"):
         launch(cupy, x=cupy.ones(6, np.float64))
