@@ -2,11 +2,12 @@
 //
 // Adding up is done by the row's first number of a launch: its block looks for the others and adds
 // their gradients in their order. No atomics: the same bits in every run. Looking takes
-// numbers x numbers comparisons, 8192 x 8192 / 256 to a launch; larger inputs are cut.
+// numbers x numbers comparisons, 8192 x 8192 / 2 at most to a launch; larger inputs are cut.
 
 #include "common.cuh"
 
-// registers: 40
+// registers: 32
+// registers add_rows: 64
 
 constexpr int THREADS = 256, COLUMNS = 4;   // a block has 256 columns four times
 
@@ -36,14 +37,20 @@ INLINE void take_rows(const T* table, const long long* numbers, T* out, long lon
 template <class T>
 INLINE void add_rows(const T* g, const long long* numbers, T* table, int count, long long height,
                      long long width) {
-  __shared__ int found[THREADS], ends[THREADS / 32];
+  constexpr int WARPS = THREADS / 32, LOOKS = 4;    // numbers that a thread looks at together
+  __shared__ int found[THREADS * LOOKS], ends[WARPS * LOOKS];
   int own = blockIdx.x, thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   long long row = numbers[own];
   long long other = row < 0 ? row + height : row - height;        // its other name
   if (row < -height || row >= height) return;
-  for (int start = 0; start < own; start += THREADS) {             // is there an earlier one?
-    int i = start + thread;
-    if (__syncthreads_or(i < own && (numbers[i] == row || numbers[i] == other))) return;
+  for (int start = 0; start < own; start += THREADS * LOOKS) {     // is there an earlier one?
+    bool same = false;
+#pragma unroll
+    for (int k = 0; k < LOOKS; k++) {
+      int i = start + k * THREADS + thread;
+      same |= i < own && (numbers[i] == row || numbers[i] == other);
+    }
+    if (__syncthreads_or(same)) return;
   }
   long long column = (long long)blockIdx.y * (THREADS * COLUMNS) + thread;
   T* to = table + (row < 0 ? row + height : row) * width;
@@ -53,18 +60,23 @@ INLINE void add_rows(const T* g, const long long* numbers, T* table, int count, 
     long long c = column + k * THREADS;
     sum[k] = c < width ? to_float(to[c]) : 0.f;
   }
-  for (int start = own; start < count; start += THREADS) {
-    int i = start + thread;
-    bool same = i < count && (numbers[i] == row || numbers[i] == other);
-    unsigned mask = __ballot_sync(~0u, same);
-    if (lane == 0) ends[warp] = __popc(mask);
-    __syncthreads();                                               // and `found` has been used
-    int before = __popc(mask & ((1u << lane) - 1)), total = 0;
-    for (int k = 0; k < THREADS / 32; k++) {
-      before += k < warp ? ends[k] : 0;
-      total += ends[k];
+  for (int start = own; start < count; start += THREADS * LOOKS) {
+    unsigned lanes[LOOKS];
+#pragma unroll
+    for (int k = 0; k < LOOKS; k++) {
+      int i = start + k * THREADS + thread;
+      lanes[k] = __ballot_sync(~0u, i < count && (numbers[i] == row || numbers[i] == other));
+      if (lane == 0) ends[k * WARPS + warp] = __popc(lanes[k]);
     }
-    if (same) found[before] = i;
+    __syncthreads();                                               // and `found` has been used
+    int total = 0;
+#pragma unroll
+    for (int e = 0; e < WARPS * LOOKS; e++) {
+      int k = e / WARPS;
+      if (e % WARPS == warp && lanes[k] >> lane & 1)
+        found[total + __popc(lanes[k] & ((1u << lane) - 1))] = start + k * THREADS + thread;
+      total += ends[e];
+    }
     __syncthreads();
     for (int j = 0; j < total; j++) {
       const T* from = g + (long long)found[j] * width;
