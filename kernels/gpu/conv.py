@@ -4,7 +4,8 @@ Images lie as they come; results lie channels last, (N, H, W, C) in memory, so t
 convolution reads whole pixels. With few channels the patches are made plane by plane instead. A 1x1
 convolution needs no patches, and neither layout is copied for it. Tiles of images keep the patches
 below `TILE` bytes; gradients to the weights add up over tiles in float32, inside of the product.
-Where cuDNN is installed it is asked first.
+One kernel for each channel has kernels of its own (`depthwise`). Where cuDNN is installed it is
+asked first.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tinygen.primitive import kernel
 
 from . import cudnn
 from .columns import patches, patches_by_plane, sum_patches, sum_patches_by_plane
+from .depthwise import depthwise, depthwise_spread, depthwise_weight
 from .gemm import gemm
 from .launch import EMPTY, F32, MIXED, NOT_FLOAT, SUFFIXES
 from .matmul import add_bias
@@ -29,11 +31,10 @@ __all__: list[str] = []
 
 HALVES = ("float32", "bfloat16", "float16")
 TILE = 1 << 28            # bytes of patches at a time
-DEPTHWISE = "no channel mixes with another"
 Pair = tuple[int, int]
 
 
-def _why_not(groups: int, channels: int, outs: int, *arrays: Any) -> str | None:
+def _why_not(*arrays: Any) -> str | None:
     """A reason to leave a call to CuPy's version."""
     dtype = arrays[0].dtype
     if dtype not in SUFFIXES:
@@ -45,7 +46,7 @@ def _why_not(groups: int, channels: int, outs: int, *arrays: Any) -> str | None:
             return MIXED
         if not x.size:
             return EMPTY
-    return DEPTHWISE if 1 < groups == channels == outs and not cudnn.ready() else None
+    return None
 
 
 def _last(x: Any) -> Any:
@@ -80,6 +81,16 @@ def _is_product(kernel: Any, stride: Pair, padding: Any) -> bool:
     return tuple(kernel) == (1, 1) == tuple(stride) and not np.any(padding)
 
 
+def _depthwise(groups: int, channels: int, outs: int, *sizes: int) -> bool:
+    """Does no channel mix with another?"""
+    return 1 < groups == channels == outs and max(sizes) < 1 << 31
+
+
+def _keeps_planes(x: Any, bias: Any, kernel: Any, stride: Pair, padding: Any) -> bool:
+    """Can planes (N, C, H, W) be multiplied where they lie, and give planes?"""
+    return bias is None and x.flags.c_contiguous and _is_product(kernel, stride, padding)
+
+
 def _few(channels: int, groups: int) -> bool:
     return groups == 1 and channels <= PLANES
 
@@ -88,12 +99,13 @@ def _few(channels: int, groups: int) -> bool:
 def _(x: Any, weight: Any, bias: Any = None, *, stride: Pair, padding: Any, dilation: Pair,
       groups: int) -> Any:
     (n, c), (outs, per_group, *kernel) = x.shape[:2], weight.shape
-    why = _why_not(groups, c, outs, x, weight, bias)
+    why = _why_not(x, weight, bias)
     if why:
         return why
     size = out_size(x.shape[2:], tuple(kernel), stride, padding, dilation)
-    if _is_product(kernel, stride, padding) and x.flags.c_contiguous and bias is None:
-        out = cupy.empty((n, outs, *size), x.dtype)                # planes stay planes
+    depth = _depthwise(groups, c, outs, x.size, n * outs * size[0] * size[1])
+    if _keeps_planes(x, bias, kernel, stride, padding) and not depth:
+        out = cupy.empty((n, outs, *size), x.dtype)
         gemm(weight.reshape(groups, 1, -1, per_group), _columns(x, groups), _columns(out, groups))
         return out
     out = _channels_last(n, size, outs, x.dtype)
@@ -101,6 +113,9 @@ def _(x: Any, weight: Any, bias: Any = None, *, stride: Pair, padding: Any, dila
     rows = _rows(out.transpose(0, 2, 3, 1), groups)                # (g, N oh ow, O / g)
     if cudnn.conv2d(x, weight, out, stride=stride, padding=padding, dilation=dilation):
         pass
+    elif depth:
+        depthwise(_last(x), weight, bias, out.transpose(0, 2, 3, 1), stride, padding, dilation)
+        return out
     elif _is_product(kernel, stride, padding):
         gemm(_rows(_last(x), groups), _taps(weight, groups), rows)
     elif _few(c, groups):
@@ -130,15 +145,16 @@ def _(x: Any, weight: Any, bias: Any = None, *, stride: Pair, padding: Any, dila
       groups: int) -> Any:
     (n, c, *windows), (_, per_group, *kernel) = x.shape, weight.shape
     outs = per_group * groups
-    why = _why_not(groups, c, outs, x, weight, bias)
+    why = _why_not(x, weight, bias)
     if why:
         return why
     size = [(m - 1) * s + d * (k - 1) + 1 - a - b for m, s, d, k, (a, b) in
             zip(windows, stride, dilation, kernel, padding)]
     if min(size) < 1:
         return EMPTY
-    if _is_product(kernel, stride, padding) and x.flags.c_contiguous and bias is None:
-        out = cupy.empty((n, outs, *size), x.dtype)                # planes stay planes
+    depth = _depthwise(groups, c, outs, x.size, n * outs * size[0] * size[1])
+    if _keeps_planes(x, bias, kernel, stride, padding) and not depth:
+        out = cupy.empty((n, outs, *size), x.dtype)
         gemm(weight.reshape(groups, 1, -1, per_group).swapaxes(-1, -2), _columns(x, groups),
              _columns(out, groups))
         return out
@@ -147,6 +163,10 @@ def _(x: Any, weight: Any, bias: Any = None, *, stride: Pair, padding: Any, dila
     inner, few = per_group * kernel[0] * kernel[1], _few(outs, groups)
     if cudnn.conv_transpose2d(x, weight, out, stride=stride, padding=padding, dilation=dilation):
         pass
+    elif depth:
+        depthwise_spread(_last(x), weight, bias, out.transpose(0, 2, 3, 1), stride, padding,
+                         dilation)
+        return out
     elif _is_product(kernel, stride, padding):
         gemm(_rows(_last(x), groups), _spread_taps(weight, groups),
              _rows(out.transpose(0, 2, 3, 1), groups))
@@ -173,7 +193,7 @@ def _spread_taps(weight: Any, groups: int) -> Any:
 @kernel("conv2d_weight", cupy.ndarray, dtypes=HALVES)
 def _(x: Any, g: Any, *, stride: Pair, padding: Any, dilation: Pair, groups: int) -> Any:
     (n, c), (outs, *size) = x.shape[:2], g.shape[1:]
-    why = _why_not(groups, c, outs, x, g)
+    why = _why_not(x, g)
     if why:
         return why
     kernel = kernel_size(x.shape[2:], tuple(size), stride, padding, dilation)
@@ -185,6 +205,8 @@ def _(x: Any, g: Any, *, stride: Pair, padding: Any, dilation: Pair, groups: int
         if cudnn.conv2d_weight(x, g, made, stride=stride, padding=padding, dilation=dilation):
             return cupy.ascontiguousarray(made)
     last, wide = _last(g), x if few else _last(x)
+    if _depthwise(groups, c, outs, x.size, g.size):
+        return depthwise_weight(wide, last, kernel, stride, padding, dilation)
     dw = cupy.empty((groups, outs // groups, inner), F32)
     for part in _tiles(n, groups * size[0] * size[1] * inner * x.itemsize):
         rows = _rows(last[part], groups)                           # (g, N oh ow, O / g)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.doubles import cublas
+from tests.doubles.cuda.build import ORDERS, thread_order
 from tests.gpu.running import needs_compiler
 from tinygen.backend import bfloat16
 from tinygen.ops import patches
@@ -21,6 +22,8 @@ HOW = [  # images, weight (O, C / g, kh, kw), stride, padding, dilation, groups
     ((2, 8, 5, 6), (7, 8, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),       # no patches
     ((2, 8, 5, 6), (6, 4, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 2),
     ((2, 6, 7, 7), (3, 6, 3, 3), (2, 2), ((0, 0), (-1, 1)), (1, 1), 1),      # cropped
+    ((2, 40, 9, 8), (40, 1, 3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2), 40),    # channel by channel
+    ((3, 5, 4, 4), (5, 1, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 5),
 ]
 
 
@@ -78,8 +81,16 @@ def test_all_three_operations(cupy, case, last, dtype):
           patches.spread(np, g64, w64, None, *how.values()), dtype)
 
 
-def test_float16(cupy):
-    test_all_three_operations(cupy, HOW[1], True, "float16")
+@pytest.mark.parametrize("case", [1, 6])
+def test_float16(cupy, case):
+    test_all_three_operations(cupy, HOW[case], True, "float16")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_channel_by_channel_in_every_order_of_threads(cupy, order):
+    case = ((5, 3, 20, 20), (3, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3)   # many parts
+    with thread_order(order):
+        test_all_three_operations(cupy, case, False, "float32")
 
 
 @pytest.mark.parametrize("channels", [3, 8])
