@@ -48,14 +48,15 @@ def reusable(program: Program) -> dict[int, int]:
             last[program.kinds[x][2]] = i
     found = {}
     for i, row in enumerate(program.rows):
-        x = row.inputs[0] if row.inputs else None
+        first = row.inputs[0] if row.inputs else None
         y = row.outputs[0] if len(row.outputs) == 1 else None
-        if not row.op.elementwise or not isinstance(x, int) or y is None or x in row.inputs[1:]:
+        if not row.op.elementwise or not isinstance(first, int) or y is None or (
+                first in row.inputs[1:]):
             continue
-        dtype, shape, memory = program.kinds[x]
-        if (memory not in kept and last[memory] == i and makers[memory] == {x} and x in own
-                and program.kinds[y][:2] == (dtype, shape)):
-            found[i] = x
+        dtype, shape, memory = program.kinds[first]
+        if (memory not in kept and last[memory] == i and makers[memory] == {first}
+                and first in own and program.kinds[y][:2] == (dtype, shape)):
+            found[i] = first
     return found
 
 
