@@ -35,6 +35,10 @@ KEEPS = MOVES | {
     "gelu_exact", "gelu_tanh", "leaky_relu", "log_softmax", "matmul", "max_pool", "multiply",
     "negative", "pad", "positive", "relu", "sigmoid", "silu", "softmax", "subtract", "tanh"}
 
+# On a GPU a copy in float32 costs more than the work: these add up in float32 as they read.
+_SUMS = {"sum": lambda x, **how: x.sum(dtype=_F32, **how),
+         "mean": lambda x, **how: x.mean(dtype=_F32, **how)}
+
 # The result has the type of the first input, whatever that of statistics and weights is.
 _LIKE_FIRST = frozenset(("batch_norm", "scale_channels"))
 
@@ -68,6 +72,7 @@ def wrapped(op: Any, run: Callable[..., Any], kernel: Any = None) -> Callable[..
         run: takes float32 and wider.
         kernel: a `Kernel` that is asked first where it takes these types.
     """
+    refused: list[bool] = []        # set where CuPy has nothing of its own for this operation
     ask = None if kernel is None else kernel.or_else(lambda *_, **__: NotImplemented)
 
     def call(*arrays: Any, **attrs: Any) -> Any:
@@ -79,7 +84,13 @@ def wrapped(op: Any, run: Callable[..., Any], kernel: Any = None) -> Callable[..
             y = ask(*arrays, **attrs)
             if y is not NotImplemented:
                 return y
-        if op.name in MOVES and half is not None and (op.name != "concat" or len(set(found)) == 1):
+        alike = half is not None and len(set(found)) == 1
+        if alike and not refused and not any(isinstance(a, np.ndarray) for a in arrays):
+            y = _directly(op, run, arrays, attrs)
+            if y is not None:
+                return _narrowed(op, y, half)
+            refused.append(True)
+        if op.name in MOVES and half is not None and (op.name != "concat" or alike):
             return run(*arrays, **attrs)
         wide = [in_float32(a) for a in arrays]
         y = run(*wide, **attrs)
@@ -90,6 +101,18 @@ def wrapped(op: Any, run: Callable[..., Any], kernel: Any = None) -> Callable[..
             half = arrays[0].dtype
         return y if half is None else _narrowed(op, y, half)
     return call
+
+
+def _directly(op: Any, run: Callable[..., Any], arrays: Sequence[Any],
+              attrs: dict[str, Any]) -> Any:
+    """The result where CuPy's own function computes in float32 and rounds once; None elsewhere."""
+    summed = _SUMS.get(op.name)
+    if summed is None and not (op.elementwise and type(op.direct) is str):
+        return None
+    try:
+        return summed(*arrays, **attrs) if summed and arrays[0].size else run(*arrays, **attrs)
+    except TypeError:           # it has none for this type
+        return None
 
 
 def _narrowed(op: Any, y: Any, half: np.dtype) -> Any:

@@ -116,6 +116,19 @@ def test_products_reach_their_kernels_in_16_bits(cupy):
             assert seen[name] == {frozenset({"bfloat16"})}, (name, seen.get(name))
 
 
+def test_single_operations_are_single_launches():
+    """CuPy's own functions compute in float32 and round once, and sum in float32 as they read."""
+    x = tg.full((300, 200), 3.0, dtype="bfloat16", device="cuda")
+    for run, launches, value in ((lambda: x + x, 1, 6), (lambda: x * x, 1, 9), (lambda: -x, 1, -3),
+                                 (lambda: tg.exp(x), 1, 20.125), (lambda: x.sum(0), 2, 900),
+                                 (lambda: x.mean(), 2, 3)):
+        run()
+        with counted() as seen:
+            y = run()
+        assert y.dtype == tg.bfloat16 and seen.launches == launches
+        assert set(y.cpu().data.reshape(-1).tolist()) == {value}
+
+
 def test_all_kernels_of_floats_name_the_types_of_16_bits(cupy):
     """What a kernel does not name is widened to float32 before it is asked."""
     tg.ones(1, device="cuda").exp()                          # registers them
