@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -177,6 +177,24 @@ def on_device(device: Device) -> Iterator[Any]:
     cupy = importlib.import_module("cupy")
     with cupy.cuda.Device(int(device.partition(":")[2])):
         yield cupy
+
+
+def to_numbers(arrays: Sequence[Array]) -> list[Any]:
+    """The values of arrays of one element; those of a GPU are waited for once, not one by one."""
+    found: list[Any] = [None] * len(arrays)
+    alike: dict[tuple[Device, np.dtype], list[int]] = {}
+    for i, x in enumerate(arrays):
+        if isinstance(x, np.ndarray):
+            found[i] = x.item()
+        else:
+            alike.setdefault((device_of(x), x.dtype), []).append(i)
+    for places in alike.values():
+        with home(arrays[places[0]]):
+            together = array_module(arrays[places[0]]).stack([
+                arrays[i].reshape(()) for i in places])
+            for i, value in zip(places, to_device(together, "cpu").tolist(), strict=True):
+                found[i] = value
+    return found
 
 
 def home(array: Array) -> contextlib.AbstractContextManager[Any]:

@@ -303,6 +303,21 @@ def test_the_command_line_trains_and_draws_on_the_device(tmp_path, capsys):
     assert code == 2 and "device 'cuda:7' cannot be used: there are 2, cuda:0 to cuda:1" in said
 
 
+def test_the_trainer_waits_when_it_shows_something_not_at_every_step():
+    def waits(steps):
+        images = np.random.default_rng(0).random((120, 1, 8, 8))
+        loader = tg.data.DataLoader(tg.data.ImageDataset((images * 255).astype(np.uint8)), 8)
+        model = build("vae", (1, 8, 8), hidden=8, latent=2).to("cuda")
+        trainer = Trainer(model, loader, steps=steps, ema_decay=0.9, jit=False, progress=False,
+                          clip_norm=1.0, log_every=100, checkpoint_every=100)
+        with counted() as seen:
+            trainer.fit()
+        return seen.syncs, seen.h2d
+    (few, copied), (many, copied_then) = waits(4), waits(9)
+    assert few == many < 50
+    assert copied_then - copied == 5           # the batches
+
+
 def test_files_of_tensors_have_no_device(tmp_path):
     net = nn.Linear(3, 2).cuda()
     tg.save(net, tmp_path / "w.safetensors")

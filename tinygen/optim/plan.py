@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import is_
 from typing import Any
 
+from ..backend import to_numbers
 from ..primitive import Primitive
 from ..tensor import Tensor
 
@@ -79,8 +80,10 @@ class Plan:
         live = [p for p in params if p.grad is not None]
         kept, counts = any(slots), [name for name in scalars if name in slots]
         alike: dict[Any, list[Tensor]] = {}
+        numbers = iter(to_numbers([state[p][n].data for p in live for n in counts])
+                       if together else ())
         for i, p in enumerate(live):
-            key = (p.device, p.dtype, *[state[p][n].data.item() for n in counts]) if together else i
+            key = (p.device, p.dtype, *[next(numbers) for _ in counts]) if together else i
             alike.setdefault(key, []).append(p)
         self.parts: list[Single | Several] = []
         for same in alike.values():

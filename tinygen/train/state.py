@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import backend
 from ..tensor import Tensor
 
@@ -65,8 +67,7 @@ class Averages:
 
     def drain(self) -> tuple[int, str, float] | None:
         """Read what is pending; the first (step, name, value) that is not finite, or None."""
-        for step, losses in self._pending:
-            values = {name: float(value) for name, value in losses.items()}
+        for step, values in self._read():
             for name, value in values.items():
                 if not math.isfinite(value):
                     return step, name, value
@@ -77,6 +78,14 @@ class Averages:
                     total[1] += 1
         self._pending.clear()
         return None
+
+    def _read(self) -> list[tuple[int, dict[str, float]]]:
+        """What is pending, as numbers: a GPU is waited for once."""
+        values = [value for _, losses in self._pending for value in losses.values()]
+        bare = [v.data if isinstance(v, Tensor) else np.asarray(v) for v in values]
+        read = iter(backend.to_numbers(bare))
+        return [(step, {name: float(next(read)) for name in losses})
+                for step, losses in self._pending]
 
     def take(self, scope: str) -> dict[str, float]:
         """The means over `"interval"` or `"epoch"`, which starts anew."""
