@@ -11,7 +11,7 @@ import sys
 if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is None:
     raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
 
-from . import channels, linear, norm, softmax  # noqa: E402, F401
+from . import arithmetic, channels, linear, norm, softmax  # noqa: E402, F401
 from . import dropout, element_loss, gather, padding, pointwise  # noqa: E402, F401
 from . import recurrent, updates, windows  # noqa: E402, F401
 from . import attention, conv, matmul  # noqa: E402, F401
