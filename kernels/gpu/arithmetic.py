@@ -1,7 +1,8 @@
 """Arithmetic and sums of 16-bit floats: which calls the CUDA kernels take.
 
-CuPy has one launch for each of these in float32, and keeps it. In 16 bits the engine would cast
-every operand to float32 and the result back: three or four launches, and twice the memory or more.
+CuPy has one launch for each of these in float32, and keeps it. Which of its functions know bfloat16
+depends on its version; where one does not, the engine casts each operand to float32 and the result
+back, three or four launches. These are one, and sums have one order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ native, sums = Source("arithmetic"), Source("reduce")
 TWO_BYTES = ("bfloat16", "float16")
 NOT_HALF = "neither bfloat16 nor float16"
 BROADCAST = "shapes that broadcast otherwise than over the first axes"
-AXES = "axes that are neither the first nor the last"
+AXES = "axes that are neither the last nor, for a sum, the first"
 
 
 def _suffix(x: Any) -> str | None:
@@ -149,7 +150,7 @@ def _reduce(x: Any, axis: Any, keepdims: bool, mean: bool) -> Any:
     given = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     axes = sorted({a % x.ndim for a in given})
     first, last = axes == list(range(len(axes))), axes == list(range(x.ndim - len(axes), x.ndim))
-    if not axes or not (first or last):
+    if not axes or not (last or (first and not mean)):
         return AXES
     kept = [1 if i in axes else n for i, n in enumerate(x.shape)]
     shape = kept if keepdims else [n for i, n in enumerate(x.shape) if i not in axes]
@@ -157,8 +158,7 @@ def _reduce(x: Any, axis: Any, keepdims: bool, mean: bool) -> Any:
     x = plain(x)
     if last:
         return _row_sums(x, x.size // n, n, 1 / n if mean else 1.0).reshape(shape)
-    found = summed(x.reshape(n, -1), F32)
-    return (found * np.float32(1 / n) if mean else found).astype(x.dtype).reshape(shape)
+    return summed(x.reshape(n, -1)).reshape(shape)
 
 
 @kernel("sum", cupy.ndarray, dtypes=TWO_BYTES)
