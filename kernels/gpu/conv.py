@@ -207,8 +207,9 @@ def _(x: Any, g: Any, *, stride: Pair, padding: Any, dilation: Pair, groups: int
     last, wide = _last(g), x if few else _last(x)
     if _depthwise(groups, c, outs, x.size, g.size):
         return depthwise_weight(wide, last, kernel, stride, padding, dilation)
-    dw = cupy.empty((groups, outs // groups, inner), F32)
-    for part in _tiles(n, groups * size[0] * size[1] * inner * x.itemsize):
+    tiles = list(_tiles(n, groups * size[0] * size[1] * inner * x.itemsize))
+    dw = cupy.empty((groups, outs // groups, inner), x.dtype if len(tiles) == 1 else F32)
+    for part in tiles:
         rows = _rows(last[part], groups)                           # (g, N oh ow, O / g)
         if few:
             cols = patches_by_plane(x[part], *how)[None].swapaxes(-1, -2)
@@ -217,7 +218,7 @@ def _(x: Any, g: Any, *, stride: Pair, padding: Any, dilation: Pair, groups: int
         else:
             cols = patches(wide[part].transpose(0, 3, 1, 2), *how, groups)
         gemm(rows.swapaxes(-1, -2), cols, dw, beta=1.0 if part.start else 0.0)
-    dw = dw if x.dtype == F32 else dw.astype(x.dtype)
+    dw = dw if dw.dtype == x.dtype else dw.astype(x.dtype)
     if few or product:
         return dw.reshape(outs, c // groups, *kernel)
     return cupy.ascontiguousarray(

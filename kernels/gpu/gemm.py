@@ -15,13 +15,16 @@ products round their inputs to 10 bits for tensor cores (PyTorch's `allow_tf32`,
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 from typing import Any, NamedTuple
 
 import cupy
 import numpy as np
 from cupy.cuda.device import get_cublas_handle
-from cupy_backends.cuda.libs import cublas
+
+from tinygen.primitive import Unavailable
 
 from . import cublaslt
 
@@ -197,6 +200,19 @@ def factor(value: float, kind: str) -> int:
     return int(kept.ctypes.data)
 
 
+@functools.cache
+def _cublas() -> Any:
+    """CuPy's binding, which loads the library.
+
+    Raises:
+        Unavailable: it is not installed; CuPy's own code stays in charge.
+    """
+    try:
+        return importlib.import_module("cupy_backends.cuda.libs").cublas
+    except (AttributeError, ImportError) as error:
+        raise Unavailable(f"cuBLAS does not work here: {error}") from error
+
+
 def compute_type(kind: str) -> int:
     """How a product of arrays of this type is computed."""
     if kind == "float64":
@@ -212,7 +228,7 @@ def multiply(call: Product, a: Any, b: Any, out: Any, alpha: float, beta: float)
     of_a, of_b, of_c = a.data.ptr + at_a, b.data.ptr + at_b, out.data.ptr + at_c
     data, of_out, compute = DATA[kind], DATA[out.dtype.name], compute_type(kind)
     try:
-        cublas.gemmStridedBatchedEx(
+        _cublas().gemmStridedBatchedEx(
             get_cublas_handle(), int(turned_b), int(turned_a), call.n, call.m, call.k,
             factor(alpha, kind), of_b, data, ldb, step_b, of_a, data, lda, step_a,
             factor(beta, kind), of_c, of_out, ldc, step_c, call.batch, compute, DEFAULT_ALGORITHM)

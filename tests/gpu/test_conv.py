@@ -93,6 +93,16 @@ def test_channel_by_channel_in_every_order_of_threads(cupy, order):
         test_all_three_operations(cupy, case, False, "float32")
 
 
+def test_sums_over_tiles_are_float32(cupy, kernels, monkeypatch):
+    x, g = (cupy.asarray(np.full((64, 8, 4, 4), v, type_of("bfloat16"))) for v in (1.0, 2.0 ** -8))
+    how = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+    g[0] = 1.0                                    # 16, then 63 times a sixteenth
+    for tile in (1 << 28, 1):
+        monkeypatch.setattr(kernels, "TILE", tile)
+        dw = run(cupy, "conv2d_weight", x, g, **how).get().astype(np.float64)
+        assert np.abs(dw - 16 - 63 / 16).max() < 0.1
+
+
 @pytest.mark.parametrize("channels", [3, 8])
 def test_tiles_of_images_give_the_same_numbers(cupy, kernels, monkeypatch, channels):
     rng = np.random.default_rng(1)

@@ -10,8 +10,9 @@ import pytest
 import tinygen as tg
 from tests.doubles import cublas, cublaslt
 from tests.gpu.running import needs_compiler
+from tinygen import primitive
 from tinygen.backend import bfloat16
-from tinygen.primitive import KERNELS
+from tinygen.primitive import KERNELS, Unavailable
 
 pytestmark = needs_compiler
 
@@ -189,6 +190,18 @@ def test_bad_operands_raise(cupy, gemm):
         gemm.gemm(x, x.T.astype(np.float64))
     with pytest.raises(ValueError, match=r"\[gemm\] out is float32 \(3, 3\); float32 \(2, 2\)"):
         gemm.gemm(x, x.T, cupy.ones((3, 3), np.float32))
+
+
+def test_without_cublas_cupy_stays_in_charge(cupy, gemm, monkeypatch):
+    def missing():
+        raise Unavailable("cuBLAS does not work here: it is not there")
+    given_up = []
+    monkeypatch.setattr(gemm, "_cublas", missing)
+    monkeypatch.setattr(primitive, "_give_up", lambda kind, error: given_up.append(str(error)))
+    a, b = (cupy.asarray(np.ones(s, np.float32)) for s in ((2, 3), (3, 2)))
+    y = KERNELS["matmul", cupy.ndarray].or_else(cupy.matmul)(a, b)
+    close(y, np.full((2, 2), 3.0))
+    assert given_up == ["cuBLAS does not work here: it is not there"]
 
 
 # -- while a stream captures ---
