@@ -72,7 +72,7 @@ def wrapped(op: Any, run: Callable[..., Any], kernel: Any = None) -> Callable[..
         run: takes float32 and wider.
         kernel: a `Kernel` that is asked first where it takes these types.
     """
-    refused: list[bool] = []        # set where CuPy has nothing of its own for this operation
+    direct = [op.name in _SUMS or (op.elementwise and type(op.direct) is str)]
     ask = None if kernel is None else kernel.or_else(lambda *_, **__: NotImplemented)
 
     def call(*arrays: Any, **attrs: Any) -> Any:
@@ -84,12 +84,12 @@ def wrapped(op: Any, run: Callable[..., Any], kernel: Any = None) -> Callable[..
             y = ask(*arrays, **attrs)
             if y is not NotImplemented:
                 return y
-        alike = half is not None and len(set(found)) == 1
-        if alike and not refused and not any(isinstance(a, np.ndarray) for a in arrays):
-            y = _directly(op, run, arrays, attrs)
-            if y is not None:
-                return _narrowed(op, y, half)
-            refused.append(True)
+        alike = len(set(found)) == 1
+        if half is not None and alike and direct[0] and not _on_host(arrays):
+            try:
+                return _narrowed(op, _directly(op, run, arrays, attrs), half)
+            except TypeError:               # CuPy has nothing of its own for this type
+                direct[0] = False
         if op.name in MOVES and half is not None and (op.name != "concat" or alike):
             return run(*arrays, **attrs)
         wide = [in_float32(a) for a in arrays]
@@ -103,16 +103,15 @@ def wrapped(op: Any, run: Callable[..., Any], kernel: Any = None) -> Callable[..
     return call
 
 
+def _on_host(arrays: Sequence[Any]) -> bool:
+    return any(isinstance(a, np.ndarray) for a in arrays)
+
+
 def _directly(op: Any, run: Callable[..., Any], arrays: Sequence[Any],
               attrs: dict[str, Any]) -> Any:
-    """The result where CuPy's own function computes in float32 and rounds once; None elsewhere."""
+    """CuPy's own function, which computes in float32 and rounds once."""
     summed = _SUMS.get(op.name)
-    if summed is None and not (op.elementwise and type(op.direct) is str):
-        return None
-    try:
-        return summed(*arrays, **attrs) if summed and arrays[0].size else run(*arrays, **attrs)
-    except TypeError:           # it has none for this type
-        return None
+    return summed(*arrays, **attrs) if summed and arrays[0].size else run(*arrays, **attrs)
 
 
 def _narrowed(op: Any, y: Any, half: np.dtype) -> Any:
