@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import FLOATS
 from ..constants import module_beside
 from ..mode import reads
 from ..primitive import primitive
@@ -78,8 +79,15 @@ def scatter_combine_p(xp, x, indices, source, *, axis, how):
     out, index = x.copy(), along(xp, indices, axis, source.shape)
     if how == "prod" and xp is not np:
         return out * _products(xp, x, index, source)
-    getattr(xp, _UFUNCS[how]).at(out, index, source)
-    return out
+    extreme = getattr(xp, _UFUNCS[how])
+    if xp is np or x.dtype.kind in FLOATS or x.dtype.name in ("int32", "uint32", "uint64"):
+        extreme.at(out, index, source)
+        return out
+    # CuPy's `at` does not take int64: with the sign turned over, uint64 has the same order
+    turn = np.uint64(1 << 63)
+    ordered = out.astype("int64").view("uint64") ^ turn
+    extreme.at(ordered, index, source.astype("int64").view("uint64") ^ turn)
+    return (ordered ^ turn).view("int64").astype(x.dtype)
 
 
 def _products(xp: Any, x: Any, index: Any, source: Any) -> Any:
@@ -88,7 +96,7 @@ def _products(xp: Any, x: Any, index: Any, source: Any) -> Any:
     CuPy has no `multiply.at`: elements are sorted by place, and multiplied within each run by
     doubling, log2(n) steps.
     """
-    places = xp.ravel_multi_index(index, x.shape) if x.ndim else index[0]
+    places = xp.ravel_multi_index(index, x.shape, mode="wrap") if x.ndim else index[0]
     places = xp.broadcast_to(places, source.shape).reshape(-1)
     order = xp.argsort(places, kind="stable")
     places, run, step = places[order], source.reshape(-1)[order], 1
