@@ -139,8 +139,15 @@ def _output(tensor: Any, layout: Layout, dtype: Any = None) -> Any:
 
 
 def _four(x: Any) -> Any:
-    """(..., L, E) as (N, H, L, E), a view."""
-    return x[(None,) * (4 - x.ndim)]
+    """(..., L, E), or groups of heads (N, H, G, L, E), as (N, heads, L, E); None if no view is."""
+    if x.ndim < 5:
+        return x[(None,) * (4 - x.ndim)]
+    n, h, group, length, width = x.shape
+    if group > 1 and h > 1 and x.strides[1] != group * x.strides[2]:
+        return None
+    step = x.strides[2] if group > 1 else x.strides[1]
+    return cupy.lib.stride_tricks.as_strided(
+        x, (n, h * group, length, width), (x.strides[0], step, *x.strides[3:]))
 
 
 def _band(causal: bool, offset: int, length: int, keys: int) -> dict[str, Any] | None:
@@ -156,9 +163,11 @@ def _band(causal: bool, offset: int, length: int, keys: int) -> dict[str, Any] |
 
 
 def _takes_attention(q: Any, k: Any, v: Any, causal: bool, offset: int) -> bool:
-    """16 bits, whole rows of at most 128, all heads of their own, masks by order only."""
-    return (ready() and q.dtype.name in ("float16", "bfloat16") and q.ndim <= 4
-            and q.shape[:-2] == k.shape[:-2] == v.shape[:-2] and q.shape[-2] > 1
+    """16 bits, whole rows of at most 128, masks by order only; groups of heads may share keys."""
+    lead = q.shape[:-2] if q.ndim < 5 else (*q.shape[:2], 1)
+    shared = k.shape[:-2] == v.shape[:-2] in (q.shape[:-2], lead)
+    return (ready() and q.dtype.name in ("float16", "bfloat16") and q.ndim <= 5 and shared
+            and q.shape[-2] > 1
             and all(x.shape[-1] % 8 == 0 and x.shape[-1] <= 128 and x.strides[-1] == x.itemsize
                     and x.data.ptr % 16 == 0 and not any(s % 16 for s in x.strides[:-1])
                     for x in (q, k, v))
@@ -194,6 +203,8 @@ def attention(q: Any, k: Any, v: Any, y: Any, lse: Any, causal: bool, offset: in
     if not _takes_attention(q, k, v, causal, offset):
         return False
     arrays = {n: _four(x) for n, x in zip(("q", "k", "v", "y", "lse"), (q, k, v, y, lse))}
+    if any(x is None for x in arrays.values()):
+        return False
     graph = _graph(_forward, q.dtype.name, *map(_layout, arrays.values()), causal, offset, scale)
     if graph is not None:
         graph(**arrays)
@@ -207,6 +218,8 @@ def attention_vjp(q: Any, k: Any, v: Any, y: Any, g: Any, lse: Any, made: tuple[
         return False
     names = ("q", "k", "v", "y", "g", "lse", "dq", "dk", "dv")
     arrays = {n: _four(x) for n, x in zip(names, (q, k, v, y, g, lse, *made))}
+    if any(x is None for x in arrays.values()):
+        return False
     graph = _graph(_backward, q.dtype.name, *map(_layout, arrays.values()), causal, offset, scale)
     if graph is not None:
         graph(**arrays)

@@ -123,6 +123,7 @@ class pygraph:
         stats = _Tensor("stats", [n, h, length, 1], None, data_type.FLOAT)
 
         def compute(q: Any, k: Any, v: Any) -> Any:
+            k, v = _for_each_head(q, k), _for_each_head(q, v)
             s, top = _scores(q, k, attn_scale, diagonal_alignment, diagonal_band_right_bound)
             p = np.exp(s - top)
             total = p.sum(-1, keepdims=True)
@@ -137,10 +138,12 @@ class pygraph:
         made = [_Tensor(f"d{t.name}", list(t.dim), None, data_type.NOT_SET) for t in (q, k, v)]
 
         def compute(q: Any, k: Any, v: Any, o: Any, g: Any, lse: Any) -> Any:
+            heads, k, v = k.shape[1], _for_each_head(q, k), _for_each_head(q, v)
             s, _ = _scores(q, k, attn_scale, diagonal_alignment, diagonal_band_right_bound)
             p = np.exp(s - lse)
             ds = p * (g @ v.swapaxes(-1, -2) - (g * o).sum(-1, keepdims=True)) * attn_scale
-            return ds @ k, ds.swapaxes(-1, -2) @ q, p.swapaxes(-1, -2) @ g
+            return (ds @ k, *(_of_each_group(x, heads) for x in (
+                ds.swapaxes(-1, -2) @ q, p.swapaxes(-1, -2) @ g)))
         return self._set("sdpa_backward", compute, made, [q, k, v, o, dO, stats])
 
     def conv_fprop(self, *, image: _Tensor, weight: _Tensor, padding: list[int],
@@ -227,6 +230,15 @@ class pygraph:
             for y, value in zip(into, made if isinstance(made, tuple) else (made,)):
                 y[...] = value
         capture.do(run)
+
+
+def _for_each_head(q: Any, k: Any) -> Any:
+    """Keys or values of a group of heads, for each of them."""
+    return np.repeat(k, q.shape[1] // k.shape[1], axis=1)
+
+
+def _of_each_group(x: Any, heads: int) -> Any:
+    return x.reshape(x.shape[0], heads, -1, *x.shape[2:]).sum(2)
 
 
 def _scores(q: Any, k: Any, scale: float, alignment: Any, right: Any) -> tuple[Any, Any]:

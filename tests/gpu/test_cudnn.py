@@ -51,6 +51,18 @@ def test_packed_heads(cupy, frontend):
     assert frontend.built == ["sdpa", "sdpa_backward"]
 
 
+def test_groups_of_heads_share_keys(cupy, frontend):
+    rng = np.random.default_rng(3)
+    q, _ = test_attention.draw(cupy, rng, (2, 6, 20, 32), "bfloat16")
+    groups = q.reshape(2, 3, 2, 20, 32), q.get().astype(np.float64).reshape(2, 3, 2, 20, 32)
+    k, v = (test_attention.draw(cupy, rng, (2, 3, 1, 30, 32), "bfloat16") for _ in range(2))
+    test_attention.check(cupy, "bfloat16", groups, k, v)
+    assert frontend.built == ["sdpa", "sdpa_backward"]
+    apart = tuple(x.swapaxes(1, 2).copy().swapaxes(1, 2) for x in groups)     # no view of six heads
+    test_attention.check(cupy, "bfloat16", apart, k, v)
+    assert frontend.built == ["sdpa", "sdpa_backward"]
+
+
 @pytest.mark.parametrize("what", ["float32", "offset", "mask", "one query", "no engine"])
 def test_attention_that_is_no_call_for_cudnn(cupy, frontend, what):
     rng = np.random.default_rng(2)

@@ -86,6 +86,8 @@ def _attention(of: Any) -> Iterator[tuple[Any, ...]]:
             y, lse = q, ((n, h, length, 1), (h * length, length, 1, 1))
             if length == keys:                # slices of a packed projection
                 q = k = q[0], (3 * q[1][0], d, 3 * h * d, 1)
+            elif not causal:                  # two heads share keys
+                k = _layout((n, h // 2, keys, d), (0, 2, 1, 3))
             how = causal, offset, d ** -0.5
             yield of._forward, "bfloat16", q, k, k, y, lse, *how
             yield of._backward, "bfloat16", q, k, k, y, y, lse, q, k, k, *how
