@@ -363,6 +363,19 @@ class Generator:
 
     get_state = state  # PyTorch's name
 
+    def snapshot(self) -> Any:
+        """Where the stream is, for `restore` in this process: a GPU is not waited for."""
+        return self.state() if self.device == "cpu" else (self.seed, self.stream.snapshot())
+
+    def restore(self, kept: Any) -> None:
+        """Go back to a `snapshot()`."""
+        if self.device == "cpu":
+            self.set_state(kept)
+            return
+        self.seed, place = kept
+        self.stream.seed = self.seed
+        self.stream.restore(place)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"device": self.device, **self.state()}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import random
 from .autograd import _wrap, enable_grad, is_grad_enabled, walk
 from .primitive import RAW, TAPE, Primitive, local, pick_output
+from .random.draws import restore, snapshot
 from .tensor import Tensor, _next
 from .transforms import flatten, unflatten
 
@@ -27,7 +27,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not is_grad_enabled():
         return function(*args, **kwargs)
     started = _next()
-    draws = random.get_state()
+    draws = snapshot()
     local_args = _cut(args)
     result = function(*local_args, **kwargs)
     outs = flatten(result)
@@ -124,12 +124,12 @@ class _Segment(Primitive):
     @staticmethod
     def _replay(function: Callable[..., Any], args: Any, kwargs: dict[str, Any],
                 draws: dict[str, Any]) -> list[Tensor]:
-        now = random.get_state()
-        random.set_state(draws)
+        now = snapshot()
+        restore(draws)
         try:
             return flatten(function(*args, **kwargs))
         finally:
-            random.set_state(now)
+            restore(now)
 
 
 def _relink(outs: list[Tensor], links: dict[int, Tensor], started: int) -> list[Tensor]:

@@ -125,6 +125,17 @@ class Stream:
         with home(self.state):
             return {"number": int(self.state[1]), "others": self.others}
 
+    def snapshot(self) -> tuple[Any, int]:
+        """Where the stream is, kept on the device: nothing waits."""
+        with home(self.state):
+            return self.state.copy(), self.others
+
+    def restore(self, kept: tuple[Any, int]) -> None:
+        """Go back to a snapshot."""
+        with home(self.state):
+            self.state[...] = kept[0]
+        self.others = kept[1]
+
     def random(self, size: Any, dtype: Any = np.float64) -> Any:
         """Numbers in [0, 1)."""
         return uniform(self.xp, self.state, tuple(size), np.dtype(dtype))

@@ -13,6 +13,7 @@ from tests.gpu.training import CASES, tensors
 from tinygen import backend, nn, philox
 from tinygen.generate import beam_search, greedy
 from tinygen.models import build
+from tinygen.nn import functional as F
 from tinygen.train import Trainer
 from tinygen.train.info import report
 
@@ -231,6 +232,26 @@ def test_manual_seed_and_saved_states_cover_devices():
     assert tg.randn(4, device="cuda").tolist() == first
     tg.random.set_state(state)
     assert [tg.randn(4, device="cuda").tolist(), tg.randn(4).tolist()] == following
+
+
+def test_recomputed_draws_are_the_same_and_nobody_waits():
+    x, w = (tg.randn(8, 8, device="cuda").requires_grad_() for _ in range(2))
+
+    def part(x):
+        return F.dropout(x @ w, 0.5)
+    found = []
+    for call in (part, lambda x: tg.checkpoint(part, x)):
+        x.grad = w.grad = None
+        tg.manual_seed(0)
+        tg.rand(1, device="cuda")
+        with counted() as seen:
+            y = call(x)
+            tg.rand(3, device="cuda")
+            (y * y).sum().backward()
+        assert (seen.syncs, seen.h2d) == (0, 0), seen
+        found.append([y.detach().tolist(), x.grad.tolist(), w.grad.tolist(),
+                      tg.rand(1, device="cuda").item()])
+    assert found[0] == found[1]
 
 
 # -- training, saving, writing ---

@@ -61,6 +61,21 @@ def set_state(state: dict[str, Any], device: Any = "cpu") -> None:
             default_generator(name).set_state(other)
 
 
+def snapshot() -> dict[str, Any]:
+    """Where all default streams are, for `restore` in this process: no GPU is waited for."""
+    default_generator()
+    return {name: generator.snapshot() for name, generator in _defaults.items()}
+
+
+def restore(kept: dict[str, Any]) -> None:
+    """Go back to a `snapshot()`; streams that it does not know begin anew."""
+    for name, generator in _defaults.items():
+        if name in kept:
+            generator.restore(kept[name])
+        else:
+            generator.manual_seed(generator.seed)
+
+
 # -- the draws ----------------------------------------------------------------------------------
 
 
