@@ -28,6 +28,7 @@ ADAM = np.dtype([(n, "f4") for n in ("coupled", "sign", "towards1", "beta2", "to
 SGD = np.dtype([("lr", "f8"), *((n, "f4") for n in ("coupled", "sign", "momentum", "share")),
                 ("buffer", "i4"), ("nesterov", "i4")])
 
+NUMBERS = "numbers that are not float32 on the device"
 UNLIKE = "arrays that differ in size"
 SCATTERED = "an array that is neither contiguous nor a permutation of contiguous axes"
 
@@ -219,20 +220,36 @@ def _(mean: Any, var: Any, running_mean: Any, running_var: Any, tracked: Any = N
     return mean
 
 
-# -- clipping -------------------------------------------------------------------------------------
+# -- clipping, and scaled losses ------------------------------------------------------------------
 
 
-@kernel("total_norm", cupy.ndarray, dtypes=HALVES)
+def _alike(*kinds: Sequence[Any]) -> list[_Tables]:
+    """Tables of the arrays of each type."""
+    found: dict[Any, list[list[Any]]] = {}
+    for arrays in zip(*kinds):
+        for kind, array in zip(found.setdefault(arrays[0].dtype, [[] for _ in kinds]), arrays):
+            kind.append(array)
+    return [_Tables(same) for same in found.values()]
+
+
+def _reason(tables: Sequence[_Tables]) -> str:
+    return next((t.reason for t in tables if t.reason), "")
+
+
+def _one(*numbers: Any) -> bool:
+    """Whether these are single float32 numbers on the device."""
+    return all(isinstance(x, cupy.ndarray) and x.dtype == np.float32 and x.size == 1
+               for x in numbers)
+
+
+@kernel("total_norm", cupy.ndarray)
 def _(*arrays: Any, order: float) -> Any:
     if order != 2:
         return "an order other than 2"
-    alike: dict[Any, list[Any]] = {}
-    for a in arrays:
-        alike.setdefault(a.dtype, []).append(a if dense(a) else cupy.ascontiguousarray(a))
-    parts = [_Tables([same]) for same in alike.values()]
-    if any(t.reason for t in parts):
-        return NOT_FLOAT
-    launches = [(t.suffix, table, count) for t in parts for table, count in t]
+    tables = _alike([a if dense(a) else cupy.ascontiguousarray(a) for a in arrays])
+    if _reason(tables):
+        return _reason(tables)
+    launches = [(t.suffix, table, count) for t in tables for table, count in t]
     total = sum(count for *_, count in launches)
     sums, norm = cupy.empty(max(1, total), np.float64), cupy.empty((), np.float32)
     at = 0
@@ -243,17 +260,41 @@ def _(*arrays: Any, order: float) -> Any:
     return norm
 
 
-@kernel("scale_to_norm", cupy.ndarray, dtypes=HALVES)
+@kernel("scale_to_norm", cupy.ndarray)
 def _(total: Any, *arrays: Any, max_norm: float) -> Any:
-    if total.dtype != np.float32:
-        return "a norm that is not a float32"
-    alike: dict[Any, list[Any]] = {}
-    for a in arrays:
-        alike.setdefault(a.dtype, []).append(a)
-    parts = [_Tables([same]) for same in alike.values()]
-    for t in parts:
-        if t.reason:
-            return t.reason
-    for t in parts:
+    tables = _alike(arrays)
+    if _reason(tables) or not _one(total):
+        return _reason(tables) or NUMBERS
+    for t in tables:
         t.run("scale_to", total, np.float64(max_norm))
     return total
+
+
+@kernel("unscale", cupy.ndarray)
+def _(scale: Any, *grads: Any) -> Any:
+    tables = _alike(grads)
+    if _reason(tables) or not _one(scale):
+        return _reason(tables) or NUMBERS
+    found = cupy.zeros((), np.float32)
+    for t in tables:
+        t.run("unscale", scale, found)
+    return found
+
+
+@kernel("restore_where", cupy.ndarray)
+def _(skip: Any, *arrays: Any, count: int) -> Any:
+    tables = _alike(arrays[:count], arrays[count:])
+    if _reason(tables) or not _one(skip):
+        return _reason(tables) or NUMBERS
+    for t in tables:
+        t.run("restore", skip)
+    return skip
+
+
+@kernel("update_scale", cupy.ndarray)
+def _(scale: Any, steps: Any, found: Any, *, growth: float, backoff: float, interval: int) -> Any:
+    if not _one(scale, found) or steps.dtype != np.int32:
+        return NUMBERS
+    native("rescale", 1, 1, scale, steps, found, float(growth), float(backoff),
+           np.int32(min(interval, 2 ** 31 - 1)))
+    return scale

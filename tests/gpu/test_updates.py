@@ -168,6 +168,56 @@ def test_gradients_are_scaled_down_and_never_up(cupy, limit):
     np.testing.assert_array_equal(x.get(), wanted)
 
 
+def scaled_steps(device, overflow_at=2, steps=5):
+    """Parameters, scale and launches of the last step of training with a scaled loss."""
+    params = [tg.Tensor(a, device=device).requires_grad_() for a in arrays(0)]
+    optimizer = optim.Adam(params, lr=0.01)
+    scaler = tg.GradScaler(device, init_scale=8.0, growth_interval=2)
+    for t in range(steps):
+        for p, g in zip(params, arrays(t + 1), strict=True):
+            p.grad = tg.Tensor(g * 8, device=device)
+        if t == overflow_at:
+            params[-1].grad[0, 0, 0, 0] = float("inf")
+        with counted() as seen:
+            scaler.step(optimizer)
+            scaler.update()
+    return [p.detach().numpy() for p in params], scaler.get_scale(), seen
+
+
+def test_steps_with_an_overflow_are_passed_over():
+    (ours, scale, seen), (theirs, wanted, _) = scaled_steps("cuda"), scaled_steps("cpu")
+    assert scale == wanted == 16.0 and (seen.syncs, seen.h2d, seen.d2h) == (0, 0, 0)
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a, b, rtol=3e-6, atol=3e-7)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=str)
+def test_unscaling_sees_what_is_not_finite(cupy, value, dtype):
+    rng = np.random.default_rng(0)
+    gs = [rng.standard_normal(5000).astype(dtype), np.ones(3, dtype)]
+    gs[0][4999] = value
+    for order in ORDERS:
+        given = [cupy.asarray(g) for g in gs]
+        with thread_order(order):
+            found = native(cupy, "unscale")(cupy.asarray(np.float32(4)), *given)
+        assert found.get() == (not np.isfinite(value))
+        for x, g in zip(given, gs):
+            wanted = (g.astype(np.float32) / 4).astype(dtype).astype(np.float32)
+            np.testing.assert_array_equal(x.get().astype(np.float32), wanted)
+
+
+def test_scales_grow_and_shrink_as_defined(cupy):
+    how = {"growth": 2.0, "backoff": 0.5, "interval": 3}
+    for scale, steps, bad in ((8, 0, 0), (8, 2, 0), (8, 2, 1), (3e38, 2, 0), (1, 1, 1)):
+        host = [np.array(v, t) for v, t in zip((scale, steps, bad), ("f4", "i4", "f4"))]
+        there = [cupy.asarray(a) for a in host]
+        with np.errstate(over="ignore"):
+            PRIMITIVES["update_scale"].fn(np, *host, **how)
+        native(cupy, "update_scale")(*there, **how)
+        assert [a.get() for a in there] == host
+
+
 @pytest.mark.parametrize("warm_up", [False, True])
 def test_moving_averages(warm_up):
     ends = []
@@ -214,7 +264,8 @@ def test_running_statistics(cupy, dtype, momentum):
 
 def test_every_kernel_ran(cupy):
     for name in ("adam_update", "adam_updates", "sgd_update", "sgd_updates", "mix_update",
-                 "ema_update", "ema_updates", "update_statistics", "total_norm", "scale_to_norm"):
+                 "ema_update", "ema_updates", "update_statistics", "total_norm",
+                 "scale_to_norm", "unscale", "restore_where", "update_scale"):
         assert (name, cupy.ndarray) in KERNELS
 
 

@@ -182,6 +182,37 @@ template <class T> INLINE void scale_to(const Table& t, const float* norm, doubl
   each<T, 1, 1>(t, [&](float* x) { x[0] *= s; });
 }
 
+// ---- scaled losses ------------------------------------------------------------------------------
+
+// x /= scale; `found` becomes 1 if an element is not finite. All who write it write the same.
+template <class T> INLINE void unscale(const Table& t, const float* scale, float* found) {
+  float by = 1.f / *scale;
+  bool bad = false;
+  each<T, 1, 1>(t, [&](float* x) {
+    bad |= !(fabsf(x[0]) < INFINITY);
+    x[0] *= by;
+  });
+  if (bad) *found = 1.f;
+}
+
+// x becomes what it was if `skip` is not 0.
+template <class T> INLINE void restore(const Table& t, const float* skip) {
+  if (*skip == 0.f) return;
+  each<T, 2, 1>(t, [&](float* x) { x[0] = x[1]; });
+}
+
+// The scale shrinks if something was found, and grows after `interval` steps without.
+extern "C" __global__ void rescale(float* scale, int* steps, const float* found, float growth,
+                                   float backoff, int interval) {
+  bool bad = *found != 0.f, due = *steps + 1 >= interval;
+  float larger = *scale * growth;
+  if (bad) *scale *= backoff;
+  else if (due && larger < INFINITY) *scale = larger;
+  *steps = bad || due ? 0 : *steps + 1;
+}
+
+// ---- norms --------------------------------------------------------------------------------------
+
 // The sum of squares of each chunk, in float64: float32 overflows at 1.8e19 squared.
 template <class T> INLINE void squares(const Table& t, double* sums) {
   double sum = 0.;
@@ -214,6 +245,12 @@ norm_of(const double* sums, long long count, float* norm) {
     follow<T>(mean, var, running_mean, running_var, tracked, channels, momentum, correction, \
               even); \
   } \
+  extern "C" __global__ void __launch_bounds__(256) \
+  unscale_##suffix(const Table t, const float* scale, float* found) { \
+    unscale<T>(t, scale, found); \
+  } \
+  extern "C" __global__ void __launch_bounds__(256) \
+  restore_##suffix(const Table t, const float* skip) { restore<T>(t, skip); } \
   extern "C" __global__ void __launch_bounds__(256) \
   scale_to_##suffix(const Table t, const float* norm, double max_norm) { \
     scale_to<T>(t, norm, max_norm); \
