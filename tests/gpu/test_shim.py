@@ -1,10 +1,13 @@
 """What CUDA C on the CPU catches: barriers, warps, bounds, poisoned memory, arguments."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 
 from tests.doubles import memory
-from tests.doubles.cuda.build import CompileError, KernelError, build, thread_order
+from tests.doubles.cuda.build import CompileError, KernelError, build, cache_dir, thread_order
 
 from .running import BF16, needs_compiler
 
@@ -204,6 +207,17 @@ def test_what_cannot_be_compiled():
         build('extern "C" __global__ void f(float* y) { nothing_at_all(y); }')
     with pytest.raises(CompileError, match="a kernel must read"):
         build("__global__ void f(float* y) { *y = 1; }")
+
+
+def test_what_was_compiled_is_kept_for_a_month(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYGEN_CACHE", str(tmp_path))
+    folder = cache_dir("cuda-on-cpu")
+    for name, days in (("old.so", 31), ("young.so", 29)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - days * 86400,) * 2)
+    build('extern "C" __global__ void kept(float* y) { *y = 1; }')
+    found = {path.name for path in folder.iterdir()}
+    assert "young.so" in found and "old.so" not in found and len(found) == 2
 
 
 def test_fibers_without_assembly():

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def build(source: str, defines: tuple[str, ...] = ()) -> dict[str, Kernel]:
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     library = cache_dir("cuda-on-cpu") / f"{key}.so"
     if not library.exists():
+        _tidy(library.parent)
         _compile(found, source, defines, library)
     return _load(library)
 
@@ -95,6 +97,15 @@ def cache_dir(name: str) -> Path:
     folder = Path(root).expanduser() / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@functools.cache
+def _tidy(folder: Path) -> None:
+    """Remove what was compiled a month ago: sources change, and each text has a file of its own."""
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):      # another process tidies too
+            if path.stat().st_mtime < time.time() - 30 * 86400:
+                path.unlink()
 
 
 def _run(*command: str, given: str) -> str:
