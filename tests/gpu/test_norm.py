@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tinygen.primitive import KERNELS, PRIMITIVES
+
 from .running import BF16, DTYPES, agrees, definition, draw, launch, needs_compiler
 
 pytestmark = needs_compiler
@@ -86,6 +88,15 @@ def test_of_16_bits(cupy, n, dtype, parameters):
         agrees(got, want, 2.0 ** -7 if got.dtype == BF16 else 2.0 ** -9)
 
 
+def test_parameters_that_begin_anywhere(cupy):
+    x, whole = draw((3, 16), BF16), cupy.asarray(draw((40,)))
+    for first in (1, 4, 8):
+        w, b = whole[first:first + 16], whole[first + 5:first + 21]
+        y = PRIMITIVES["layer_norm"](cupy.asarray(x), w, b, **HOW)[0].data.get()
+        agrees(y, definition("layer_norm", x, w.get(), b.get(), **HOW)[0])
+    assert KERNELS["layer_norm", cupy.ndarray].last is True
+
+
 def test_rows_far_from_zero_and_rows_that_are_not_finite(cupy):
     x = draw((3, 200)) + F32.type(1000)
     agrees(launch(cupy, "layer_norm", x, None, None, **HOW)[0],
@@ -96,7 +107,6 @@ def test_rows_far_from_zero_and_rows_that_are_not_finite(cupy):
 
 
 def test_what_is_declined(cupy):
-    from tinygen.primitive import KERNELS
     norm = KERNELS["layer_norm", cupy.ndarray].function
     assert "float32" in norm(cupy.ones((2, 3), "float64"), None, None, **HOW)
     assert norm(cupy.ones((2, 0), "float32"), None, None, **HOW) == "nothing to do"
