@@ -135,7 +135,7 @@ def current_device() -> Device:
 
 
 def canonical_device(device: Any) -> Device:
-    """``None`` and ``"cpu"`` give ``"cpu"``; ``"cuda"`` is the current device; others raise.
+    """``None`` and ``"cpu"`` give ``"cpu"``; ``"cuda"`` is the current device, 1 is cuda:1.
 
     Raises:
         ValueError: the name is not a device name.
@@ -143,6 +143,8 @@ def canonical_device(device: Any) -> Device:
     """
     if device is None or device == "cpu":
         return "cpu"
+    if isinstance(device, int) and device >= 0:         # PyTorch's x.cuda(1)
+        device = f"cuda:{device}"
     name, _, index = str(device).partition(":")
     if name in ("cuda", "gpu") and (not index or index.isdigit()):
         reason = unavailable_reason()

@@ -188,6 +188,13 @@ class ndarray:
                 "strides": None if self._a.flags.c_contiguous else self.strides,
                 "data": (self._a.ctypes.data, False)}
 
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self._device                     # CUDA
+
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+                   copy: bool | None = None) -> Any:
+        return self._view(self._a)                 # only the double can read it
+
     def _view(self, array: np.ndarray) -> ndarray:
         return self._of(array, self if self._base is None else self._base)
 

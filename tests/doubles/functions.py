@@ -311,6 +311,13 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     return run("repeat", np.repeat, (a, repeats), {"axis": axis})
 
 
+def from_dlpack(array: Any, *, device: Any = None, copy: Any = None) -> ndarray:
+    """An array that shares memory with one of another library: here, of the double."""
+    if array.__dlpack_device__()[0] != 2:
+        raise BufferError("the array is not on a CUDA device")
+    return array.__dlpack__()
+
+
 def as_strided(x: Any, shape: Any = None, strides: Any = None) -> Any:
     """A view by strides; it must stay inside of the allocation."""
     a = unwrap(x, "as_strided")
@@ -327,7 +334,7 @@ CUSTOM: dict[str, dict[str, Any]] = {
              "zeros": zeros, "ones": ones, "full": full, "empty_like": empty_like,
              "zeros_like": zeros_like, "ones_like": ones_like, "full_like": full_like,
              "get_array_module": get_array_module, "take": take, "repeat": repeat,
-             "take_along_axis": take_along_axis, "ufunc": Ufunc},
+             "take_along_axis": take_along_axis, "from_dlpack": from_dlpack, "ufunc": Ufunc},
     "cupy.linalg": {}, "cupy.fft": {},
 }
 _NUMPY = {"cupy": np, "cupy.linalg": np.linalg, "cupy.fft": np.fft}

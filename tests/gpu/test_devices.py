@@ -28,6 +28,7 @@ def test_tensors_and_modules_move_there_and_back():
     y = x.to("cuda")
     assert (x.device, y.device, y.cuda().device) == ("cpu", "cuda:0", "cuda:0")
     assert y.to("cuda") is y and y.cpu().device == "cpu"
+    assert y.is_cuda and not x.is_cuda and x.cuda(1).device == "cuda:1"
     np.testing.assert_array_equal(y.cpu().numpy(), x.numpy())
     np.testing.assert_array_equal(y.numpy(), x.numpy())
     with pytest.raises(TypeError, match="a tensor on cuda:0 is not converted to NumPy silently"):
@@ -43,6 +44,18 @@ def test_gradients_flow_through_a_move():
     x = tg.Tensor([1.0, 2.0], requires_grad=True)
     (x.to("cuda") ** 2).sum().backward()
     assert (x.grad.device, x.grad.tolist()) == ("cpu", [2, 4])
+
+
+def test_arrays_of_other_libraries_are_shared(cupy):
+    array = cupy.zeros(3, np.float32)
+    x, y = tg.from_dlpack(array), tg.asarray(array)
+    array[1] = 5.0
+    assert (x.device, x.tolist(), y.tolist()) == ("cuda:0", [0, 5, 0], [0, 5, 0])
+    assert tg.from_dlpack(x).data.data.ptr == x.data.data.ptr
+    assert tg.from_dlpack(x, device="cpu").device == "cpu"
+    assert x.__dlpack_device__() == (2, 0)
+    namespace = x.__array_namespace__()
+    assert namespace.__array_namespace_info__().devices() == ["cpu", "cuda:0", "cuda:1"]
 
 
 def test_what_is_made_on_the_device_is_not_copied_there():

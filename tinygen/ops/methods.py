@@ -293,6 +293,7 @@ def _install_methods() -> None:
     Tensor.T = property(shape.transpose)  # type: ignore[assignment, method-assign]
     Tensor.mT = property(shape.matrix_transpose)  # type: ignore[attr-defined]
     Tensor.mH = Tensor.H = Tensor.mT  # type: ignore[attr-defined]  # numbers are real
+    Tensor.is_cuda = property(lambda self: self.device != "cpu")  # type: ignore[attr-defined]
     Tensor.cpu = lambda self: to(self, device="cpu")  # type: ignore[attr-defined]
     Tensor.cuda = lambda self, device="cuda": to(self, device=device)  # type: ignore[attr-defined]
     for name, fn in (torch_methods.METHODS | linalg_methods.METHODS).items():
