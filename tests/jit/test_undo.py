@@ -83,8 +83,8 @@ def test_a_row_that_fails_changes_nothing(monkeypatch, make, fuse):
     assert any(program.written(row) for row in program.rows)
     real, fails = bind.row_function, {}
 
-    def row_function(program, row):
-        function = real(program, row)
+    def row_function(program, row, *how):
+        function = real(program, row, *how)
 
         def run(*given, **attrs):
             if fails.get("row") is row and fails["when"] == "before":
