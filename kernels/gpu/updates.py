@@ -242,7 +242,7 @@ def _one(*numbers: Any) -> bool:
                for x in numbers)
 
 
-@kernel("total_norm", cupy.ndarray)
+@kernel("total_norm", cupy.ndarray, dtypes=HALVES)
 def _(*arrays: Any, order: float) -> Any:
     if order != 2:
         return "an order other than 2"
@@ -260,7 +260,7 @@ def _(*arrays: Any, order: float) -> Any:
     return norm
 
 
-@kernel("scale_to_norm", cupy.ndarray)
+@kernel("scale_to_norm", cupy.ndarray, dtypes=HALVES)
 def _(total: Any, *arrays: Any, max_norm: float) -> Any:
     tables = _alike(arrays)
     if _reason(tables) or not _one(total):
@@ -270,7 +270,7 @@ def _(total: Any, *arrays: Any, max_norm: float) -> Any:
     return total
 
 
-@kernel("unscale", cupy.ndarray)
+@kernel("unscale", cupy.ndarray, dtypes=HALVES)
 def _(scale: Any, *grads: Any) -> Any:
     tables = _alike(grads)
     if _reason(tables) or not _one(scale):
@@ -281,7 +281,7 @@ def _(scale: Any, *grads: Any) -> Any:
     return found
 
 
-@kernel("restore_where", cupy.ndarray)
+@kernel("restore_where", cupy.ndarray, dtypes=HALVES)
 def _(skip: Any, *arrays: Any, count: int) -> Any:
     tables = _alike(arrays[:count], arrays[count:])
     if _reason(tables) or not _one(skip):
@@ -291,7 +291,7 @@ def _(skip: Any, *arrays: Any, count: int) -> Any:
     return skip
 
 
-@kernel("update_scale", cupy.ndarray)
+@kernel("update_scale", cupy.ndarray, dtypes=HALVES)
 def _(scale: Any, steps: Any, found: Any, *, growth: float, backoff: float, interval: int) -> Any:
     if not _one(scale, found) or steps.dtype != np.int32:
         return NUMBERS
