@@ -269,6 +269,12 @@ def test_every_kernel_ran(cupy):
         assert (name, cupy.ndarray) in KERNELS
 
 
+def test_parameters_of_a_kernel_fit_into_what_every_driver_has_for_them():
+    from tinygen.kernels.gpu.updates import ADAM, SGD, TABLE
+
+    assert TABLE.itemsize + max(ADAM.itemsize, SGD.itemsize) + 8 * 8 <= 4096
+
+
 def test_a_removed_barrier_in_the_sum_of_a_block_is_caught(cupy):
     from tinygen.kernels.gpu.launch import read
     from tinygen.kernels.gpu.updates import TABLE
