@@ -28,7 +28,7 @@ from tinygen.primitive import Unavailable
 
 from . import cublaslt
 
-__all__ = ["NAMES", "Product", "allow_tf32", "gemm", "multiply", "products"]
+__all__ = ["NAMES", "Product", "allow_tf32", "gemm", "products"]
 
 NAMES = ("float16", "bfloat16", "float32", "float64")
 # cudaDataType and cublasComputeType by name: the library's numbers, which never change.
@@ -101,7 +101,7 @@ def _axes(lead: tuple[int, ...], *strides: list[int]) -> list[list[int]]:
 def products(a: Any, b: Any, out: Any) -> list[Product] | None:
     """The calls that multiply a (..., m, k) by b (..., k, n) into out (..., m, n).
 
-    None where an operand must be copied first, or is too large.
+    None where an operand must be copied first.
     """
     (m, n), k = out.shape[-2:], a.shape[-1]
     of_a, of_b, of_c = _lies(a), _lies(b), _lies(out)
@@ -111,16 +111,14 @@ def products(a: Any, b: Any, out: Any) -> list[Product] | None:
     (turned_a, lda), (turned_b, ldb), ldc = of_a, of_b, of_c[1]
     lead = out.shape[:-2]
     axes = _axes(lead, *(_batch_strides(x, lead) for x in (a, b, out)))
-    if axes and axes[-1][2] == 0 and not turned_a:       # the same b: more rows of a
-        size, next_a, _, next_c = axes[-1]
+    if axes and axes[-1][2] == 0 and not turned_a and m * axes[-1][0] <= MOST:
+        size, next_a, _, next_c = axes[-1]               # the same b: more rows of a
         if m == 1 and next_a >= k and next_c >= n:
             m, lda, ldc = size, next_a, next_c
             axes.pop()
         elif next_a == m * lda and next_c == m * ldc:
             m *= size
             axes.pop()
-    if max(m, n, k, lda, ldb, ldc) > MOST:
-        return None
     axes.sort()                                          # one call for the longest axis
     batch, *step = axes.pop() if axes else [1, 0, 0, 0]
     calls = []
@@ -130,6 +128,67 @@ def products(a: Any, b: Any, out: Any) -> list[Product] | None:
                              (at[1] * b.itemsize, turned_b, ldb, step[1]),
                              (at[2] * out.itemsize, ldc, step[2]), batch))
     return calls
+
+
+class _Layout(NamedTuple):
+    """What is asked of an array before its address."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    itemsize: int
+    ndim: int
+
+
+class _Plan(NamedTuple):
+    """What a call of `gemm` comes to, by the layouts of its operands."""
+
+    shape: tuple[int, ...]
+    kind: str                          # the operands' type
+    copies: bool                       # one of them fits no leading dimension
+    turned: bool                       # the result lies transposed
+    calls: tuple[Product, ...] | None  # None: the result fits no leading dimension either
+
+
+Told = tuple[tuple[int, ...], tuple[int, ...], Any]      # shape, strides, type
+
+
+@functools.lru_cache(maxsize=4096)     # 1 us; making a plan takes 20
+def _plan(a: Told, b: Told, out: Told | None) -> _Plan:
+    (of_a, _, kind), (of_b, _, other) = a, b
+    if kind != other or kind.name not in DATA:
+        raise TypeError(f"[gemm] a and b must have one of the types {', '.join(NAMES)}, got "
+                        f"{kind} and {other}")
+    if len(of_a) < 2 or len(of_b) < 2 or of_a[-1] != of_b[-2]:
+        raise ValueError(f"[gemm] {of_a} and {of_b}: a (..., m, k) and b (..., k, n) fit")
+    shape = (*_together(of_a[:-2], of_b[:-2]), of_a[-2], of_b[-1])
+    if max(*shape, of_a[-1]) > MOST:
+        raise ValueError(f"[gemm] {of_a} and {of_b}: cuBLAS takes sizes below 2^31")
+    if out is None:
+        out = shape, _dense(shape, kind.itemsize), kind
+    elif out[0] != shape or not (out[2] == kind or (out[2] == np.float32 and kind.itemsize == 2)):
+        raise ValueError(f"[gemm] out is {out[2]} {out[0]}; {kind} {shape} fits")
+    if 0 in shape or not of_a[-1]:
+        return _Plan(shape, kind.name, False, False, ())
+    x, y, z = (_Layout(s, strides, t.itemsize, len(s)) for s, strides, t in (a, b, out))
+    turned = _lies(z)
+    copies = not all(_lies(m) and _even(m) for m in (x, y))
+    calls = None if copies else products(x, y, z)
+    return _Plan(shape, kind.name, copies, turned is not None and turned[0],
+                 None if calls is None else tuple(calls))
+
+
+def _dense(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """The strides of a new array."""
+    strides = [itemsize]
+    for n in shape[:0:-1]:
+        strides.append(strides[-1] * n)
+    return tuple(strides[::-1])
+
+
+def _together(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    if a == b or not b:
+        return a
+    return np.broadcast_shapes(a, b) if a else b
 
 
 # -- multiplying -----------------------------------------------------------------------------------
@@ -146,58 +205,46 @@ def gemm(a: Any, b: Any, out: Any = None, alpha: float = 1.0, beta: float = 0.0)
         TypeError: the types are not among `NAMES`, or differ.
         ValueError: the shapes do not fit.
     """
-    if a.dtype.name not in DATA or a.dtype != b.dtype:
-        raise TypeError(f"[gemm] a and b must have one of the types {', '.join(NAMES)}, got "
-                        f"{a.dtype} and {b.dtype}")
-    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
-        raise ValueError(f"[gemm] {a.shape} and {b.shape}: a (..., m, k) and b (..., k, n) fit")
-    shape = (*_together(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+    plan = _plan((a.shape, a.strides, a.dtype), (b.shape, b.strides, b.dtype),
+                 None if out is None else (out.shape, out.strides, out.dtype))
     if out is None:
-        out = cupy.empty(shape, a.dtype)
-        beta = 0.0
-    elif out.shape != shape or not (out.dtype == a.dtype or (
-            out.dtype == np.float32 and a.itemsize == 2)):
-        raise ValueError(f"[gemm] out is {out.dtype} {out.shape}; {a.dtype} {shape} fits")
-    if not out.size:
-        return out
-    if not a.shape[-1]:
-        if beta == 0:
+        out, beta = cupy.empty(plan.shape, a.dtype), 0.0
+    if plan.calls:
+        for call in plan.calls:
+            _multiply(call, plan.kind, a, b, out, alpha, beta)
+    elif plan.calls is not None:                         # nothing to multiply
+        if out.size and beta == 0:
             out.fill(0)
-        elif beta != 1:
+        elif out.size and beta != 1:
             out *= beta
-        return out
-    turned = _lies(out)
-    if turned is not None and turned[0]:                 # out lies transposed: so is the product
-        return gemm(b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2), alpha,
-                    beta).swapaxes(-1, -2)
-    a, b = (x if _lies(x) and _even(x) else cupy.ascontiguousarray(x) for x in (a, b))
-    calls = products(a, b, out)
-    if calls is None:
-        whole = gemm(a, b, cupy.empty(shape, out.dtype), alpha)
+    elif plan.copies:
+        a, b = (x if _lies(x) and _even(x) else cupy.ascontiguousarray(x) for x in (a, b))
+        return gemm(a, b, out, alpha, beta)
+    elif plan.turned:                                    # so is the product
+        gemm(b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2), alpha, beta)
+    else:
+        whole = gemm(a, b, cupy.empty(plan.shape, out.dtype), alpha)
         out[...] = whole if beta == 0 else whole + beta * out
-        return out
-    for call in calls:
-        multiply(call, a, b, out, alpha, beta)
     return out
 
 
-def _together(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    if a == b or not b:
-        return a
-    return np.broadcast_shapes(a, b) if a else b
-
-
 # The factors lie where cuBLAS can read them while it is called: on the host.
-_FACTORS: dict[tuple[float, str], Any] = {}
+_FACTORS: dict[tuple[float, str], tuple[int, Any]] = {}
 
 
 def factor(value: float, kind: str) -> int:
     """The address of a number of cuBLAS's scalar type."""
     kept = _FACTORS.get((value, kind))
     if kept is None:
-        kept = _FACTORS[value, kind] = np.array(value, np.float64 if kind == "float64" else
-                                                np.float32)
-    return int(kept.ctypes.data)
+        number = np.array(value, np.float64 if kind == "float64" else np.float32)
+        kept = _FACTORS[value, kind] = number.ctypes.data, number
+    return kept[0]
+
+
+@functools.cache
+def data_type(dtype: Any) -> int:
+    """cuBLAS's number of a type."""
+    return DATA[dtype.name]
 
 
 @functools.cache
@@ -220,13 +267,13 @@ def compute_type(kind: str) -> int:
     return COMPUTE_32F_TF32 if kind == "float32" and allow_tf32[0] else COMPUTE_32F
 
 
-def multiply(call: Product, a: Any, b: Any, out: Any, alpha: float, beta: float) -> None:
+def _multiply(call: Product, kind: str, a: Any, b: Any, out: Any, alpha: float,
+              beta: float) -> None:
     """Run one product on the current stream: by cuBLASLt while it captures, else by cuBLAS."""
-    kind = a.dtype.name
     (at_a, turned_a, lda, step_a), (at_b, turned_b, ldb, step_b) = call.a, call.b
     at_c, ldc, step_c = call.c
     of_a, of_b, of_c = a.data.ptr + at_a, b.data.ptr + at_b, out.data.ptr + at_c
-    data, of_out, compute = DATA[kind], DATA[out.dtype.name], compute_type(kind)
+    data, of_out, compute = DATA[kind], data_type(out.dtype), compute_type(kind)
     try:
         _cublas().gemmStridedBatchedEx(
             get_cublas_handle(), int(turned_b), int(turned_a), call.n, call.m, call.k,
@@ -238,4 +285,3 @@ def multiply(call: Product, a: Any, b: Any, out: Any, alpha: float, beta: float)
         scale = DATA["float64" if kind == "float64" else "float32"]
         cublaslt.run(call, of_a, of_b, of_c, factor(alpha, kind), factor(beta, kind),
                      (data, of_out, scale), compute)
-

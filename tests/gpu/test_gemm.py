@@ -188,6 +188,9 @@ def test_bad_operands_raise(cupy, gemm):
         gemm.gemm(x, x)
     with pytest.raises(TypeError, match=r"\[gemm\] a and b must have one of the types"):
         gemm.gemm(x, x.T.astype(np.float64))
+    wide = cupy.lib.stride_tricks.as_strided(x, (2, 1 << 31), (4, 0))
+    with pytest.raises(ValueError, match=r"cuBLAS takes sizes below 2\^31"):
+        gemm.gemm(x.T[:, :2], wide)
     with pytest.raises(ValueError, match=r"\[gemm\] out is float32 \(3, 3\); float32 \(2, 2\)"):
         gemm.gemm(x, x.T, cupy.ones((3, 3), np.float32))
 
