@@ -27,6 +27,8 @@ def test_only_what_dies_here_and_was_made_here():
     assert rows(lambda x: tg.tanh(tg.exp(x)), w) == ["tanh"]
     assert rows(lambda x: tg.tanh(x), w) == []                      # an argument
     assert rows(lambda x: tg.tanh(w) + 1, w) == ["add"]             # and one from outside
+    assert rows(lambda x: x + tg.tanh(w), w) == ["add"]             # a + b is b + a
+    assert rows(lambda x: x - tg.tanh(w), w) == []
     assert rows(lambda x: [tg.tanh(y := tg.exp(x)), y], w) == []    # a result
     assert rows(lambda x: tg.tanh(y := tg.exp(x)) * y, w) == ["multiply"]
     assert rows(lambda x: (y := tg.exp(x)) * y, w) == []            # read twice

@@ -21,15 +21,16 @@ _NAMES = """
     softmax_grad
 """
 ALLOCATE = frozenset(_NAMES.split())
+COMMUTE = ("add", "multiply")       # kernels write over their first input: the second may go there
 
 
 def reusable(program: Program) -> dict[int, int]:
-    """For the rows that may: the slot that the result may be written over.
+    """For the rows that may: the place of the input that the result may be written over.
 
     >>> import tinygen as tg
     >>> from tinygen.jit import capture
     >>> reusable(capture(lambda x: tg.tanh(tg.exp(x) * x), tg.ones((3,))))
-    {1: 1, 2: 2}
+    {1: 0, 2: 0}
     """
     kept = {program.memory(y) for y in program.outputs}
     kept |= {program.kinds[i][2] for i in program.inputs}
@@ -48,15 +49,17 @@ def reusable(program: Program) -> dict[int, int]:
             last[program.kinds[x][2]] = i
     found = {}
     for i, row in enumerate(program.rows):
-        first = row.inputs[0] if row.inputs else None
         y = row.outputs[0] if len(row.outputs) == 1 else None
-        if not row.op.elementwise or not isinstance(first, int) or y is None or (
-                first in row.inputs[1:]):
+        if not row.op.elementwise or y is None:
             continue
-        dtype, shape, memory = program.kinds[first]
-        if (memory not in kept and last[memory] == i and makers[memory] == {first}
-                and first in own and program.kinds[y][:2] == (dtype, shape)):
-            found[i] = first
+        for k, source in enumerate(row.inputs[:2 if row.op.name in COMMUTE else 1]):
+            if not isinstance(source, int) or row.inputs.count(source) > 1:
+                continue
+            dtype, shape, memory = program.kinds[source]
+            if (memory not in kept and last[memory] == i and makers[memory] == {source}
+                    and source in own and program.kinds[y][:2] == (dtype, shape)):
+                found[i] = k
+                break
     return found
 
 
