@@ -10,11 +10,22 @@ import numpy as np
 
 from tinygen.primitive import kernel
 
-from .launch import EMPTY, F32, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain, processors, team
+from .launch import (
+    EMPTY,
+    F32,
+    HALVES,
+    MIXED,
+    NOT_FLOAT,
+    SUFFIXES,
+    Source,
+    blocks,
+    plain,
+    processors,
+    team,
+)
 from .linear import COLUMNS, LANES, partition
 
 native, gradients = Source("channels"), Source("channels_grad")
-HALVES = ("float32", "bfloat16", "float16")
 TOO_LARGE = "2^31 planes, channels or values of a plane, or more"
 MOST, LEAST = 8192, 1024        # values of a piece of a plane: what a block holds, and is worth one
 

@@ -14,12 +14,23 @@ import numpy as np
 from tinygen.primitive import KERNELS, kernel
 
 from .gemm import gemm
-from .launch import EMPTY, F32, MIXED, NOT_FLOAT, SUFFIXES, WIDE, Source, blocks, plain, processors
+from .launch import (
+    EMPTY,
+    F32,
+    HALVES,
+    MIXED,
+    NOT_FLOAT,
+    SUFFIXES,
+    WIDE,
+    Source,
+    blocks,
+    plain,
+    processors,
+)
 
 __all__ = ["COLUMNS", "LANES", "partition", "summed"]
 
 native = Source("linear")
-HALVES = ("float32", "bfloat16", "float16")
 ACTIVATIONS = {"relu": 1, "leaky_relu": 2, "tanh": 3, "sigmoid": 4}
 COLUMNS, LANES = 32, 8           # of a block in linear.cu
 MISFIT = "sizes do not fit"

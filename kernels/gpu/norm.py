@@ -10,11 +10,22 @@ import numpy as np
 
 from tinygen.primitive import kernel
 
-from .launch import EMPTY, F32, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain, processors, team
+from .launch import (
+    EMPTY,
+    F32,
+    HALVES,
+    MIXED,
+    NOT_FLOAT,
+    SUFFIXES,
+    Source,
+    blocks,
+    plain,
+    processors,
+    team,
+)
 from .linear import summed
 
 native = Source("norm")
-HALVES = ("float32", "bfloat16", "float16")
 TOO_LONG = "rows of 2^31 values or more"
 
 

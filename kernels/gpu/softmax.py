@@ -10,10 +10,9 @@ import numpy as np
 
 from tinygen.primitive import kernel
 
-from .launch import EMPTY, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain, team
+from .launch import EMPTY, HALVES, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks, plain, team
 
 native, losses = Source("softmax"), Source("loss")
-HALVES = ("float32", "bfloat16", "float16")
 TOO_LONG = "rows of 2^31 values or more"
 
 

@@ -40,6 +40,17 @@ def test_every_source_includes_what_it_needs(launcher):
 
 
 @needs_compiler
+def test_the_example_of_the_readme(cupy, launcher, source):
+    text = (launcher.SOURCES.parent / "README.md").read_text()
+    code = text.split("```c++\n")[1].split("```")[0]
+    native = source(code.replace('#include "common.cuh"', launcher.read("common.cuh") + "//"))
+    x = cupy.arange(300, dtype="float16")
+    y = cupy.empty_like(x)
+    native("twice_f16", launcher.blocks(x.size, 256), 256, x, y, x.size)
+    np.testing.assert_array_equal(y.get(), 2 * np.arange(300))
+
+
+@needs_compiler
 def test_arguments_become_what_kernels_declare(cupy, source):
     native = source('extern "C" __global__ void sum(double* y, const float* none, int flag, '
                     "long long n, float x, unsigned u) {\n"
