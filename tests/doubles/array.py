@@ -109,7 +109,7 @@ class Flags:
 class ndarray:
     """An array on a device of the double; `_a` is the NumPy array behind it."""
 
-    __slots__ = ("__weakref__", "_a", "_base", "_device")
+    __slots__ = ("__weakref__", "_a", "_base", "_block", "_device")
     __array_priority__ = 100
     __hash__ = None  # type: ignore[assignment]
 
@@ -129,6 +129,7 @@ class ndarray:
             self._a = memory.allocate(shape[::-1], kind).T
         else:
             self._a = memory.allocate(shape, kind, strides)
+        self._hold(memory.block_of(self._a))
 
     @classmethod
     def _of(cls, array: np.ndarray, base: Any = None) -> ndarray:
@@ -136,7 +137,17 @@ class ndarray:
         self._a, self._base = array, base
         block = memory.block_of(array)
         self._device = memory.current_device() if block is None else block.device
+        self._hold(block)
         return self
+
+    def _hold(self, block: Any) -> None:
+        self._block = block
+        if block is not None:
+            block.users += 1
+
+    def __del__(self) -> None:
+        if getattr(self, "_block", None) is not None:
+            self._block.users -= 1
 
     # -- what it is ---
 
@@ -291,7 +302,8 @@ class ndarray:
             raise ValueError("fill() takes a number")
         value = value._a if isinstance(value, ndarray) else value
         count("launches", "fill")
-        capture.do(lambda: self._a.fill(value))
+        array = self._a
+        capture.do(lambda: array.fill(value))
 
     def scatter_add(self, slices: Any, value: Any) -> None:
         from .indexing import scatter

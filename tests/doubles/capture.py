@@ -11,21 +11,53 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Capture", "current", "do", "refuse", "results", "run"]
+__all__ = ["Capture", "FreedMemory", "current", "do", "refuse", "results", "run"]
 
 Action = Callable[[], Any]
 
 
+class FreedMemory(RuntimeError):
+    """A graph is launched whose arrays were freed since it was captured: others may have them."""
+
+
 class Capture:
-    """The list of what a capturing stream was given."""
+    """The list of what a capturing stream was given, and the memory that it is about."""
 
     def __init__(self) -> None:
         self.actions: list[Action] = []
+        self.blocks: dict[int, Any] = {}
+
+    def add(self, action: Action) -> None:
+        """Note an action, which holds its arrays in its closure."""
+        from . import memory
+
+        self.actions.append(action)
+        for cell in action.__closure__ or ():
+            for array in _arrays(cell.cell_contents):
+                block = memory.block_of(array)
+                if block is not None:
+                    self.blocks[block.ptr] = block
 
     def launch(self) -> None:
-        """Do all of it, in order."""
+        """Do all of it, in order.
+
+        CUDA's graph holds addresses: arrays that were freed since have to lie in a pool of their
+        own that still lives (`cupy.cuda.using_allocator`), or something else may be there now.
+        """
+        for block in self.blocks.values():
+            if block.users <= 0 and (block.pool is None or block.pool() is None):
+                raise FreedMemory(f"the graph uses {block.nbytes} bytes that were freed since it "
+                                  "was captured; keep the array, or the pool that it is from")
         for action in self.actions:
             action()
+
+
+def _arrays(x: Any) -> list[np.ndarray]:
+    if isinstance(x, np.ndarray):
+        return [x]
+    if isinstance(x, dict):
+        x = list(x.values())
+    return [a for y in x for a in _arrays(y)] if isinstance(x, (list, tuple)) else []
 
 
 current: list[Capture] = []      # the capture of the calling thread's stream, innermost last
@@ -40,7 +72,7 @@ def refuse(what: str) -> None:
 def do(action: Action) -> None:
     """Run an action without results, or note it."""
     if current:
-        current[-1].actions.append(action)
+        current[-1].add(action)
     else:
         action()
 
@@ -51,7 +83,7 @@ def run(fn: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
         return fn(*args, **kwargs)
     out = kwargs.get("out")
     if isinstance(out, np.ndarray):
-        current[-1].actions.append(lambda: fn(*args, **kwargs))
+        current[-1].add(lambda: fn(*args, **kwargs))
         return out
     return fn(*args, **kwargs)
 
@@ -75,5 +107,5 @@ def results(y: Any, fn: Callable[..., Any], args: list[Any], kwargs: dict[str, A
             found = fn(*args, **kwargs)
         for a, v in zip(made, found if isinstance(found, (tuple, list)) else (found,)):
             a[...] = v
-    current[-1].actions.append(again)
+    current[-1].add(again)
     return y

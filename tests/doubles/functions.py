@@ -209,12 +209,12 @@ def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
 
 def _filled(name: str, value: Any, shape: Any, dtype: Any, order: str = "C") -> ndarray:
     made = ndarray(_shape(shape), dtype, order=order)
-    number = unwrap(value, name)
+    number, array = unwrap(value, name), made._a
     count("launches", name)
 
     def fill() -> None:
         with np.errstate(all="ignore"):
-            made._a[...] = number
+            array[...] = number
     capture.do(fill)
     return made
 

@@ -32,13 +32,15 @@ class OutOfBounds(RuntimeError):
 class Block:
     """One allocation in `raw`: guard, data, guard. It lives as long as an array on it does."""
 
-    __slots__ = ("__weakref__", "device", "nbytes", "ptr", "raw", "start", "zone")
+    __slots__ = ("__weakref__", "device", "nbytes", "pool", "ptr", "raw", "start", "users", "zone")
 
     def __init__(self, raw: np.ndarray, nbytes: int, device: int):
         address = raw.ctypes.data
         self.start = GUARD + (-address - GUARD) % ALIGN
         self.ptr = address + self.start
         self.nbytes, self.device = nbytes, device
+        self.users = 0                # arrays and pointers of the device that lead here
+        self.pool = weakref.ref(pools[-1]) if pools and pools[-1] is not None else None
         # Even and odd bytes: a signalling NaN as float32 and bfloat16, of which arithmetic makes a
         # quiet one, so that y[n] = f(y[n]) shows; NaN as float16, 1e304 as float64.
         self.zone = (0xA0 + next(_serial) % _ZONES, 0xFF)
@@ -72,6 +74,7 @@ class Block:
 
 
 _serial = itertools.count()
+pools: list[Any] = []             # those that `using_allocator` named, innermost last
 _live: dict[int, Block] = {}      # address of the data -> block
 _current = threading.local()
 
@@ -168,6 +171,13 @@ class MemoryPointer:
 
     def __init__(self, owner: Any, ptr: int, device: int):
         self.mem, self.ptr, self._device = owner, ptr, device
+        self._block = block_of(owner) if isinstance(owner, np.ndarray) else None
+        if self._block is not None:
+            self._block.users += 1
+
+    def __del__(self) -> None:
+        if self._block is not None:
+            self._block.users -= 1
 
     @property
     def device_id(self) -> int:

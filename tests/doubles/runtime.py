@@ -310,8 +310,12 @@ def get_cublas_handle() -> int:
 
 @contextlib.contextmanager
 def using_allocator(allocator: Any = None) -> Iterator[None]:
-    """Allocate through another function inside of the block; here it changes nothing."""
-    yield
+    """Allocate through another function, such as a pool's `malloc`, inside of the block."""
+    memory.pools.append(getattr(allocator, "__self__", None))
+    try:
+        yield
+    finally:
+        memory.pools.pop()
 
 
 def set_allocator(allocator: Any = None) -> None:

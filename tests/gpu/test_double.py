@@ -12,6 +12,7 @@ import pytest
 
 import tinygen as tg
 from tests.doubles import memory, names
+from tests.doubles.capture import FreedMemory
 from tests.doubles.counting import counted
 
 
@@ -214,6 +215,30 @@ def test_a_captured_graph_computes_only_when_it_is_launched(cupy, x):
     x[...] = 0.0
     graph.launch()
     np.testing.assert_array_equal(doubled.get(), 0)
+
+
+def capture_chain(cupy, x, out):
+    """A graph of three launches, two of whose results are gone when it is done."""
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        cupy.add(cupy.exp(x * 2), 1, out=out)
+        return stream.end_capture()
+
+
+def test_a_graph_must_not_use_memory_that_was_freed(cupy, x):
+    out = cupy.zeros((2, 3), np.float32)
+    graph = capture_chain(cupy, x, out)
+    with pytest.raises(FreedMemory, match="24 bytes that were freed since it was captured"):
+        graph.launch()
+    pool = cupy.cuda.MemoryPool()
+    with cupy.cuda.using_allocator(pool.malloc):
+        graph = capture_chain(cupy, x, out)
+    graph.launch()
+    np.testing.assert_allclose(out.get(), np.exp(x.get() * 2) + 1, rtol=1e-6)
+    del pool
+    with pytest.raises(FreedMemory):
+        graph.launch()
 
 
 def test_nothing_waits_while_a_stream_captures(cupy, x):
