@@ -37,10 +37,14 @@ def test_adding_up(cupy, dtype):
     for shape, numbers in (((5, 3), rng.integers(-5, 5, 40)),           # often the same row
                            ((300, 2), rng.integers(0, 300, (2, 150))),  # many rows
                            ((2, 1), np.zeros(300, np.int32)),           # one row
-                           ((9, 1), rng.integers(0, 9, 1100)),          # several looks
                            ((4, 2, 3), np.array([[1, -1]]))):
         g = draw((*numbers.shape, *shape[1:]), scale=0.1)
         check(cupy, "scatter_index", dtype, g, numbers, **ADD, shape=shape, scale=4)
+
+
+def test_more_numbers_than_a_block_looks_at_together(cupy):
+    numbers = np.random.default_rng(0).integers(0, 9, 1100)
+    check(cupy, "scatter_index", np.float32, draw((1100, 1)), numbers, **ADD, shape=(9, 1), scale=4)
 
 
 def test_wide_rows_and_more_numbers_than_a_launch_takes(cupy, monkeypatch):
