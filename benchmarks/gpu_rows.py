@@ -32,8 +32,8 @@ class GpuRow:
 
 def gpu_rows(quick: bool = False) -> list[GpuRow]:
     """All rows; `quick` makes them small enough for any processor."""
-    return [*_matmul(quick), *_attention(quick), *_convolution(quick), *_memory(quick),
-            *_training(quick)]
+    return [*_matmul(quick), *_attention(quick), *_training(quick), *_convolution(quick),
+            *_memory(quick)]
 
 
 def _matmul(quick: bool) -> list[GpuRow]:
@@ -85,7 +85,7 @@ def _convolution(quick: bool) -> list[GpuRow]:
 
 def _memory(quick: bool) -> list[GpuRow]:
     """Arrays far larger than a cache. Bytes: what is read and written at the least."""
-    n = 1 << 12 if quick else 1 << 27
+    n = 1 << 12 if quick else 1 << 26
     wide, rows = (64, n // 64) if quick else (4096, n // 4096)
     words = 128 if quick else 32768
     found = []
