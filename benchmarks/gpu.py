@@ -129,7 +129,8 @@ def tests(say: Callable[[str], None]) -> tuple[bool, list[tuple[str, str]]]:
         "/usr/local/cuda/bin/compute-sanitizer")
     if tool is None:
         return good, [*found, ("compute-sanitizer", "not installed, not run")]
-    kernels = [*pytest, "-n", "0", "-m", "gpu", "tests/gpu/test_on_device.py", "-k", "kernel and bfloat16"]
+    kernels = [*pytest, "-n", "0", "-m", "gpu", "tests/gpu/test_on_device.py",
+               "-k", "kernel and bfloat16"]
     for name in ("memcheck", "racecheck"):
         passed, last = run_step([tool, "--tool", name, "--error-exitcode", "9", *kernels],
                                 SANITIZER / 2, say)
