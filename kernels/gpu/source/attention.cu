@@ -96,28 +96,43 @@ INLINE void load_left(unsigned (&to)[4], const T* row) {
   for (int i = 0; i < 4; i++) to[i] = pairs[i / 2][i % 2];
 }
 
-// C += A B^T over the HEAD columns of tiles: A's rows (16 M of this warp), B's rows (8 N).
-template <int M, int N>
-INLINE void rows_by_rows(float (&sums)[M][N][4], const T* a, const T* b) {
+// Sixteen columns of 16 M rows of a tile, as left operands.
+template <int M> struct Left { unsigned of[M][4]; };
+
+template <int M> INLINE Left<M> left_at(const T* a, int k) {
   int lane = threadIdx.x % 32;
-  const T* of_a = a + (lane & 15) * PITCH + (lane >> 4) * 8;
+  Left<M> left;
+#pragma unroll
+  for (int m = 0; m < M; m++)
+    load_left(left.of[m], a + (m * 16 + (lane & 15)) * PITCH + (lane >> 4) * 8 + k * 16);
+  return left;
+}
+
+// C += A B^T over the HEAD columns of tiles: A's rows (16 M of this warp), B's rows (8 N). `left(k)`
+// is sixteen columns of A.
+template <int M, int N, class F>
+INLINE void left_by_rows(float (&sums)[M][N][4], F left, const T* b) {
+  int lane = threadIdx.x % 32;
   const T* of_b = b + ((lane & 7) + (lane >> 4) * 8) * PITCH + (lane >> 3 & 1) * 8;
 #pragma unroll
   for (int k = 0; k < HEAD / 16; k++) {
-    unsigned left[M][4];
-#pragma unroll
-    for (int m = 0; m < M; m++) load_left(left[m], of_a + m * 16 * PITCH + k * 16);
+    Left<M> a = left(k);
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
       unsigned right[2][2];
       load_matrices(right, of_b + n * 8 * PITCH + k * 16);
 #pragma unroll
       for (int m = 0; m < M; m++) {
-        mma<T>(sums[m][n], left[m], right[0]);
-        mma<T>(sums[m][n + 1], left[m], right[1]);
+        mma<T>(sums[m][n], a.of[m], right[0]);
+        mma<T>(sums[m][n + 1], a.of[m], right[1]);
       }
     }
   }
+}
+
+template <int M, int N>
+INLINE void rows_by_rows(float (&sums)[M][N][4], const T* a, const T* b) {
+  left_by_rows(sums, [=](int k) { return left_at<M>(a, k); }, b);
 }
 
 // C += A B with A (16 M x 8 K) in registers, as sums of another product, and B (8 K x HEAD) a tile.
@@ -196,6 +211,8 @@ template <int M> INLINE void forward(const Call& c) {
   fetch<KEYS>(of_k, k, c.k.row, 0, c.keys, c.width, c.whole);
   copies_started();
   float out[M][HEAD / 8][4], top[M][2], sum[M][2];
+  constexpr bool KEPT = HEAD <= 64;                      // queries stay in registers
+  Left<M> kept[KEPT ? HEAD / 16 : 1];
   clear(out);
 #pragma unroll
   for (int m = 0; m < M; m++) top[m][0] = top[m][1] = -INFINITY, sum[m][0] = sum[m][1] = 0.f;
@@ -207,7 +224,15 @@ template <int M> INLINE void forward(const Call& c) {
     copies_started();
     float s[M][KEYS / 8][4];
     clear(s);
-    rows_by_rows(s, of_warp, of_k);
+    if (KEPT) {
+      if (start == 0) {
+#pragma unroll
+        for (int k = 0; k < HEAD / 16; k++) kept[k] = left_at<M>(of_warp, k);
+      }
+      left_by_rows(s, [&](int k) { return kept[k]; }, of_k);
+    } else {
+      rows_by_rows(s, of_warp, of_k);
+    }
     if (EXTRAS || start + KEYS > c.keys || (c.causal && start + KEYS - 1 > mine + c.offset)) {
       for_each<M, KEYS / 8>([&](int m, int n, int e, int row, int column) {
         s[m][n][e] = score(c, h, s[m][n][e], factor, mine + row, start + column);
@@ -305,7 +330,7 @@ template <int M, int N> INLINE void backward_queries(const Call& c) {
     *of_v = of_k + N * PITCH;
   int blocks = (c.length + QUERIES - 1) / QUERIES, block = blocks - 1 - blockIdx.x % blocks;
   Head h = head(c, blockIdx.x / blocks);
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
   int first = block * QUERIES, mine = first + 16 * M * warp;
   int last = c.causal ? min(c.keys, max(0, first + QUERIES + c.offset)) : c.keys;
   const T *k = at<T>(c.k, h), *v = at<T>(c.v, h);
@@ -365,7 +390,7 @@ template <int M, int N> INLINE void backward_keys(const Call& c) {
     *of_g = of_q + N * PITCH;
   float *lse2 = (float*)(of_g + N * PITCH), *inner = lse2 + N;
   int blocks = (c.keys + KEYS - 1) / KEYS, block = blockIdx.x % blocks, shared = blockIdx.x / blocks;
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  int warp = threadIdx.x / 32;
   int first = block * KEYS, mine = first + 16 * M * warp;
   int begin = c.causal ? max(0, first - c.offset) / N * N : 0;
   int own = 16 * M * warp * PITCH;
