@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "copies", "decide", "edits", "local", "reads"]
+__all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "copies", "decide", "edits", "fetches",
+           "local", "reads"]
 
 # What a call does, per thread: bits of `local.mode`.
 RECORD = 1   # link results to their inputs, so that gradients can be taken
@@ -57,6 +58,17 @@ def reads(what: str, *values: Any, instead: str = "Do that outside the recorded 
                     f"[{what}] looks at the values of a {x.dtype} {x.shape} tensor while a program "
                     f"is recorded; a replay would go on using what it saw. {instead}"
                     + (f"\n  called from {line}" if line else ""))
+
+
+def fetches(what: str) -> None:
+    """Say that `what` hands out something new; while a tape records, that is refused.
+
+    Raises:
+        CaptureError: a replay would get the same thing again.
+    """
+    if local.mode & TAPE:
+        raise CaptureError(f"[{what}] a batch is fetched while a program is recorded; a replay "
+                           "would get it again. Fetch it outside and give it as an argument")
 
 
 def copies(array: Any, frame: Any) -> None:

@@ -1,5 +1,7 @@
 """What a function does besides operations on tensors: found when recorded, and taken back."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -186,6 +188,24 @@ def test_variables_that_it_sets_are_found():
     with pytest.raises(CaptureError, match="the variable LAST, from None to a float32"):
         tg.jit(outer)(tg.ones(()))
     assert last is None and LAST is None
+
+
+@pytest.mark.parametrize("make", [
+    lambda: iter([tg.ones(()), tg.zeros(())]), lambda: (tg.full((), i) for i in range(3)),
+    lambda: itertools.count(), lambda: (x for x, _ in zip([tg.ones(())] * 3, [1, 2, 3])),
+    lambda: map(float, range(5))])
+def test_what_it_takes_from_an_iterator_is_found(make):
+    it = make()
+    with pytest.raises(CaptureError, match="the iterator it: it takes what comes next"):
+        tg.jit(lambda x: x + next(it))(tg.ones(()))
+
+
+def test_batches_are_fetched_outside():
+    loader = tg.data.DataLoader(tg.data.ArrayDataset(np.ones((6, 2), np.float32)), 2, prefetch=0)
+    it = iter(loader)
+    for step in (lambda x: x + next(it)[0], lambda x: sum(b[0].sum() for b in loader) + x):
+        with pytest.raises(CaptureError, match=r"^\[DataLoader\] a batch is fetched .* argument"):
+            tg.jit(step)(tg.ones((2, 2)))
 
 
 LAST = None

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..mode import fetches
 from .dataset import BatchTransform, apply_to_first, fetcher
 from .prefetch import Prefetcher
 
@@ -238,6 +239,7 @@ class _Epoch:
         return len(self._loader) - self._next
 
     def __next__(self) -> Any:
+        fetches("DataLoader")
         if self._done:
             raise StopIteration
         loader = self._loader

@@ -14,7 +14,9 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FunctionType, MethodType
+from itertools import count
+from operator import length_hint
+from types import CodeType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
 import numpy as np
@@ -54,9 +56,9 @@ def shown(value: Any) -> str:
 class Around:
     """The objects around a function, each with what it held when it was found.
 
-    Layers and optimizers are followed to their ends, other objects `DEPTH` deep. Iterators and
-    what can be iterated (loaders, data sets), and objects of the standard library, are left out:
-    they may change by themselves.
+    Layers and optimizers are followed to their ends, other objects `DEPTH` deep. What can be
+    iterated (loaders, data sets), and objects of the standard library, are left out: they may
+    change by themselves.
     """
 
     def __init__(self, found: Iterable[tuple[str, Any]] = (), variables: Iterable[Any] = ()):
@@ -81,6 +83,8 @@ class Around:
                 self._kept[id(x)] = _Array(x, name)
         elif isinstance(x, (Generator, np.random.Generator, np.random.RandomState, random.Random)):
             self._kept[id(x)] = _Stream(x, name)
+        elif hasattr(type(x), "__next__") and not _is_ours(x):
+            self._kept[id(x)] = _Position(x, name)
         elif isinstance(x, CONTAINERS):
             if len(x) <= LONGEST and depth:
                 self._kept[id(x)] = _Items(x, name, checked)
@@ -308,6 +312,34 @@ class _Stream:
             self.owner.set_state(self.then)
         else:
             self.owner.setstate(self.then)
+
+
+class _Position:
+    """Where an iterator stands, as far as it tells. It cannot be put back."""
+
+    def __init__(self, owner: Any, name: str):
+        self.owner, self.name, self.then = owner, name, _position(owner)
+
+    def change(self, written: set[int]) -> str | None:
+        if _position(self.owner) == self.then:
+            return None
+        return f"the iterator {self.name}: it takes what comes next"
+
+    def back(self) -> None:
+        """Nothing: what was taken is gone."""
+
+
+def _position(iterator: Any) -> Any:
+    if isinstance(iterator, GeneratorType):
+        frame = iterator.gi_frame
+        return frame and (frame.f_lasti, {k: v if isinstance(v, (int, str)) else id(v)
+                                          for k, v in frame.f_locals.items()})
+    if hasattr(type(iterator), "__length_hint__"):
+        return length_hint(iterator)
+    if type(iterator) in (zip, enumerate, map, filter):          # where those inside them stand
+        return [x if isinstance(x, int) else _position(x) for x in iterator.__reduce__()[1]
+                if isinstance(x, int) or hasattr(type(x), "__next__")]
+    return repr(iterator) if type(iterator) is count else None
 
 
 def state_of(generator: Any) -> Any:
