@@ -314,7 +314,8 @@ def test_a_recorded_step_on_the_device_is_the_eager_one_and_waits_for_nothing(na
             losses.append(step(*given, optimizers))
         assert (seen.syncs, seen.h2d, seen.d2h) == (0, 0, 0), seen
         found.append([{k: v.item() for k, v in step.items()} for step in losses])
-    assert found[0] == found[1]
+    for recorded, eager in zip(*found, strict=True):        # sums may run in another order
+        assert recorded == pytest.approx(eager, rel=1e-5)
 
 
 def test_the_command_line_trains_and_draws_on_the_device(tmp_path, capsys):
