@@ -16,7 +16,7 @@ from .. import anomaly, ops
 from ..mode import local
 from ..tensor import Tensor, _next
 from ..transforms import flatten, unflatten
-from .around import PLAIN
+from .kept import PLAIN
 
 __all__ = ["MISS", "entry"]
 

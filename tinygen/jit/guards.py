@@ -8,8 +8,10 @@ from typing import Any
 
 from ..mode import edits
 from ..tensor import Tensor
-from .around import Around, same, shown, variables
+from .around import Around
+from .kept import same, shown
 from .program import Known, Program, Told
+from .variables import variables
 
 __all__ = ["Guards"]
 

@@ -24,8 +24,10 @@ from ..mode import TAPE, CaptureError, local
 from ..primitive import Primitive, primitive
 from ..tensor import Tensor
 from ..transforms import flatten, unflatten
-from .around import Around, shown, variables
+from .around import Around
+from .kept import shown
 from .program import Known, Program, Row, Told, kind, plain, written
+from .variables import variables
 
 __all__ = ["Program", "Row", "capture"]
 

@@ -18,7 +18,7 @@ from math import prod
 
 from ..backend import Generator
 from ..tensor import Tensor
-from .around import set_state, state_of
+from .kept import set_state, state_of
 from .program import Known, Program, Row, changed_inputs
 
 __all__ = ["Undo"]
