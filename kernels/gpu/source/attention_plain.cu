@@ -4,8 +4,8 @@
 // ty + 16 i and columns tx + 16 j: a row belongs to half a warp, which adds it up with shuffles.
 // Operands come from shared memory, WIDE numbers at a time.
 //
-// Source: T. Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning",
-// ICLR 2024.
+// Source: T. Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work
+// Partitioning", ICLR 2024.
 #include "common.cuh"
 
 #ifndef ELEMENT                        // kernels/gpu/attention.py says what is compiled
@@ -57,7 +57,7 @@ template <int R> INLINE void rows_by_rows(Real (&s)[R][R], const T* a, const T* 
   }
 }
 
-// sums += p b: rows of weights in shared memory times a tile. `p` is private to half a warp by rows.
+// sums += p b: rows of weights in shared memory times a tile. A row of `p` is half a warp's own.
 template <int R>
 INLINE void weights_by_tile(Real (&sums)[R][COLUMNS], T* p, const Real (&weights)[R][R],
                             const T* b) {

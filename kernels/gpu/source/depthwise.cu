@@ -71,7 +71,7 @@ INLINE void depthwise_spread(const Depthwise& d, const T* y, const T* w, const T
   x[at] = from_float<T>(sum);
 }
 
-// sums (parts, C, kh kw): 32 channels of one tap over a part of the windows; eight warps take turns.
+// sums (parts, C, kh kw): 32 channels of one tap over a part of the windows, eight warps in turn.
 template <class T>
 INLINE void depthwise_weight(const Depthwise& d, const T* x, const T* g, float* sums,
                              int windows, int of_part) {

@@ -46,8 +46,8 @@ INLINE void copies_done() {}
 
 #else
 
-// Four 8 x 8 matrices of 16-bit numbers in shared memory: lane 8 i + r tells where row r of matrix i
-// begins. Register i of a lane receives row lane / 4, columns 2 (lane % 4) and the next, of matrix i.
+// Four 8 x 8 matrices of 16-bit numbers in shared memory: lane 8 i + r tells where row r of matrix
+// i begins. Of matrix i register i receives row lane / 4, columns 2 (lane % 4) and the next.
 INLINE void load_matrices(unsigned (&to)[2][2], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(to[0][0]), "=r"(to[0][1]), "=r"(to[1][0]), "=r"(to[1][1])
