@@ -98,7 +98,7 @@ OUTSIDE = [
      "there are no sparse tensors"),
     (r"(cudnn|miopen|mkldnn|xpu|mps|hpu|ipu|vulkan|meta$)", "it names another library's backend"),
     (r"^compile$", "use tinygen.jit"),
-    (r"(autocast|amp$)", "mixed precision is not here yet"),
+    (r"(autocast|amp$)", "mixed precision: tinygen.autocast and tinygen.GradScaler"),
     (r"(as_strided|resize|set_$|storage|stride|layout|pin_memory|share_memory|data_ptr)",
      "how a tensor lies in memory is its array's own affair: x.data"),
 ]
