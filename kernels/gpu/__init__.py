@@ -14,4 +14,4 @@ if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is None:
 from . import arithmetic, channels, linear, norm, softmax  # noqa: E402, F401
 from . import dropout, element_loss, gather, padding, pointwise  # noqa: E402, F401
 from . import recurrent, updates, windows  # noqa: E402, F401
-from . import attention, conv, matmul  # noqa: E402, F401
+from . import attention, chains, conv, matmul  # noqa: E402, F401

@@ -54,31 +54,32 @@ def read(name: str) -> str:
     CuPy keeps what it compiled by the text that it was given, and would not see that an included
     file has changed.
     """
-    return _paste(name, set())
+    return _paste(name, (SOURCES / name).read_text(encoding="utf-8"), set())
 
 
-def _paste(name: str, seen: set[str]) -> str:
+def _paste(name: str, text: str, seen: set[str]) -> str:
     lines = []
-    for i, line in enumerate((SOURCES / name).read_text(encoding="utf-8").splitlines()):
+    for i, line in enumerate(text.splitlines()):
         included = re.fullmatch(r'#include "([\w.]+)"', line)
         if included is None:
             lines.append(line)
         elif included[1] not in seen:
             seen.add(included[1])
-            lines += [f'#line 1 "{included[1]}"', _paste(included[1], seen),
+            inner = (SOURCES / included[1]).read_text(encoding="utf-8")
+            lines += [f'#line 1 "{included[1]}"', _paste(included[1], inner, seen),
                       f'#line {i + 2} "{name}"']
     return "\n".join(lines) + "\n"
 
 
 class Source:
-    """The kernels of one file, compiled when the first of them is launched.
+    """The kernels of one file, or of a generated text, compiled when the first is launched.
 
     Raises:
         Unavailable: NVRTC is missing or does not work here; CuPy's code stays in charge.
     """
 
-    def __init__(self, name: str, options: tuple[str, ...] = ()):
-        self.name, self.options = name, (*OPTIONS, *options)
+    def __init__(self, name: str, options: tuple[str, ...] = (), text: str | None = None):
+        self.name, self.options, self.text = name, (*OPTIONS, *options), text
         self._functions: dict[tuple[str, int], Any] = {}   # by name and device
         self._shared: dict[Any, int] = {}
         self._modules: dict[int, Any] = {}
@@ -99,11 +100,22 @@ class Source:
                  block if type(block) is tuple else (block,),
                  tuple([_argument(x) for x in args]), shared_mem=shared)
 
+    def code(self) -> str:
+        """The text that is compiled."""
+        name = f"{self.name}.cu"
+        return read(name) if self.text is None else _paste(name, self.text, set())
+
+    def find(self, kernel: str) -> None:
+        """Compile it for the current device now, and see that it has this kernel."""
+        key = kernel, _current()
+        if key not in self._functions:
+            self._functions[key] = self._find(*key)
+
     def _find(self, kernel: str, device: int) -> Any:
         try:
             if device not in self._modules:
                 self._modules[device] = cupy.RawModule(
-                    code=read(f"{self.name}.cu"), options=self.options, backend="nvrtc")
+                    code=self.code(), options=self.options, backend="nvrtc")
             return self._modules[device].get_function(kernel)
         except (ImportError, OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "nvrtc" not in str(error).lower():

@@ -14,24 +14,32 @@ from tinygen.primitive import kernel
 from .launch import EMPTY, HALVES, MIXED, NOT_FLOAT, SUFFIXES, Source, blocks
 from .updates import dense
 
-__all__: list[str] = []
+__all__ = ["CONSTANTS", "same_order"]
 
 native = Source("pointwise")
 
 NUMBER = "a number in place of an array"
 SHAPES = "shapes differ"
 
+# The static arguments that a formula has as its constants a and b.
+CONSTANTS = {"leaky_relu": ("slope",), "leaky_relu_grad": ("slope",), "elu": ("alpha",),
+             "elu_grad": ("alpha",), "softplus": ("beta", "threshold"),
+             "softplus_grad": ("beta", "threshold")}
 
-def _same_order(x: Any, lead: Any) -> Any:
+
+def same_order(x: Any, lead: Any) -> Any:
     """x in the memory order of `lead`, copied if it lies otherwise."""
-    if x.strides == lead.strides and dense(x):
+    if [s * lead.itemsize for s in x.strides] == [s * x.itemsize for s in lead.strides] and (
+            dense(x)):
         return x
-    same = cupy.empty_like(lead)
+    same = cupy.empty_like(lead, dtype=x.dtype)
     same[...] = x
     return same
 
 
-def _register(name: str, attrs: tuple[str, ...] = ()) -> None:
+def _register(name: str) -> None:
+    attrs = CONSTANTS.get(name, ())
+
     def call(*given: Any, **how: Any) -> Any:
         lead = given[-1]                   # of a gradient, the function's input
         if not all(isinstance(x, cupy.ndarray) for x in given):
@@ -47,7 +55,7 @@ def _register(name: str, attrs: tuple[str, ...] = ()) -> None:
             return EMPTY
         if not dense(lead):
             lead = cupy.array(lead, order="C")
-        given = (*[_same_order(x, lead) for x in given[:-1]], lead)
+        given = (*[same_order(x, lead) for x in given[:-1]], lead)
         y = cupy.empty_like(lead)
         packs = not any(x.data.ptr % 16 for x in (*given, y))
         constants = [float(how[key]) for key in attrs]
@@ -58,13 +66,9 @@ def _register(name: str, attrs: tuple[str, ...] = ()) -> None:
     kernel(name, cupy.ndarray, dtypes=HALVES)(call)
 
 
-for _name in ("sigmoid", "log_sigmoid", "silu", "mish", "gelu_exact", "gelu_tanh", "erf"):
+_SMOOTH = ("sigmoid", "log_sigmoid", "silu", "mish", "gelu_exact", "gelu_tanh", "leaky_relu", "elu",
+           "softplus")
+for _name in (*_SMOOTH, "erf"):
     _register(_name)
-_register("leaky_relu", ("slope",))
-_register("elu", ("alpha",))
-_register("softplus", ("beta", "threshold"))
-for _name in ("tanh", "relu", "sigmoid", "log_sigmoid", "silu", "mish", "gelu_exact", "gelu_tanh"):
+for _name in (*_SMOOTH, "tanh", "relu"):
     _register(f"{_name}_grad")
-_register("leaky_relu_grad", ("slope",))
-_register("elu_grad", ("alpha",))
-_register("softplus_grad", ("beta", "threshold"))

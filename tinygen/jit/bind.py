@@ -1,17 +1,19 @@
 """A program as one Python function of bare arrays: no tensors, no dispatch, no dictionary.
 
 Shapes and dtypes are those of the recording, so the implementation of every row (a kernel, or
-NumPy's code) is chosen once. What is left of a call is the call.
+NumPy's or CuPy's code) is chosen once. What is left of a call is the call.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..backend import Generator, device_count, following
 from ..errors import explain
 from ..primitive import KERNELS, Primitive, Unavailable
 from ..tensor import Tensor
@@ -19,19 +21,44 @@ from .group import Group, fused
 from .program import Known, Program, Row
 from .reuse import reusable
 
-__all__ = ["bind", "fits", "row_function", "source"]
+__all__ = ["array_type", "bind", "row_function", "row_types", "source"]
 
 
-def fits(program: Program) -> bool:
-    """Whether all arrays of a program are NumPy's."""
-    known = [x.value for row in program.rows for x in row.inputs if isinstance(x, Known)]
-    return (all(isinstance(x.data, np.ndarray) for x in known if isinstance(x, Tensor))
-            and all(device == "cpu" for *_, device in program.signature))
+def array_type(program: Program) -> type | None:
+    """NumPy's type of arrays; or CuPy's, where some lie on a device; None for several devices."""
+    found = row_types(program)
+    if found is None:
+        return None
+    return next((kind for kind in found if kind is not np.ndarray), np.ndarray)
+
+
+def row_types(program: Program) -> list[type] | None:
+    """The type of the arrays that each row is given; None where they lie on several devices.
+
+    A model on a GPU may count its steps on the host: such a row is NumPy's.
+    """
+    place = {i: device for i, (*_, device) in zip(program.inputs, program.signature, strict=True)}
+    found = []
+    for row in program.rows:
+        given = {place[x] if isinstance(x, int) else x.value.device for x in row.inputs
+                 if isinstance(x, int) or isinstance(x.value, Tensor)}
+        generator = row.attrs.get("generator")
+        if isinstance(generator, Generator):
+            given.add(generator.device)
+        if len(given) > 1:
+            return None
+        found.append(given.pop() if given else "cpu")
+        made = row.attrs["device"] if row.op.name == "transfer" else found[-1]
+        place |= {o: made for o in row.outputs if o is not None}
+    if len({*place.values(), *found} - {"cpu"}) > 1:
+        return None
+    return [np.ndarray if device == "cpu" else importlib.import_module("cupy").ndarray
+            for device in found]
 
 
 def bind(program: Program) -> Callable[..., list[Any]]:
     """A function of the arrays of the arguments that gives those of the computed outputs."""
-    scope: dict[str, Any] = {"asarray": np.asarray}
+    scope: dict[str, Any] = {"asarray": np.asarray}     # for NumPy's numbers; CuPy has none
     text = source(program, scope)
     exec(compile(text, "<a program of tinygen.jit>", "exec"), scope)
     return scope["replay"]
@@ -65,9 +92,11 @@ def source(program: Program, scope: dict[str, Any] | None = None) -> str:
     if not program.rows:
         lines.append("        pass")
     over = reusable(program)
+    kinds = row_types(program) or [np.ndarray] * len(program.rows)
     for i, (row, done) in enumerate(zip(program.rows, program.last_uses, strict=True)):
         lines += [f"        row = {i}"] if i else []
-        lines += [f"        {line}" for line in _lines(program, row, i, scope, i in over)]
+        lines += [f"        {line}" for line in _lines(program, row, i, scope, over.get(i),
+                                                            kinds[i])]
         dead = ", ".join(f"v{slot}" for slot in done)
         lines += [f"        del {dead}"] if dead else []
     results = ", ".join(f"v{y}" for y in program.outputs if isinstance(y, int))
@@ -76,10 +105,12 @@ def source(program: Program, scope: dict[str, Any] | None = None) -> str:
 
 
 def _lines(program: Program, row: Row, i: int, scope: dict[str, Any],
-           over: bool) -> list[str]:
+           over: int | None, kind: type) -> list[str]:
     """A call, and what makes its results arrays of the recorded dtype."""
     name = f"{row.op.name}_{i}"
-    scope[name] = row_function(program, row, over)
+    if over == 1:                          # what is written over comes first: a + b is b + a
+        row = row.renamed(row.inputs[::-1])
+    scope[name] = row_function(program, row, over is not None, kind)
     given = ", ".join(f"v{x}" if isinstance(x, int) else _known(x, scope) for x in row.inputs)
     made = ["_" if o is None else f"v{o}" for o in row.outputs]
     one = len(made) == 1 and row.op.outputs > 1                             # a tuple of one
@@ -88,7 +119,8 @@ def _lines(program: Program, row: Row, i: int, scope: dict[str, Any],
         if o is not None and row.op is not fused:                           # those are exact
             dtype, shape, _ = program.kinds[o]
             scope[dtype.name] = np.dtype(dtype.name)
-            lines += [f"v{o} = asarray(v{o})"] if shape == () else []        # not NumPy's number
+            number = shape == () and kind is np.ndarray and row.op.name != "transfer"
+            lines += [f"v{o} = asarray(v{o})"] if number else []             # not NumPy's number
             lines.append(f"if v{o}.dtype is not {dtype.name}: "
                          f"v{o} = v{o}.astype({dtype.name}, copy=False)")
     return lines
@@ -105,27 +137,28 @@ def _known(x: Known, scope: dict[str, Any]) -> str:
     return f"{name}.data" if isinstance(x.value, Tensor) else name
 
 
-def row_function(program: Program, row: Row, over: bool = False) -> Callable[..., Any]:
+def row_function(program: Program, row: Row, over: bool = False,
+                 kind: Any = np.ndarray) -> Callable[..., Any]:
     """The implementation that dispatch would choose for these arrays, with its attributes.
 
     With `over`, it may write its result over the first of them.
     """
     op, first = row.op, row.inputs[0] if row.inputs else None
     if op is fused:
-        return _group_function(row.attrs["group"])
+        return _group_function(row.attrs["group"], kind)
     size = None
     if isinstance(first, int):
         size = int(np.prod(program.kinds[first][1]))
-    elif first is not None and isinstance(getattr(first.value, "data", None), np.ndarray):
-        size = first.value.size
+    elif first is not None and isinstance(first.array, kind):
+        size = first.array.size
     if size is None:             # numbers first, or nothing: dispatch looks at all arguments
         return partial(_dispatched, op, row.attrs)
-    if np.ndarray not in op.impl:
-        op._choose([np.empty(0)], row.attrs)
-    chosen = op.impl[np.ndarray]
+    if kind not in op.impl:
+        op.impl[kind] = op._resolve(kind)
+    chosen = op.impl[kind]
     if op.smallest and size >= op.smallest:
-        chosen = op.large.get(np.ndarray, chosen)
-    if over and size >= op.smallest:
+        chosen = op.large.get(kind, chosen)
+    if over and kind is np.ndarray and size >= op.smallest:
         chosen = _rewriting(op, chosen)
     return partial(chosen, **row.attrs) if row.attrs else chosen
 
@@ -146,18 +179,20 @@ def _rewriting(op: Primitive, otherwise: Callable[..., Any]) -> Callable[..., An
     return run
 
 
-def _group_function(group: Group) -> Callable[..., Any]:
+def _group_function(group: Group, kind: type) -> Callable[..., Any]:
     """What the kernel for groups made of this one; where it cannot, what dispatch chooses."""
-    found = KERNELS.get((fused.name, np.ndarray))
+    found = KERNELS.get((fused.name, kind))
     function: Any = found and found.function
     try:
         if found is not None:
             made = function.prepared(group)
             found.last = True
-            return made
+            return made if kind is np.ndarray or device_count() < 2 else following(made)
     except Unavailable:
         pass                     # the call below says so, once, and takes the definition
-    return partial(fused._choose([np.empty(0)], {}), group=group)
+    if kind not in fused.impl:
+        fused.impl[kind] = fused._resolve(kind)
+    return partial(fused.impl[kind], group=group)
 
 
 def _dispatched(op: Primitive, attrs: dict[str, Any], *arrays: Any) -> Any:

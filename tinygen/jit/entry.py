@@ -16,6 +16,7 @@ from .. import anomaly, ops
 from ..mode import local
 from ..tensor import Tensor, _next
 from ..transforms import flatten, unflatten
+from .bind import array_type
 from .kept import PLAIN
 
 __all__ = ["MISS", "entry"]
@@ -30,9 +31,10 @@ class _Unusual(Exception):
 def entry(recorded: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A function of (args, kwargs), for those that are like these, or None."""
     program = recorded.program
-    if program._bound is None or local.autocast is not None:
+    kind = array_type(program)
+    if kind is None or local.autocast is not None:
         return None
-    writer = _Writer()
+    writer = _Writer(kind)
     try:
         writer.arguments((args, kwargs))
     except _Unusual:
@@ -47,9 +49,10 @@ def entry(recorded: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 class _Writer:
     """Writes the function: tests of the arguments, then the run."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind                    # of the program's arrays
         self.scope: dict[str, Any] = {"MISS": MISS, "local": local, "anomaly": anomaly,
-                                      "Tensor": Tensor, "array": np.ndarray, "wrap": Tensor.wrap,
+                                      "Tensor": Tensor, "array": kind, "wrap": Tensor.wrap,
                                       "positive": ops.positive, "errstate": np.errstate,
                                       "seq": _next, "unflatten": unflatten}
         self.lines: list[str] = []
@@ -102,14 +105,16 @@ class _Writer:
         if type(x) in (Tensor, np.ndarray):
             data = f"d{len(self.tensors)}"
             array, is_tensor = getattr(x, "data", x) if type(x) is Tensor else x, type(x) is Tensor
-            if type(array) is not np.ndarray:
+            if type(array) is not self.kind:
                 raise _Unusual
             if is_tensor:
                 self.demand(f"type({place}) is Tensor and "
                             f"{place}.requires_grad is {x.requires_grad}")
+            is_on_device = self.kind is not np.ndarray
             self.lines.append(f"    {data} = {place}" + ".data" * is_tensor)
             self.demand(f"type({data}) is array and {data}.dtype is {self.name(array.dtype)} "
-                        f"and {data}.shape == {self.name(array.shape)}")
+                        f"and {data}.shape == {self.name(array.shape)}"
+                        + f" and {data}.device == {self.name(array.device)}" * is_on_device)
             self.tensors.append(place)
             self.wrapped.append(is_tensor)
         elif isinstance(x, Tensor) or x != x:           # a parameter, or NaN

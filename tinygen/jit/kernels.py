@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..primitive import KERNELS, Primitive, kernel_status
+from .bind import array_type
 from .program import Program, Row
 
 __all__ = ["generated", "implementation"]
@@ -16,31 +17,35 @@ __all__ = ["generated", "implementation"]
 
 def generated(program: Program) -> dict[str, str]:
     """The sources of the kernels that were made for groups of a program's rows, by name."""
-    return dict(made for row in program.rows if (made := _made_for(row)) is not None)
+    place = array_type(program)
+    return dict(made for row in program.rows if (made := _made_for(row, place)) is not None)
 
 
-def _made_for(row: Row) -> tuple[str, str] | None:
+def _made_for(row: Row, place: type | None) -> tuple[str, str] | None:
     """Name and source of what was generated for a group of rows: its kernel, or its definition."""
     group = row.attrs.get("group")
     if not row.parts or group is None:
         return None
-    name, native = f"group_{group.key[:8]}", KERNELS.get((row.op.name, np.ndarray))
+    name, native = f"group_{group.key[:8]}", KERNELS.get(
+        (row.op.name, place or np.ndarray))
     write = getattr(native and native.function, "source", None)
     return name, repr(group) if write is None else write(group, name)
 
 
 def implementation(program: Program, row: Row) -> tuple[str, str]:
-    """What a row calls on the CPU, in words, and its source."""
-    kernel_status(np.ndarray)                      # loads them, if nothing has run yet
-    made = _made_for(row)
+    """What a row calls, in words, and its source."""
+    place = array_type(program) or np.ndarray
+    library = "NumPy" if place is np.ndarray else "CuPy"
+    kernel_status(place)                           # loads them, if nothing has run yet
+    made = _made_for(row, place)
     if made is not None:
         return f"kernel {made[0]}, made for these {len(row.parts)} rows", made[1]
-    native = KERNELS.get((row.op.name, np.ndarray))
+    native = KERNELS.get((row.op.name, place))
     if native is not None and _size(program, row) >= native.smallest:
         f = inspect.unwrap(native.function)
-        return (f"kernel of {row.op.name} in {f.__module__} (where it declines a call, NumPy's "
+        return (f"kernel of {row.op.name} in {f.__module__} (where it declines a call, {library}'s "
                 "code runs)", _source(f))
-    return f"NumPy's code of {row.op.name}", _source(_function(row.op))
+    return f"{library}'s code of {row.op.name}", _source(_function(row.op))
 
 
 def _size(program: Program, row: Row) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import passes
-from .bind import fits
+from .bind import array_type
 from .history import Stage, changes, costs_by_row, stages
 from .kernels import implementation
 from .memory import lives, outside, totals
@@ -131,7 +131,8 @@ def _kernels(program: Program) -> dict[str, Any]:
 
 
 def _replay(program: Program) -> str:
-    return program.source() if fits(program) else "Row by row: arrays are not NumPy's."
+    return "Row by row: arrays lie in several places." if array_type(program) is None else (
+        program.source())
 
 
 def _cost(cost: Cost) -> list[Any]:

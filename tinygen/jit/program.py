@@ -32,6 +32,11 @@ class Known:
                  read: Callable[[], float] | None = None):
         self.value, self.fixed, self.memory, self.read = value, fixed, memory, read
 
+    @property
+    def array(self) -> Any:
+        """The value, as a bare array where it is a tensor."""
+        return self.value.data if isinstance(self.value, Tensor) else self.value
+
     def now(self) -> Any:
         """What a replay gets."""
         return self.value if self.read is None else self.read()
@@ -182,7 +187,7 @@ class Program:
         return np.broadcast_to(np.zeros((), dtype), shape)
 
     def _interpret(self, tensors: list[Tensor]) -> list[Any]:
-        """Row by row, each as an operation on tensors: for arrays that are not NumPy's."""
+        """Row by row, each as an operation on tensors: for arrays in several places."""
         values: dict[int, Any] = dict(zip(self.inputs, tensors, strict=True))
         with no_grad():
             for row, done in zip(self.rows, self.last_uses, strict=True):
@@ -200,9 +205,9 @@ class Program:
 
     @functools.cached_property
     def _bound(self) -> Callable[..., list[Any]] | None:
-        from .bind import bind, fits
+        from .bind import array_type, bind
 
-        return bind(self) if fits(self) else None
+        return None if array_type(self) is None else bind(self)
 
     def table(self, *args: Any, repeats: int = 5) -> str:
         """The rows with operations and bytes; with arguments, also with time and lines of code.

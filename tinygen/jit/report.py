@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Generator
+from ..backend import Generator, module_of_type
 from ..primitive import PRIMITIVES
 from ..tensor import Tensor
 from .ceilings import ceilings
@@ -41,7 +41,7 @@ def _shape(program: Program, source: int | Known | None) -> tuple[int, ...]:
     if source is None:
         return ()
     if isinstance(source, Known):
-        return tuple(np.shape(getattr(source.value, "data", source.value) or 0)
+        return tuple(np.shape(source.array or 0)
                      if source.memory is None else source.value.shape)
     return program.kinds[source][1]
 
@@ -123,9 +123,13 @@ def _bytes(program: Program, row: Row) -> int:
 
 def _measured(program: Program, args: Sequence[Tensor], repeats: int) -> list[float]:
     """The fastest of some runs of each row; what rows change in place is put back."""
-    from .bind import row_function
+    from .bind import array_type, row_function, row_types
 
-    functions = [row_function(program, row) for row in program.rows]
+    place = array_type(program) or np.ndarray
+    kinds = row_types(program) or [np.ndarray] * len(program.rows)
+    functions = [row_function(program, row, kind=k)
+                 for row, k in zip(program.rows, kinds, strict=True)]
+    wait = _nothing if place is np.ndarray else module_of_type(place).cuda.Device().synchronize
     kept = [(x.data, x.data.copy()) for x in program.changed(list(args))]
     generators = {id(g): g for row in program.rows
                   for g in [row.attrs.get("generator")] if isinstance(g, Generator)}
@@ -135,15 +139,16 @@ def _measured(program: Program, args: Sequence[Tensor], repeats: int) -> list[fl
         values: dict[int, Any] = {i: x.data for i, x in zip(program.inputs, args, strict=True)}
         for i, (row, function, done) in enumerate(zip(program.rows, functions, program.last_uses,
                                                       strict=True)):
-            given = [values[x] if isinstance(x, int) else getattr(x.now(), "data", x.now())
+            given = [values[x] if isinstance(x, int) else x.array
                      if x.memory is not None else x.now() for x in row.inputs]
             with np.errstate(all="ignore"):
                 start = perf_counter()
                 made = function(*given)
+                wait()
                 best[i] = min(best[i], perf_counter() - start)
             made = made if row.op.outputs > 1 else (made,)
-            values |= {o: np.asarray(y) for o, y in zip(row.outputs, made, strict=True)
-                       if o is not None}
+            values |= {o: np.asarray(y) if isinstance(y, np.generic) else y
+                       for o, y in zip(row.outputs, made, strict=True) if o is not None}
             for slot in done:
                 del values[slot]
         for array, copy in kept:
@@ -151,6 +156,10 @@ def _measured(program: Program, args: Sequence[Tensor], repeats: int) -> list[fl
         for generator, state in states:
             generator.set_state(state)
     return best
+
+
+def _nothing() -> None:
+    """What there is to wait for on a CPU."""
 
 
 # -- showing ---------------------------------------------------------------------------------------

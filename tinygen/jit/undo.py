@@ -8,7 +8,8 @@ handed out when all rows have run.
 One thing is not copied: an update of more than `SMALL` bytes in the middle of a program after
 which no row can fail because of its values. Such is the discriminator's in a GAN; its copies would
 take 0.35 ms of a step of 3.5 (MLP of 233,000 weights, two cores). There, running out of memory or
-Ctrl-C between the two updates leaves the first one done, as it does without jit.
+Ctrl-C between the two updates leaves the first one done, as it does without jit. On a GPU, where a
+copy of any size is a launch, that is so of small updates too.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import prod
 
+import numpy as np
+
 from ..backend import Generator
 from ..tensor import Tensor
+from .bind import array_type
 from .kept import set_state, state_of
 from .program import Known, Program, Row, changed_inputs
 
@@ -44,7 +48,8 @@ class Undo:
         self.places = [i for i, slot in enumerate(program.inputs)
                        if program.kinds[slot][2] in exposed]
         self.outside = list({id(x): x for x in _outside(program, exposed)}.values())
-        self.generators = list({id(g): g for g in _generators(program)}.values())
+        self.generators = list({id(g): g for g in _generators(program)
+                                if g.device == "cpu"}.values())      # those of a GPU go on
 
     @property
     def needed(self) -> bool:
@@ -68,16 +73,17 @@ class Undo:
 def _exposed(program: Program) -> set[int]:
     """The memories that are changed before a row that may fail."""
     rows = program.rows
+    on_cpu = array_type(program) is np.ndarray
     end = len(rows) - 1 if rows and program.written(rows[-1]) else len(rows)
     sizes = _sizes(program)
     early = {m for row in rows[:end] for m in program.written(row) if m in sizes}
-    if sum(sizes[m] for m in early) <= SMALL:
+    if on_cpu and sum(sizes[m] for m in early) <= SMALL:
         return early
     found: set[int] = set()
     risky = False
     for row in reversed(rows[:end]):
         changed = {m for m in program.written(row) if m in sizes}
-        if risky or sum(sizes[m] for m in changed) <= TINY:       # all of an update, or nothing
+        if risky or (on_cpu and sum(sizes[m] for m in changed) <= TINY):     # all, or nothing
             found |= changed
         risky = risky or not _is_sure(row)
     return found

@@ -4,6 +4,7 @@
 // An operand is an array of the result's size, an array that repeats itself (period values, the
 // last axes), or, where the address is nullptr, a number.
 #include "common.cuh"
+#include "formulas.cuh"
 
 template <class T, int N> INLINE Pack<T, N> operand(const T* x, long long i, long long period) {
   if (x) return load_pack<T, N>(x + (period ? i % period : i));
@@ -34,41 +35,39 @@ template <class T, int N, class F> INLINE void apply(const T* x, T* y, long long
 }
 
 // `packs` says whether the size and the periods are multiples of 16 bytes.
-#define BINARY_OF(name, suffix, T, expression) \
+#define BINARY_OF(name, suffix, T) \
   extern "C" __global__ void __launch_bounds__(256, 4) \
   name##_##suffix(const T* __restrict__ x, const T* __restrict__ z, T* __restrict__ y, \
                   long long size, long long period_x, long long period_z, float number, \
                   int packs) { \
-    auto f = [](float a, float b) { return expression; }; \
+    auto f = [](float a, float b) { return name##_formula<T>(a, b); }; \
     if (packs) combine<T, WIDE<T>>(x, z, y, size, period_x, period_z, number, f); \
     else combine<T, 1>(x, z, y, size, period_x, period_z, number, f); \
   }
-#define UNARY_OF(name, suffix, T, expression) \
+#define UNARY_OF(name, suffix, T) \
   extern "C" __global__ void __launch_bounds__(256, 4) \
   name##_##suffix(const T* __restrict__ x, T* __restrict__ y, long long size, int packs) { \
-    auto f = [](float a) { return expression; }; \
+    auto f = [](float a) { return name##_formula<T>(a); }; \
     if (packs) apply<T, WIDE<T>>(x, y, size, f); \
     else apply<T, 1>(x, y, size, f); \
   }
-#define BINARY(name, expression) \
-  BINARY_OF(name, bf16, bf16, expression) BINARY_OF(name, f16, f16, expression)
-#define UNARY(name, expression) \
-  UNARY_OF(name, bf16, bf16, expression) UNARY_OF(name, f16, f16, expression)
+#define BINARY(name) BINARY_OF(name, bf16, bf16) BINARY_OF(name, f16, f16)
+#define UNARY(name) UNARY_OF(name, bf16, bf16) UNARY_OF(name, f16, f16)
 
 // registers: 48
-BINARY(add, a + b)
-BINARY(subtract, a - b)
-BINARY(multiply, a * b)
-BINARY(divide, a / b)
-BINARY(maximum, a > b || a != a ? a : b)     // NaN of either side, as NumPy's
-BINARY(minimum, a < b || a != a ? a : b)
+BINARY(add)
+BINARY(subtract)
+BINARY(multiply)
+BINARY(divide)
+BINARY(maximum)
+BINARY(minimum)
 
-UNARY(negative, -a)
-UNARY(absolute, fabsf(a))
-UNARY(square, a * a)
-UNARY(relu, a <= 0.0f ? 0.0f : a)
-UNARY(exp, expf(a))
-UNARY(log, logf(a))
-UNARY(sqrt, sqrtf(a))
-UNARY(rsqrt, 1.0f / sqrtf(a))
-UNARY(tanh, tanhf(a))
+UNARY(negative)
+UNARY(absolute)
+UNARY(square)
+UNARY(relu)
+UNARY(exp)
+UNARY(log)
+UNARY(sqrt)
+UNARY(rsqrt)
+UNARY(tanh)

@@ -4,21 +4,19 @@
 // The target and the gradient may be one number for all elements: their step is 0 then.
 
 #include "common.cuh"
+#include "formulas.cuh"
 #include "sums.cuh"
 
 // registers: 40
 
 constexpr int THREADS = 256, CHUNK = 4096;      // kernels/gpu/element_loss.py knows
 
-// With p = sigmoid(x), without overflow.
 struct TwoClasses {
-  INLINE float operator()(float x, float t) const {
-    return fmaxf(x, 0.f) - x * t + log1pf(expf(-fabsf(x)));
-  }
+  INLINE float operator()(float x, float t) const { return bce_with_logits_formula<float>(x, t); }
 };
 
 struct Squares {
-  INLINE float operator()(float x, float t) const { return (x - t) * (x - t); }
+  INLINE float operator()(float x, float t) const { return mse_loss_formula<float>(x, t); }
 };
 
 template <class T, class Loss>
@@ -49,8 +47,8 @@ INLINE void two_classes_grad(const T* x, const T* target, int step, const T* g, 
                              long long n) {
   long long i = (long long)blockIdx.x * THREADS + threadIdx.x;
   if (i >= n) return;
-  float p = 1.f / (1.f + expf(-to_float(x[i])));
-  y[i] = from_float<T>(to_float(g[i * step_g]) * (p - to_float(target[i * step])));
+  y[i] = from_float<T>(bce_with_logits_grad_formula<T>(
+      to_float(x[i]), to_float(target[i * step]), to_float(g[i * step_g])));
 }
 
 #define LOSS(name, suffix, T, Loss) \

@@ -24,31 +24,37 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ..program import Known, Program, Row
 from .together import Waiting, has_kernel, kind, put_together
 
 __all__ = ["fuse_elementwise"]
 
 # Elements from which on a pass over memory costs more than the start of a loop, and, for a chain
-# that is new to this machine, its compilation (0.5 s).
+# that is new to this machine, its compilation (0.5 s). On a GPU two launches cost more than one.
 LARGE = 1 << 15
 
 
 def fuse_elementwise(program: Program) -> Program:
     """The program with chains of elementwise rows as one row each."""
-    from ..bind import fits
+    from ..bind import array_type, row_types
 
-    kernel = has_kernel()
-    if kernel is None or not fits(program):
+    arrays, kinds = array_type(program), row_types(program) or []
+    kernel = has_kernel(arrays)
+    if kernel is None:
         return program
+    least = LARGE if arrays is np.ndarray else 1
     function: Any = kernel.function
     shapes = {}
-    for row in program.rows:
+    for row, place in zip(program.rows, kinds, strict=True):
+        if place is not arrays:          # on the host, in a program of a device
+            continue
         given = [kind(program, x) for x in row.inputs]
         made = [None if o is None else program.kinds[o][:2] for o in row.outputs]
         known = not any(isinstance(x, Known) and x.read for x in row.inputs)
         shape = function.chain_cost(row.op.name, row.attrs, given, made) if known else None
-        if shape is not None and prod(shape) >= LARGE:
+        if shape is not None and prod(shape) >= least:
             shapes[row.number] = shape, made[0] is not None and made[0][1] != shape
     return put_together(program, "chain", shapes, _joins)
 

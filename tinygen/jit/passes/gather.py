@@ -24,6 +24,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ...primitive import Kernel
 from ..program import Known, Program, Row
 from .together import Waiting, has_kernel, kind, put_together
@@ -35,21 +37,23 @@ ROW, GROUP = 1 << 15, 1 << 18
 
 def gather_small(program: Program) -> Program:
     """The program with groups of small rows as one row each."""
-    from ..bind import fits
+    from ..bind import array_type
 
-    kernel = has_kernel()
-    if kernel is None or not fits(program):
+    kernel = has_kernel() if array_type(program) is np.ndarray else None
+    if kernel is None:
         return program
     costs = {row.number: _cost(kernel, program, row) for row in program.rows}
     return put_together(program, "small", costs, _joins)
 
 
-def _joins(waiting: Waiting, row: Row, cost: int) -> bool:
-    return sum(waiting.labels) + cost <= GROUP
+def _joins(waiting: Waiting, row: Row, label: tuple[int, Any]) -> bool:
+    """Is there room for the row, and does it compute with numbers of the same type?"""
+    cost, dtype = label
+    return sum(c for c, _ in waiting.labels) + cost <= GROUP and dtype == waiting.labels[0][1]
 
 
-def _cost(kernel: Kernel, program: Program, row: Row) -> int | None:
-    """How many numbers a row computes, if it may be in a group."""
+def _cost(kernel: Kernel, program: Program, row: Row) -> tuple[int, Any] | None:
+    """How many numbers a row computes, and of which type, if it may be in a group."""
     if not row.op.writes and any(isinstance(x, Known) and x.read for x in row.inputs):
         return None              # only learning rates may be numbers that are read anew
     given = [kind(program, x) for x in row.inputs]
@@ -58,4 +62,5 @@ def _cost(kernel: Kernel, program: Program, row: Row) -> int | None:
         return None
     function: Any = kernel.function
     count = function.cost(row.op.name, row.attrs, given, made)
-    return None if count is None or count > ROW else count
+    dtype = next((k[0] for k in given if k is not None), None)
+    return None if count is None or count > ROW else (count, dtype)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ...primitive import KERNELS, Kernel, kernel_status
-from ...tensor import Tensor
 from ..group import Group, Step, fused
 from ..program import Known, Program, Row, changed_inputs
 
@@ -21,10 +20,12 @@ __all__ = ["Waiting", "has_kernel", "kind", "put_together"]
 VIEWS = ("reshape", "permute_dims", "broadcast_to")
 
 
-def has_kernel() -> Kernel | None:
-    """The kernel for groups on NumPy's arrays, if there is one."""
-    kernel_status(np.ndarray)
-    return KERNELS.get(("fused", np.ndarray))
+def has_kernel(kind: type | None = np.ndarray) -> Kernel | None:
+    """The kernel for groups on arrays of a type, if there is one; for None there is none."""
+    if kind is None:
+        return None
+    kernel_status(kind)
+    return KERNELS.get(("fused", kind))
 
 
 def put_together(program: Program, form: str, labels: Mapping[int, Any],
@@ -50,15 +51,11 @@ def put_together(program: Program, form: str, labels: Mapping[int, Any],
     return program.with_rows(rows)
 
 
-def _array(x: Known) -> Any:
-    return x.value.data if isinstance(x.value, Tensor) else x.value
-
-
 def kind(program: Program, x: int | Known) -> Any:
     """(dtype, shape) of an array; None for a number."""
     if isinstance(x, int):
         return program.kinds[x][:2]
-    return None if x.memory is None else (_array(x).dtype, _array(x).shape)
+    return None if x.memory is None else (x.array.dtype, x.array.shape)
 
 
 # -- which rows ------------------------------------------------------------------------------------
@@ -171,7 +168,7 @@ def _key(x: int | Known) -> Any:
     """What is the same for two inputs that are one."""
     if isinstance(x, int):
         return x
-    return ("read", id(x.read)) if x.read is not None else ("array", id(_array(x)))
+    return ("read", id(x.read)) if x.read is not None else ("array", id(x.array))
 
 
 def _changes(rows: list[Row], number: dict[Any, int],
