@@ -76,9 +76,13 @@ def wrapped(op: Any, run: Callable[..., Any], kernel: Any = None) -> Callable[..
     ask = None if kernel is None else kernel.or_else(lambda *_, **__: NotImplemented)
 
     def call(*arrays: Any, **attrs: Any) -> Any:
-        found = [a.dtype for a in arrays if hasattr(a, "dtype") and not isinstance(a, np.generic)]
-        if not any(d.itemsize == 2 and d.kind in FLOATS for d in found):
+        for a in arrays:                # most calls have none: 0.1 us for each array
+            dtype = getattr(a, "dtype", None)
+            if dtype is not None and dtype.itemsize == 2 and dtype.kind in FLOATS:
+                break
+        else:
             return run(*arrays, **attrs)
+        found = [a.dtype for a in arrays if hasattr(a, "dtype") and not isinstance(a, np.generic)]
         half = half_of(found)
         if ask and all(d.name in kernel.dtypes for d in found if d.kind in FLOATS):
             y = ask(*arrays, **attrs)
