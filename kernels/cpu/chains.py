@@ -60,10 +60,14 @@ def _pattern(shape: tuple[int, ...], whole: tuple[int, ...]) -> Any:
         return "all"
     if prod(shape) == 1:
         return "one"
+    if len(shape) > len(whole):
+        return None
     full = (1,) * (len(whole) - len(shape)) + shape
     differ = [k for k, (a, b) in enumerate(zip(full, whole, strict=True)) if a != b]
-    if len(full) > len(whole) or any(full[k] != 1 for k in differ):
+    if any(full[k] != 1 for k in differ):
         return None
+    if not differ:
+        return "all"
     if all(n == 1 for n in full[:max(differ) + 1]):
         return "row", prod(whole[max(differ) + 1:])
     if all(n == 1 for n in full[min(differ):]):
@@ -77,7 +81,8 @@ class _Chain:
     def __init__(self, group: Any):
         self.group = group
         self.kind = np.dtype(group.kinds[0][0])
-        self.shape = max((k[1] for k in group.kinds if k is not None), key=prod)
+        shapes = [k[1] for k in group.kinds if k is not None]
+        self.shape = max(shapes, key=lambda shape: (prod(shape), len(shape)))
         self.patterns = {i: _pattern(group.kinds[i][1], self.shape) for i in range(group.inputs)}
         lengths = {p[1] for p in self.patterns.values() if isinstance(p, tuple)}
         if len(lengths) > 1 or None in self.patterns.values() or len(group.outputs) > OUTPUTS:
@@ -158,7 +163,7 @@ def prepared_chain(group: Any) -> Callable[..., tuple[Any, ...]]:
     code = native.compiled(chain.text, chain.kind)
     kind, sums = chain.kind, dict(chain.sums)
     wide = [i for i, p in chain.patterns.items() if p == "all"]
-    lead = wide[0] if wide else None
+    lead = next((i for i in wide if group.kinds[i][1] == chain.shape), None)
     total = prod(chain.shape)
     outer = total // chain.inner if chain.inner else total
     ordered = bool(chain.inner)                # rows and columns are those of C's order

@@ -105,3 +105,14 @@ def test_its_source_can_be_read_and_alike_chains_share_it():
     assert one.rows[0].attrs["group"].key == other.rows[0].attrs["group"].key
     text = one.source()
     assert "exp(x0)" in text and "for i in range(first, last):" in text
+
+
+def test_axes_of_length_one_in_front():
+    def f(x, y):
+        return [tg.tanh(x) * y + 1, (y * 2 - x).sum()]
+    program = capture(f, draw(N, M), draw(1, N, M)).optimized()
+    assert "fused" in names(program)
+    args = draw(N, M), draw(1, N, M)
+    close(program.replay(*args), f(*args))
+    turned = draw(M, N).T, draw(1, N, M)
+    close(program.replay(*turned), f(*turned))

@@ -213,3 +213,15 @@ def test_a_long_chain_of_small_rows():
             y = tg.tanh(y * 0.9 + x) if i % 2 else y - x * 0.1
         return [y, y.sum()]
     check(f, tg.ones((3, 2)))
+
+
+def test_numbers_of_two_types_are_two_groups():
+    def f(x, y):
+        total = (y * y).sum() + 1
+        return [(x * 2 + 1).sum(), (tg.exp(y) * 3).mean() + total, x * 3 - 1]
+    rng = np.random.default_rng(0)
+    x, y = tg.Tensor(rng.standard_normal((3, 2))), tg.Tensor(rng.standard_normal(2).astype("f"))
+    program = check(f, x, y)
+    for row in program.rows:
+        kinds = row.attrs["group"].kinds if row.op.name == "fused" else []
+        assert len({k[0] for k in kinds if k is not None}) <= 1

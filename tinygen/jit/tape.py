@@ -319,7 +319,7 @@ def _captured(function: Callable[..., Any], args: Any, around: Around,
                            "return it, or do it outside of the function")
     for row in tape.rows:
         for source in row.inputs:        # the state of an optimizer is made here, and changes
-            if isinstance(source, Known) and id(getattr(source.value, "data", 0)) in tape.written:
+            if isinstance(source, Known) and id(source.array) in tape.written:
                 source.fixed = False
     outputs = [tape.source_of(y) if isinstance(y, Tensor) else Known(y, True, None)
                for y in flatten(result)]

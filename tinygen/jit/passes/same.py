@@ -70,7 +70,7 @@ def _key(row: Row, program: Program, version: Counter[int | None]) -> Any:
         if isinstance(x, int):
             return x, version[program.kinds[x][2]]
         if x.memory is not None:
-            return "array", id(getattr(x.value, "data", x.value)), version[x.memory]
+            return "array", id(x.array), version[x.memory]
         # 0.0 and -0.0 are equal, and a number that is read anew is another one each time.
         return type(x.value), x.value, str(x.value), id(x.read)
     key = (row.op.name, tuple(map(of, row.inputs)), _frozen(row.attrs))
