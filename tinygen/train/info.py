@@ -152,23 +152,22 @@ def _devices() -> Iterator[tuple[str, str]]:
 
 def _kernels(kind: str) -> str:
     """How many native kernels stand in for NumPy's or CuPy's functions."""
-    from ..primitive import KERNELS
+    from ..primitive import KERNELS, kernel_status
 
     if os.environ.get("TINYGEN_KERNELS", "").lower() == "numpy":
         return "off (TINYGEN_KERNELS=numpy)"
-    if kind == "gpu" and backend.unavailable_reason():
-        return "none without a GPU"
+    if kind == "gpu":
+        return ("none without a GPU" if backend.unavailable_reason() else
+                kernel_status(importlib.import_module("cupy").ndarray))
     try:
-        importlib.import_module(f"tinygen.kernels.{kind}")
+        importlib.import_module("tinygen.kernels.cpu")
     except ImportError as error:
         return f"none: {error} (pip install -e . makes kernels/ known)"
-    names = sorted({name for name, array in KERNELS
-                    if (array is np.ndarray) == (kind == "cpu")})
+    names = {name for name, array in KERNELS if array is np.ndarray}
     if names:
-        return f"{len(names)} ({'tinygen info --kernels lists them' if kind == 'cpu' else kind})"
-    needed = "numba" if kind == "cpu" else "cupy"
-    missing = importlib.util.find_spec(needed) is None
-    return f"none{f': {needed} is not installed' if missing else ''}; NumPy's own code runs"
+        return f"{len(names)} (tinygen info --kernels lists them)"
+    missing = importlib.util.find_spec("numba") is None
+    return f"none{': numba is not installed' if missing else ''}; NumPy's own code runs"
 
 
 def _data() -> Iterator[tuple[str, str]]:
