@@ -225,3 +225,29 @@ def test_numbers_of_two_types_are_two_groups():
     for row in program.rows:
         kinds = row.attrs["group"].kinds if row.op.name == "fused" else []
         assert len({k[0] for k in kinds if k is not None}) <= 1
+
+
+SIZES = st.integers(1, 37)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_products_and_sums_of_all_shapes(data):
+    n, k, m, batch = (data.draw(SIZES, label=name) for name in ("n", "k", "m", "batch"))
+    few = data.draw(st.sampled_from([(), (batch % 4 + 1,), (2, batch % 3 + 1)]), label="stack")
+    turned = data.draw(st.tuples(st.booleans(), st.booleans()), label="turned")
+    axis = data.draw(st.sampled_from([None, 0, -1, (0, -1)]), label="axis")
+    keep = data.draw(st.booleans(), label="keepdims")
+    dtype = data.draw(st.sampled_from(["float32", "float64"]), label="dtype")
+
+    def f(a, b, bias):
+        x = tg.swapaxes(a, -1, -2) if turned[0] else a
+        y = tg.swapaxes(b, -1, -2) if turned[1] else b
+        z = tg.tanh(x * 0.1) @ (y + 0) + bias
+        w = F.linear(z, tg.permute_dims(z.reshape(-1, m)[:1], (0, 1)), None)
+        return [z, z.sum(axis=axis, keepdims=keep), (z * z).mean(axis=axis), w,
+                tg.swapaxes(z, -1, -2).sum(axis=0)]
+    rng = np.random.default_rng(0)
+    shapes = ((*few, k, n) if turned[0] else (*few, n, k), (*few, m, k) if turned[1] else (
+        *few, k, m), (m,))
+    check(f, *(tg.Tensor(rng.standard_normal(s).astype(dtype)) for s in shapes))
