@@ -122,7 +122,7 @@ def tests(say: Callable[[str], None]) -> tuple[bool, list[tuple[str, str]]]:
     """The tests marked `gpu`, and those of kernels under compute-sanitizer."""
     pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     # Four processes: CuPy compiles a kernel for each type of each operation when it is first used.
-    passed, last = run_step([*pytest, "-n", "4", "-m", "gpu", "tests"], NUMERICS, say)
+    passed, last = run_step([*pytest, "-n", "4", "-m", "gpu", "tests/gpu"], NUMERICS, say)
     good = bool(passed)
     found = [("numerics against float64 (pytest -m gpu)", last)]
     tool = shutil.which("compute-sanitizer") or shutil.which(
