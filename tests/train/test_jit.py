@@ -178,3 +178,28 @@ def test_a_schedule_needs_no_new_program(tmp_path, unfused):
         trainer.fit()
     assert_same_run(tmp_path / "False", tmp_path / "True", 10)
     assert len(trainer._jitted.programs) == 1
+
+
+class Annealed(Callback):
+    """Changes a number of the model before every step but the first ones."""
+
+    def on_step_end(self, trainer):
+        trainer.model.beta = max(1.0, trainer.step / 4)
+
+    on_train_begin = on_step_end
+
+
+def test_a_number_that_changes_all_the_time_ends_jit_in_a_resumed_run_too(tmp_path):
+    options = {"steps": 20, "checkpoint_every": 2, "sample_every": 5}
+
+    def make(folder, *callbacks):
+        return make_trainer(tmp_path / folder, callbacks=[Annealed(), *callbacks], **options)
+    whole, said = make("whole"), []
+    whole._jitted._say = said.append
+    whole.fit()
+    assert re.search(r"rests on changes too often: VAE\.beta changes", said[0]) and len(said) == 1
+    for at in (5, 13):           # before it begins to change, and after jit was given up
+        with pytest.raises(Killed):
+            make("cut", StopAt(at)).fit(resume=at > 5)
+    make("cut").fit(resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut", 20)

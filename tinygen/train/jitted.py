@@ -37,6 +37,10 @@ class JittedStep(Jitted):
     loader whose batches are of one shape are those of a fused program from the first one on, and
     where batches vary (`varies`), nothing is fused: then a program's bits are those of the step as
     it is, which runs where a recording would not pay, for kinds of batches that come once.
+
+    A step that rests on something that changes all the time (a number of the model that a callback
+    sets) runs as it is after `OFTEN` recordings; a run that is stopped just then, between the first
+    change and that, goes on with the same numbers up to rounding.
     """
 
     def __init__(self, step: Callable[..., Any], name: str, say: Callable[[str], None],
@@ -45,6 +49,12 @@ class JittedStep(Jitted):
         self._name, self._say = name, say
         self._times: Counter[Any] = Counter()     # how often each kind of batch was recorded
         self.reason: str | None = None
+        self.unsteady = False       # given up after some recordings: a resumed run has to know
+
+    def restart(self, reason: str | None) -> None:
+        """Go on as a run did that had given up for a reason, or had not."""
+        self._times.clear()
+        self.reason, self.unsteady = reason, reason is not None
 
     def __call__(self, *args: Any) -> Any:
         return super().__call__(*args) if self.reason is None else self.function(*args)
@@ -53,6 +63,7 @@ class JittedStep(Jitted):
         self._times[key] += 1
         if self._times[key] > OFTEN:
             self._give_up(f"what it rests on changes too often: {self._differs(key)}")
+            self.unsteady = True
             return self._plain(given, leaves)
         try:
             return super()._record(key, given, leaves)

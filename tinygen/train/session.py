@@ -31,6 +31,8 @@ def capture(trainer: Trainer, copy: bool = False) -> dict[str, Any]:
         "averages": trainer.averages.state_dict(), "best": trainer.best,
         "stopped": trainer.stopped,
     }
+    if trainer._jitted is not None and trainer._jitted.unsteady:    # the next steps run as they are
+        state["jit"] = trainer._jitted.reason
     return copy_state(state) if copy else state
 
 
@@ -50,6 +52,8 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     trainer.averages.load_state_dict(state["averages"])
     trainer.step, trainer.best = state["step"], state["best"]
     trainer.stopped = state["stopped"]
+    if trainer._jitted is not None:
+        trainer._jitted.restart(state.get("jit"))
 
 
 def _parts(trainer: Trainer) -> dict[str, dict[str, Any]]:
