@@ -13,7 +13,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -131,9 +131,11 @@ def _is_open(x: Any) -> bool:
     """An object with attributes that only its owner changes."""
     kind = type(x)
     home = kind.__module__.partition(".")[0]
-    return (hasattr(x, "__dict__") and not isinstance(x, type) and kind.__module__ != "builtins"
-            and (_is_ours(x) or not (hasattr(kind, "__iter__") or hasattr(kind, "__next__")))
-            and home not in sys.stdlib_module_names and home != "numpy"
+    if isinstance(x, (type, ModuleType)) or not hasattr(x, "__dict__"):
+        return False
+    may_move = hasattr(kind, "__iter__") or hasattr(kind, "__next__")
+    return ((_is_ours(x) or not may_move) and home not in ("builtins", "numpy")
+            and home not in sys.stdlib_module_names
             and not kind.__module__.startswith(("tinygen.jit", "tinygen.primitive")))
 
 

@@ -54,7 +54,8 @@ class JittedStep(Jitted):
     def restart(self, reason: str | None) -> None:
         """Go on as a run did that had given up for a reason, or had not."""
         self._times.clear()
-        self.reason, self.unsteady = reason, reason is not None
+        if reason is not None or self.unsteady:
+            self.reason, self.unsteady = reason, reason is not None
 
     def __call__(self, *args: Any) -> Any:
         return super().__call__(*args) if self.reason is None else self.function(*args)
