@@ -130,10 +130,12 @@ class _Chain:
         parameters = [f"const {self.type(i)}* __restrict__ x{i}" for i in range(self.group.inputs)]
         parameters += [f"{self.type(v)}* __restrict__ y{v}" for v in self.made]
         totals = [f"double share{v}, {self.type(v)}* y{v}" for v in sums]
-        parameters += [*(["double* parts"] if sums else []), *totals, "long long n", "int packs"]
+        parameters += [*(["double* parts"] if sums else []), *totals]
+        parameters += ["long long n", "int packs", "long long ones"]
         loop = [f"long long first = ((long long)blockIdx.x * {tiles} + tile) * "
                 f"{THREADS * pack} + threadIdx.x * {pack};",
-                *[f"auto a{i} = fetch<{pack}>(x{i}, first, n, packs);" for i in wide],
+                *[f"auto a{i} = fetch<{pack}>(x{i}, first, n, packs, ones >> {k} & 1);"
+                  for k, i in enumerate(wide)],
                 *[f"Pack<{self.type(v)}, {pack}> b{v};" for v in self.made],
                 *[f"float some{v} = 0.f;" for v in sums]]
         body = [f"{index} i = ({index})min(first + k, n - 1);"] if some else []
@@ -221,7 +223,7 @@ def _prepare(group: Any) -> Callable[..., tuple[Any, ...]]:
     shares = {v: np.float64(share) for v, share in sums.items()}
 
     def run(*arrays: Any) -> tuple[Any, ...]:
-        arrays, lead = _aligned(arrays, chain.wide, chain.ordered)
+        arrays, lead, ones = _aligned(arrays, chain.wide, chain.ordered)
         made = {v: cupy.empty(shapes[v], dtypes[v]) if lead is None or v in sums
                 else cupy.empty_like(lead, dtype=dtypes[v]) for v in group.outputs}
         packs = not any(x.data.ptr % 16 for x in (*[arrays[i] for i in chain.wide],
@@ -230,7 +232,7 @@ def _prepare(group: Any) -> Callable[..., tuple[Any, ...]]:
         totals = [x for v, share in shares.items() for x in (share, made[v])]
         between = [parts] if sums else []
         native("chain", count, THREADS, *arrays, *[made[v] for v in chain.made], *between, *totals,
-               n, packs)
+               n, packs, ones)
         if parts is not None:
             native("totals", len(sums), THREADS, parts, count, *totals)
         return tuple([made[v] for v in group.outputs])
@@ -238,17 +240,19 @@ def _prepare(group: Any) -> Callable[..., tuple[Any, ...]]:
 
 
 def _aligned(arrays: tuple[Any, ...], wide: list[int],
-             ordered: bool) -> tuple[tuple[Any, ...], Any]:
-    """The arrays, such that those of the whole shape lie in one order without gaps; and one of
-    those in whose order results lie, or None for C's."""
+             ordered: bool) -> tuple[tuple[Any, ...], Any, int]:
+    """The arrays, such that those of the whole shape lie in one order without gaps; one of those
+    in whose order results lie, or None for C's; and as bits, which of them are one number."""
     if all(x.flags.c_contiguous for x in arrays):
-        return arrays, None
-    if ordered or not wide:
-        return tuple([plain(x) for x in arrays]), None
-    lead = arrays[wide[0]]
+        return arrays, None, 0
+    repeats = {i: k for k, i in enumerate(wide) if not any(arrays[i].strides) and k < 63}
+    ones = sum(1 << k for k in repeats.values())
+    lead = next((arrays[i] for i in wide if i not in repeats), None)
+    if ordered or lead is None:
+        return tuple([x if i in repeats else plain(x) for i, x in enumerate(arrays)]), None, ones
     lead = lead if dense(lead) else plain(lead)
-    return tuple([same_order(x, lead) if i in wide else plain(x)
-                  for i, x in enumerate(arrays)]), lead
+    return tuple([x if i in repeats else same_order(x, lead) if i in wide else plain(x)
+                  for i, x in enumerate(arrays)]), lead, ones
 
 
 def source(group: Any, name: str) -> str:

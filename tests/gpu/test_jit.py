@@ -15,6 +15,7 @@ from tests.gpu.training import CASES, tensors
 from tinygen.jit import capture
 from tinygen.jit.passes.together import has_kernel
 from tinygen.jit.undo import Undo
+from tinygen.ops.host import numpy_function
 
 F = tg.nn.functional
 pytestmark = [needs_compiler, pytest.mark.skipif(
@@ -61,7 +62,34 @@ def test_a_step_is_one_function_and_waits_for_nothing(name):
     if name != "gpt":               # its additions stand between products
         assert fewer.by["launches"]["chain"] >= 5 and fewer.launches < seen.launches - 5
     assert run._recorded[0].enter is not None           # by the short way
-    assert "def replay(" in run.source() and not Undo(run.program()).needed
+    assert "def replay(" in run.source() and not Undo(run.program()).needed     # no copies
+
+
+def test_what_a_function_of_the_host_may_stop_is_put_back():
+    """It runs in the middle of a step, with an update before it and one behind."""
+    one, other = tg.ones((3,), device="cuda"), tg.ones((3,), device="cuda")
+    fails = []
+
+    def host(x):
+        if fails:
+            raise RuntimeError("stopped")
+        return x + 1
+
+    def step(x):
+        one.assign_(one * 2)
+        y = numpy_function(host, one * x)
+        other.assign_(other + y)
+        return one * y
+    fast, x = tg.jit(step), tg.full((3,), 3.0, device="cuda")
+    for _ in range(2):
+        fast(x)
+    before = one.tolist(), other.tolist()
+    fails.append(True)
+    with pytest.raises(RuntimeError, match="stopped"):
+        fast(x)
+    assert (one.tolist(), other.tolist()) == before == ([4.0] * 3, [21.0] * 3)
+    fails.clear()
+    assert fast(x).tolist() == [8.0 * 25.0] * 3
 
 
 # -- chains ----------------------------------------------------------------------------------------
@@ -93,8 +121,12 @@ CHAINS = [(mixed, ((70, 131), (131,), (70, 1))), (per_channel, ((2, 3, 5, 7), (3
           (losses, ((37, 3), (37, 3)))]
 
 
-@pytest.mark.parametrize("f, shapes", CHAINS, ids=lambda x: getattr(x, "__name__", ""))
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+CASES_OF_TYPES = [(*chain, dtype) for chain in CHAINS for dtype in (
+    DTYPES if chain[0] is mixed else DTYPES[:2])]           # a compilation each
+
+
+@pytest.mark.parametrize("f, shapes, dtype", CASES_OF_TYPES, ids=[
+    f"{f.__name__}-{dtype}" for f, _, dtype in CASES_OF_TYPES])
 def test_chains_agree_with_float64_in_every_order_of_threads(f, shapes, dtype):
     arrays = [draw(shape, dtype, seed=i) for i, shape in enumerate(shapes)]
     if f is losses:
@@ -133,10 +165,16 @@ def test_any_order_of_memory_gives_the_same_and_keeps_it(cupy):
     x, y = draw((4, 6, 8)), draw((4, 6, 8), seed=1)
     turned = cupy.asarray(np.ascontiguousarray(x.transpose(2, 0, 1))).transpose(1, 2, 0)
     gaps, anywhere = cupy.asarray(np.repeat(x, 2, 2))[:, :, ::2], cupy.asarray(draw(193))[1:]
+    one = cupy.broadcast_to(cupy.asarray(draw((1, 1, 1))), x.shape)
     for a, b in ((turned, cupy.asarray(y)), (gaps, turned), (turned, turned),
-                 (cupy.asarray(x), cupy.asarray(y.T.copy()).T), (anywhere, anywhere)):
+                 (cupy.asarray(x), cupy.asarray(y.T.copy()).T), (anywhere, anywhere),
+                 (one, turned), (turned, one), (one, one)):
         given = tg.Tensor.wrap(a), tg.Tensor.wrap(b)
-        found, = capture(two, *given).optimized().replay(*given)
+        program = capture(two, *given).optimized()
+        with counted() as seen:
+            found, = program.replay(*given)
+        if b is one or (a is one and b is turned) or (a is turned and b is turned):
+            assert set(seen.by["launches"]) == {"chain"}                # and no copies
         agrees(found.numpy(), np.exp(-a.get().astype(np.float64) ** 2) * b.get() + 1)
         if a is turned:
             assert found.data.strides == a.strides

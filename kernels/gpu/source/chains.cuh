@@ -1,13 +1,14 @@
 // What generated chains (chains.py) share: packs with an end, and sums of all elements.
 
-// N values from element `first` on, one access where that is possible; zeros behind the end.
+// N values from element `first` on, one access where that is possible; zeros behind the end. An
+// array that is one number N times and more is read as that.
 template <int N, class T>
-INLINE Pack<T, N> fetch(const T* x, long long first, long long n, int packs) {
-  if (packs && first + N <= n) return load_pack<T, N>(x + first);
+INLINE Pack<T, N> fetch(const T* x, long long first, long long n, int packs, bool one) {
+  if (!one && packs && first + N <= n) return load_pack<T, N>(x + first);
   Pack<T, N> found{};
 #pragma unroll
   for (int k = 0; k < N; k++)
-    if (first + k < n) found.at[k] = x[first + k];
+    if (first + k < n) found.at[k] = x[one ? 0 : first + k];
   return found;
 }
 
