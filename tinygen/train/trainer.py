@@ -80,8 +80,8 @@ class Trainer:
             result, less memory; see `accumulated_step`).
         ema_decay: average the weights (`trainer.ema`, an `optim.EMA` with warm-up); pictures,
             evaluations and `tinygen sample` use the average.
-        jit: record steps and replay them (`tg.jit`): the same run, sooner. A step that cannot be
-            recorded runs as it is, and a message says why.
+        jit: record steps and replay them (`tg.jit`): the same run up to rounding, sooner. A step
+            that cannot be recorded runs as it is, and a message says why.
         precision: "32"; "bf16-mixed" and "16-mixed" compute the steps under `tg.autocast`, with
             weights in float32, the latter with a `GradScaler` (`trainer.scaler`). Evaluations and
             pictures are in float32.
