@@ -13,8 +13,10 @@ from tests.doubles.cuda.build import ORDERS, thread_order
 from tests.gpu.running import BF16, DTYPES, TOLERANCE, agrees, draw, needs_compiler
 from tests.gpu.training import CASES, tensors
 from tinygen.jit import capture
+from tinygen.jit.bind import row_types
 from tinygen.jit.passes.together import has_kernel
 from tinygen.jit.undo import Undo
+from tinygen.models.cycle_gan import ImagePool
 from tinygen.ops.host import numpy_function
 
 F = tg.nn.functional
@@ -90,6 +92,24 @@ def test_what_a_function_of_the_host_may_stop_is_put_back():
     assert (one.tolist(), other.tolist()) == before == ([4.0] * 3, [21.0] * 3)
     fails.clear()
     assert fast(x).tolist() == [8.0 * 25.0] * 3
+
+
+def test_rows_of_the_host_and_of_both(cupy):
+    """A pool of pictures is exchanged with by draws of the host, and a counter lies there."""
+    pool, count = ImagePool(4, (2, 3)).to("cuda"), tg.zeros((), dtype="int64")
+
+    def step(x):
+        count.assign_(count + 1)
+        return tg.exp(pool.exchange(x)) * 2
+    fast, x = tg.jit(step), tg.Tensor(draw((3, 2, 3)), device="cuda")
+    for _ in range(4):
+        fast(x)
+    kinds = row_types(fast.program())
+    assert set(kinds) == {cupy.ndarray, np.ndarray} and count.item() == 4
+    assert "def replay(" in fast.source() and fast.program()._bound is not None
+    with counted() as seen:
+        fast(x)
+    assert (seen.syncs, seen.d2h) == (0, 0), seen
 
 
 # -- chains ----------------------------------------------------------------------------------------

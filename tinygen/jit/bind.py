@@ -35,22 +35,24 @@ def array_type(program: Program) -> type | None:
 def row_types(program: Program) -> list[type] | None:
     """The type of the arrays that each row is given; None where they lie on several devices.
 
-    A model on a GPU may count its steps on the host: such a row is NumPy's.
+    A model on a GPU may count its steps on the host: such a row is NumPy's. One that is given
+    arrays of both, as a pool of pictures is its draws, goes by the first, as dispatch does.
     """
     place = {i: device for i, (*_, device) in zip(program.inputs, program.signature, strict=True)}
-    found = []
+    found, seen = [], set(place.values())
     for row in program.rows:
-        given = {place[x] if isinstance(x, int) else x.value.device for x in row.inputs
-                 if isinstance(x, int) or isinstance(x.value, Tensor)}
+        given = [place[x] if isinstance(x, int) else x.value.device for x in row.inputs
+                 if isinstance(x, int) or isinstance(x.value, Tensor)]
         generator = row.attrs.get("generator")
         if isinstance(generator, Generator):
-            given.add(generator.device)
-        if len(given) > 1:
+            given.append(generator.device)
+        if given and given[0] == "cpu" and set(given) != {"cpu"}:
             return None
-        found.append(given.pop() if given else "cpu")
+        found.append(given[0] if given else "cpu")
         made = row.attrs["device"] if row.op.name == "transfer" else found[-1]
         place |= {o: made for o in row.outputs if o is not None}
-    if len({*place.values(), *found} - {"cpu"}) > 1:
+        seen |= {*given, made}
+    if len(seen - {"cpu"}) > 1:
         return None
     return [np.ndarray if device == "cpu" else importlib.import_module("cupy").ndarray
             for device in found]
