@@ -3,7 +3,8 @@
     for each element:  t = formula of inputs;  u = formula of t and others;  ...
 
 Every input is read once and every result that somebody needs is written once; what is between them
-stays in registers. A sum or mean of all elements at the end of a chain is added up on the way.
+stays in registers. Sums and means at the end of a chain, of all elements or of rows, are added up
+on the way.
 """
 
 from __future__ import annotations
@@ -43,15 +44,26 @@ def chain_cost(name: str, attrs: dict[str, Any], given: Any, made: Any) -> tuple
         return None
     shape = arrays[0][1]
     if name in SUMS:
-        axis = attrs.get("axis")
-        return shape if (axis is None or axis == tuple(range(len(shape)))) and not attrs.get(
-            "keepdims") else None
+        whole = len(_axes(attrs, shape)) == len(shape) and not attrs.get("keepdims")
+        return shape if whole or _of_rows(attrs, shape) else None
     if name in LOSSES and attrs["reduction"] != "none":
         return shape if all(k[1] == shape for k in arrays) else None
     if name not in FORMULAS and name not in MORE:
         return None
     shape = made[0][1]
     return shape if all(_pattern(k[1], shape) is not None for k in arrays) else None
+
+
+def _axes(attrs: dict[str, Any], shape: tuple[int, ...]) -> set[int]:
+    """The axes that a sum goes over."""
+    axis = attrs.get("axis")
+    given = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    return {k % len(shape) for k in given}
+
+
+def _of_rows(attrs: dict[str, Any], shape: tuple[int, ...]) -> bool:
+    """Does a sum go over the last axis alone?"""
+    return len(shape) > 1 and _axes(attrs, shape) == {len(shape) - 1}
 
 
 def _pattern(shape: tuple[int, ...], whole: tuple[int, ...]) -> Any:
@@ -85,6 +97,11 @@ class _Chain:
         self.shape = max(shapes, key=lambda shape: (prod(shape), len(shape)))
         self.patterns = {i: _pattern(group.kinds[i][1], self.shape) for i in range(group.inputs)}
         lengths = {p[1] for p in self.patterns.values() if isinstance(p, tuple)}
+        # of rows: value -> how many elements are added up for a mean, 1 for a sum
+        self.rows = {step.results[0]: self.shape[-1] if step.name == "mean" else 1
+                     for step in group.steps if step.name in SUMS and _of_rows(
+                         step.attrs, group.kinds[step.sources[0]][1])}
+        lengths |= {self.shape[-1]} if self.rows else set()
         if len(lengths) > 1 or None in self.patterns.values() or len(group.outputs) > OUTPUTS:
             raise Unfit("arrays that repeat in different ways")
         self.inner = lengths.pop() if lengths else 0          # elements of a row; 0: one loop
@@ -117,13 +134,15 @@ class _Chain:
         head += [f"s{v} = zero" for v, _ in self.sums]
         tail = [f"put(o{k}, part, s{v}, {k})" for k, v in enumerate(self.outputs)
                 if v in dict(self.sums)]
-        loop = ["for i in range(first, last):"]
+        loop = ["for i in range(first, last):", *(f"    s{v} = zero" for v in self.rows)]
+        after = [f"    put(o{k}, i, s{v} / kind({self.rows[v]}), {k})"
+                 for k, v in enumerate(self.outputs) if v in self.rows]
         if self.inner:
             loop.append(f"    for j in range({self.inner}):")
-        indent = "    " * len(loop)
+        indent = "        " if self.inner else "    "
         return "\n".join([f"def chain(table, first, last, part):  # {self.kind}",
                           *("    " + line for line in (
-                              *head, *loop, *(indent + line for line in body), *tail))])
+                              *head, *loop, *(indent + line for line in body), *after, *tail))])
 
     def _step(self, step: Any, names: dict[int, str], body: list[str]) -> None:
         value = step.results[0]
@@ -144,7 +163,8 @@ class _Chain:
         elements = prod(self.group.kinds[source][1])
         if elements != prod(self.shape) or value not in self.outputs:
             raise Unfit("a sum that is read in the chain")
-        self.sums.append((value, elements if mean else 1))
+        if value not in self.rows:
+            self.sums.append((value, elements if mean else 1))
         body.append(f"s{value} += {text}")
 
 
@@ -174,7 +194,8 @@ def prepared_chain(group: Any) -> Callable[..., tuple[Any, ...]]:
         parts = min(parts, outer, 60000)
         model = arrays[lead] if lead is not None else None
         made = [np.empty(parts, kind) if v in sums else
-                np.empty(chain.shape, kind) if model is None or ordered else np.empty_like(model)
+                np.empty(group.kinds[v][1], kind) if model is None or ordered else
+                np.empty_like(model)
                 for v in chain.outputs]
         table = np.fromiter(map(address_of, (*arrays, *made)), np.int64, len(arrays) + len(made))
         native.launch(code, address_of(table), outer, parts, threads_for(total, GRAIN) > 1)

@@ -64,7 +64,7 @@ def _prepare(group: Any) -> Callable[..., tuple[Any, ...]]:
             return prepared_chain(group)
         code = steps(group)
     except Unfit:
-        return lambda *arrays: group.run(np, arrays)
+        return lambda *arrays: group.dispatched(np, arrays)
     outputs = _new(group)
     inputs = [f"a{i}" for i in range(group.inputs)]
     arrays = [x for i, x in enumerate(inputs) if group.kinds[i] is not None]
@@ -97,7 +97,7 @@ def _otherwise(group: Any, made: Callable[..., Any], arrays: tuple[Any, ...]) ->
     odd = [i for i, a in enumerate(arrays)
            if isinstance(a, np.ndarray) and not a.flags.c_contiguous]
     if not odd or set(odd) & set(group.written):
-        return group.run(np, arrays)
+        return group.dispatched(np, arrays)
     return made(*(np.array(a, order="C") if i in odd else a for i, a in enumerate(arrays)))
 
 

@@ -116,3 +116,39 @@ def test_axes_of_length_one_in_front():
     close(program.replay(*args), f(*args))
     turned = draw(M, N).T, draw(1, N, M)
     close(program.replay(*turned), f(*turned))
+
+
+def test_rows_are_added_up_on_the_way():
+    def f(x, y):
+        z = tg.exp(x - y) * x
+        return [z.sum(axis=-1), z.mean(axis=1, keepdims=True), z * 2, z.sum()]
+    program = capture(f, draw(N, M), draw(N, M)).optimized()
+    assert names(program) == ["fused"]
+    for args in ((draw(N, M), draw(N, M)), (draw(M, N).T, draw(N, M))):
+        close(program.replay(*args), f(*args), 5e-6)
+    three = capture(lambda x, y: (tg.tanh(x) * y).mean(axis=2), draw(5, 70, 99),
+                    draw(5, 70, 1))
+    args = draw(5, 70, 99), draw(5, 70, 1)
+    assert names(three.optimized()) == ["fused"]
+    close([three.optimized().replay(*args)], [three.replay(*args)])
+
+
+def test_a_softmax_written_out():
+    def f(x):
+        e = tg.exp(x - x.max(axis=-1, keepdims=True))
+        return [e / e.sum(axis=-1, keepdims=True)]
+    program = capture(f, draw(N, M)).optimized()
+    assert names(program).count("fused") >= 1 and len(program.rows) < 5
+    x = draw(N, M)
+    close(program.replay(x), f(x))
+
+
+def test_arrays_that_no_loop_covers_are_done_one_by_one():
+    def f(x, y, z):
+        return [tg.tanh(x * y) + z, (x * 2).sum(axis=2)]
+    args = draw(7, 60, 99), draw(99), draw(7, 1, 1)      # rows of 99 and columns of 60 * 99
+    program = capture(f, *args).optimized()
+    assert "fused" in names(program)
+    new = draw(7, 60, 99), draw(99), draw(7, 1, 1)
+    close(program.replay(*new), f(*new))
+    assert new[0].requires_grad is False and f(*new)[0].op is None

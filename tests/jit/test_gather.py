@@ -116,7 +116,7 @@ def test_chains_by_chance(steps):
         for name, i, j in steps:
             x, y = values[i % len(values)], values[j % len(values)]
             if name in UNARY:
-                found = UNARY[name](x)
+                found = UNARY[name](tg.tanh(x) if name in ("exp", "expm1") else x)
             elif name in BINARY:
                 found = BINARY[name](x, y)
             elif name == "number":

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..mode import RAW, local
 from ..primitive import PRIMITIVES, Primitive, primitive
 
 __all__ = ["Group", "Step", "fused"]
@@ -75,11 +76,21 @@ class Group:
 
     def run(self, xp: Any, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
         """The definition: step by step, each by the function of its primitive."""
+        return self._walk(xp, arrays, lambda op, given, attrs: op.fn(xp, *given, **attrs))
+
+    def dispatched(self, xp: Any, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same by what dispatch chooses for each step: where no kernel fits the whole group."""
+        before, local.mode = local.mode, RAW
+        try:
+            return self._walk(xp, arrays, lambda op, given, attrs: op(*given, **attrs))
+        finally:
+            local.mode = before
+
+    def _walk(self, xp: Any, arrays: tuple[Any, ...], call: Any) -> tuple[Any, ...]:
         values: dict[int, Any] = dict(enumerate(arrays))
         for step in self.steps:
-            op = step.op
             given = [x[0] if isinstance(x, tuple) else values[x] for x in step.sources]
-            made = op.fn(xp, *given, **step.attrs)
+            made = call(step.op, given, step.attrs)
             made = made if isinstance(made, tuple) else (made,)
             for place, y in zip(step.results, made, strict=True):
                 if place is not None:

@@ -1,7 +1,8 @@
 """Elementwise fusion: a chain of operations on large arrays becomes one loop over the elements.
 
 Each operation by itself reads its arrays from memory and writes its result there. In a chain, what
-only the next operation needs stays in a register. A sum or mean of all elements may end a chain.
+only the next operation needs stays in a register. Sums and means of all elements, or of rows, may
+end a chain.
 Results agree with those of single rows to rounding: a * b + c may be rounded once, and sums have
 another order.
 
