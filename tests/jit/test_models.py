@@ -122,8 +122,10 @@ def compare(make, draw, programs=1, fuse=False):
     for i, (a, b) in enumerate(zip(losses, again, strict=True)):
         for name, value in a.items():
             agree(b[name], value, i + 1, f"{name}, step {i + 1}", fuse)
-    for name, value in state.items():
-        agree(other[name].numpy(), value.numpy(), STEPS, name, fuse)
+    # A bias in front of a norm has no gradient but rounding, of which Adam makes whole steps:
+    # weights are compared where every bit counts.
+    for name, value in state.items() if not fuse else ():
+        np.testing.assert_array_equal(other[name].numpy(), value.numpy(), err_msg=name)
 
 
 @pytest.mark.parametrize(("name", "classes", "options"), GENERATORS,
@@ -148,3 +150,13 @@ def test_every_model_with_a_training_step_is_here():
     found = {x for x in vars(models).values() if isinstance(x, type) and hasattr(x, "training_step")
              and not x.__subclasses__()}
     assert found <= here, found - here
+
+
+@pytest.mark.parametrize("name", ["gpt", "text-vae", "mult-vae", "restorer", "style-network"])
+def test_fused_models_agree_to_rounding(name):
+    compare(*OTHERS[name], fuse=True)
+
+
+@pytest.mark.parametrize("name", ["gan", "vae", "conv-vae", "vae-gan"])
+def test_fused_models_of_images_agree_to_rounding(name):
+    compare(lambda: build(name, SHAPE, None), lambda rng: (images(rng), None), fuse=True)
