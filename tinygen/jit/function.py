@@ -16,6 +16,7 @@ from ..mode import TAPE, CaptureError, local
 from ..tensor import Tensor
 from ..transforms import flatten, unflatten
 from .entry import MISS, entry
+from .graph import wanted as graphs_wanted
 from .guards import Guards
 from .program import Program
 from .tape import capture, surroundings
@@ -29,7 +30,7 @@ MET = 4096     # kinds of arguments that are remembered before they are recorded
 
 
 def jit(function: Callable[..., Any] | None = None, *, limit: int = LIMIT,
-        fuse: bool = True) -> Any:
+        fuse: bool = True, graph: bool | None = None) -> Any:
     """`function`, recorded once for each kind of arguments, and replayed from then on.
 
     The function may hold a whole training step: forward and backward passes, updates of
@@ -47,6 +48,9 @@ def jit(function: Callable[..., Any] | None = None, *, limit: int = LIMIT,
         fuse: put operations together where a kernel can run several in one pass. Results then
             agree with those of the function itself to rounding (sums have another order, a * b + c
             is rounded once); without it, to the last bit.
+        graph: on a GPU, replay a program as one CUDA graph where that is possible (see
+            `tinygen.jit.graph`; `program().graph_reason` says why not). Not run on a card yet. By
+            default, what TINYGEN_CUDA_GRAPHS says.
 
     Raises:
         CaptureError: the function looks at values (`item()`, `if x > 0`), returns a tensor with a
@@ -69,10 +73,10 @@ def jit(function: Callable[..., Any] | None = None, *, limit: int = LIMIT,
     1
     """
     if function is None:
-        return functools.partial(jit, limit=limit, fuse=fuse)
+        return functools.partial(jit, limit=limit, fuse=fuse, graph=graph)
     if not callable(function):
         raise TypeError(f"[jit] takes a function, got {type(function).__name__}")
-    return Jitted(function, limit, fuse=fuse)
+    return Jitted(function, limit, fuse=fuse, graph=graph)
 
 
 class Jitted:
@@ -84,12 +88,13 @@ class Jitted:
     """
 
     def __init__(self, function: Callable[..., Any], limit: int = LIMIT, after: int = 0,
-                 fuse: bool = True, again: bool = False):
+                 fuse: bool = True, again: bool = False, graph: bool | None = None):
         if limit < 1:
             raise ValueError(f"[jit] limit must be at least 1, got {limit}")
         functools.update_wrapper(self, function)
         self.function, self.limit, self.after = function, limit, after
         self.fuse, self.again = fuse, again
+        self.graph = graphs_wanted() if graph is None else graph
         self._met: dict[Any, int] = {}            # kinds of arguments that have run as they are
         self._recorded: list[_Recorded] = []
         self.programs: list[Program] = []         # after all passes, in the order of recording
@@ -159,7 +164,9 @@ class Jitted:
         guards = Guards(self.function, around)
         program = capture(run, *tensors, around=around)
         guards.after(program)
-        made = _Recorded(key, guards, program.optimized(self.fuse))
+        program = program.optimized(self.fuse)
+        program.graph = self.graph
+        made = _Recorded(key, guards, program)
         if self.again:
             around.values_back()
             try:

@@ -119,6 +119,7 @@ class Program:
         self.outputs, self.structure, self.kinds = outputs, structure, kinds
         self.graded, self.cleared, self.told, self.layers = graded, cleared, told, layers
         self.before: tuple[tuple[str, Program], ...] = ()     # passes, and the program before each
+        self.graph = False              # should replays be one CUDA graph? see `tinygen.jit.graph`
 
     def with_rows(self, rows: list[Row], outputs: list[int | Known] | None = None,
                   kinds: dict[int, Kind] | None = None) -> Program:
@@ -206,8 +207,18 @@ class Program:
     @functools.cached_property
     def _bound(self) -> Callable[..., list[Any]] | None:
         from .bind import array_type, bind
+        from .graph import Graph
 
-        return None if array_type(self) is None else bind(self)
+        if array_type(self) is None:
+            return None
+        return Graph(self, bind(self)) if self.graph else bind(self)
+
+    @property
+    def graph_reason(self) -> str | None:
+        """Why a replay is no CUDA graph; None where it is one from its second call on."""
+        if not self.graph:
+            return "it was not asked for: tg.jit(f, graph=True)"
+        return getattr(self._bound, "reason", "its arrays lie on several devices")
 
     def table(self, *args: Any, repeats: int = 5) -> str:
         """The rows with operations and bytes; with arguments, also with time and lines of code.
