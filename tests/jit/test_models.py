@@ -9,6 +9,9 @@ from tinygen import models
 from tinygen.models import build
 
 SHAPE, STEPS = (1, 16, 16), 7
+# The last bit of their losses is not the same in every run without jit either: one run in about
+# 150 differed by 6e-8 at the seventh step, on the same numbers in the same process.
+UNSTEADY = ("summarizer", "sentiment")
 
 
 def images(rng, n=4, shape=SHAPE):
@@ -104,7 +107,7 @@ def trained(model, batches, jit, fuse):
     return losses, model.state_dict(), len(step.programs) if jit else 0
 
 
-def compare(make, draw, programs=1, fuse=False):
+def compare(make, draw, programs=1, fuse=False, exact=True):
     """Eager and jitted steps; fused ones are fewer, since they drift apart.
 
     One step before them sees to it that all kernels are loaded.
@@ -121,10 +124,10 @@ def compare(make, draw, programs=1, fuse=False):
     assert count == programs
     for i, (a, b) in enumerate(zip(losses, again, strict=True)):
         for name, value in a.items():
-            agree(b[name], value, i + 1, f"{name}, step {i + 1}", fuse)
+            agree(b[name], value, i + 1, f"{name}, step {i + 1}", fuse or not exact)
     # A bias in front of a norm has no gradient but rounding, of which Adam makes whole steps:
     # weights are compared where every bit counts.
-    for name, value in state.items() if not fuse else ():
+    for name, value in state.items() if exact and not fuse else ():
         np.testing.assert_array_equal(other[name].numpy(), value.numpy(), err_msg=name)
 
 
@@ -141,7 +144,7 @@ def test_models_of_images(name, classes, options):
 def test_other_models(name):
     if name in ("sentiment", "summarizer"):
         pytest.importorskip("scipy")
-    compare(*OTHERS[name])
+    compare(*OTHERS[name], exact=name not in UNSTEADY)
 
 
 def test_every_model_with_a_training_step_is_here():
