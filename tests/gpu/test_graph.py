@@ -1,4 +1,4 @@
-"""Programs as CUDA graphs, on the double, whose capturing streams compute nothing and never wait."""
+"""Programs as CUDA graphs, on the double: streams that capture compute nothing and never wait."""
 
 import os
 import sys

@@ -7,7 +7,7 @@ memory pool of the graph's own, and results are copied out of it. Random draws m
 lies on the device. Where a tensor from outside has got another array, the graph is made anew.
 
 **No graph of this file has run on a card yet**; it is tested with the double of CuPy. So it has to
-be asked for: `tg.jit(f, graph=True)`, or TINYGEN_CUDA_GRAPHS=1. Where a program cannot be a graph its
+be asked for: `tg.jit(f, graph=True)`, or TINYGEN_CUDA_GRAPHS=1. Where a program cannot be one, its
 launches are made one by one, and `program.graph_reason` says why.
 """
 
