@@ -14,7 +14,8 @@ import numpy as np
 
 from . import backend
 
-__all__ = ["beside", "constant", "forget", "module_beside", "shape_of"]
+__all__ = ["beside", "constant", "forget", "module_beside", "remembered",
+           "shape_of"]
 
 LARGEST = 1 << 16     # bytes of a constant that is remembered
 MANY = 1024           # remembered constants
@@ -54,6 +55,11 @@ def module_beside(like: Any) -> ModuleType:
 def shape_of(x: Any) -> tuple[int, ...]:
     """The shape of a tensor, an array, a number or nested lists."""
     return tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
+
+
+def remembered() -> list[Any]:
+    """What lies on devices now: a graph that holds its addresses keeps it."""
+    return list(_remembered.values())
 
 
 def forget() -> None:

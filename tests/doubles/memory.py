@@ -41,6 +41,8 @@ class Block:
         self.nbytes, self.device = nbytes, device
         self.users = 0                # arrays and pointers of the device that lead here
         self.pool = weakref.ref(pools[-1]) if pools and pools[-1] is not None else None
+        if self.pool is not None:
+            pools[-1].blocks.append(raw)        # a pool keeps what is freed while it lives
         # Even and odd bytes: a signalling NaN as float32 and bfloat16, of which arithmetic makes a
         # quiet one, so that y[n] = f(y[n]) shows; NaN as float16, 1e304 as float64.
         self.zone = (0xA0 + next(_serial) % _ZONES, 0xFF)

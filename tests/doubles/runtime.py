@@ -198,6 +198,7 @@ class MemoryPool:
 
     def __init__(self, allocator: Any = None):
         self._limit = 0
+        self.blocks: list[Any] = []       # all that came from it
 
     def used_bytes(self) -> int:
         """Bytes of live arrays on the current device."""

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Generator, module_of_type
+from ..constants import remembered
 from ..tensor import Tensor
 from .bind import array_type, bind, row_function, row_types
 from .program import Known, Program, Row
@@ -107,7 +108,7 @@ class Graph:
                 if isinstance(x, Known) and x.read else x for x in row.inputs]))
         run = bind(program.with_rows(rows))
         self._buffers = [xp.empty_like(x) for x in arrays]
-        self._pool = pool
+        self._alive = pool, remembered()    # a graph holds addresses, not arrays: nothing may go
         with xp.cuda.using_allocator(pool.malloc), stream:
             stream.begin_capture()
             try:
