@@ -226,6 +226,18 @@ def capture_chain(cupy, x, out):
         return stream.end_capture()
 
 
+def test_a_pool_keeps_what_is_freed_of_it(cupy):
+    pool = cupy.cuda.MemoryPool()
+    with cupy.cuda.using_allocator(pool.malloc):
+        x = cupy.ones(4)
+    address = x.data.ptr
+    del x
+    assert memory.find(address, 32).nbytes == 32         # nobody else is given it
+    del pool
+    with pytest.raises(memory.OutOfBounds):
+        memory.find(address, 32)
+
+
 def test_a_graph_must_not_use_memory_that_was_freed(cupy, x):
     out = cupy.zeros((2, 3), np.float32)
     graph = capture_chain(cupy, x, out)
