@@ -287,8 +287,9 @@ def _prepare(session: Session, row: Row, plan: Plan) -> tuple[Measurement, int] 
     m = Measurement(first_step=perf_counter() - session.started if alone else loaded["seconds"],
                     building=loaded["seconds"], parameters=loaded["parameters"],
                     version=loaded["version"])
+    m.two_steps = loaded["call"] + session.ask("steps", count=1)["seconds"]
+    # The second step may compile, and says nothing about those that follow
     count, spent = 1, session.ask("steps", count=1)["seconds"]
-    m.two_steps = loaded["call"] + spent
     while spent < plan.seconds / 4:           # warms up, too
         count *= 2
         spent = session.ask("steps", count=count)["seconds"]
