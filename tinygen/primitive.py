@@ -228,7 +228,7 @@ class Primitive:
         _load_kernels(kind)
         native = KERNELS.get((self.name, kind))
         fast = plain if native is None else native.or_else(plain)
-        if backend.halves[0]:
+        if backend.halves[0] and self._is_known:
             from .halves import wrapped
             plain, fast = wrapped(self, plain), wrapped(self, fast, native)
         if kind is not np.ndarray and backend.device_count() > 1:
@@ -237,6 +237,12 @@ class Primitive:
             return fast
         self.smallest, self.large[kind] = native.smallest, fast
         return plain
+
+    @property
+    def _is_known(self) -> bool:
+        """Is it in the table, itself or as a rule? Others, made for one call, pass arrays on."""
+        owner = PRIMITIVES.get(self.name.removesuffix("_vjp"))
+        return PRIMITIVES.get(self.name) is self or (owner is not None and owner.joint is self)
 
     # -- derivative rules ---------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def _axes(attrs: dict[str, Any], shape: tuple[int, ...]) -> set[int]:
     """The axes that a sum goes over."""
     axis = attrs.get("axis")
     given = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    return {k % len(shape) for k in given}
+    return {k % len(shape) for k in given} if shape else set()
 
 
 def _of_rows(attrs: dict[str, Any], shape: tuple[int, ...]) -> bool:

@@ -227,7 +227,7 @@ def _view(low: Lowering, step: Any) -> None:
 
 def _reduced(low: Lowering, step: Any) -> None:
     shape, axis = low.shape(step.sources[0]), step.attrs.get("axis")
-    axes = range(len(shape)) if axis is None else [
+    axes = range(len(shape)) if axis is None or not shape else [
         k % len(shape) for k in ((axis,) if isinstance(axis, int) else axis)]
     order = [k for k in range(len(shape)) if k not in axes] + list(axes)
     count = prod(shape[k] for k in axes)

@@ -145,6 +145,7 @@ def test_arguments_in_other_orders_of_memory_and_empty_ones():
         agree(found.data, expected.data)
     check(f, tg.zeros((0, 8)), tg.zeros((0, 8)))
     check(lambda x: [(tg.exp(x) * 2).mean(), tg.negative(x) + x], tg.ones(()))
+    check(lambda x: [(tg.exp(x) * 2).sum(axis=0), (x * 3).mean()], tg.ones(()))
 
 
 def test_nan_and_infinity_keep_their_meaning():
