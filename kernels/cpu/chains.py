@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from .formulas import CONSTANTS, FORMULAS, MORE
+from .formulas import CONSTANTS, FORMULAS, LOSSES, MORE
 from .lazy import Native, address_of, threads_for
+from .nests import summed_axes
 from .pointwise import pieces
 from .steps import Unfit
 
@@ -25,12 +26,10 @@ __all__ = ["chain_cost", "chain_source", "prepared_chain"]
 
 native = Native("chains")
 
-LOSSES = ("mse_loss", "bce_with_logits")
 SUMS = ("sum", "mean")
 # Elements that pay for one more thread, and of the parts that are added up for themselves: sums
 # do not depend on the number of threads, and an error grows with the length of a part.
 GRAIN, PART = 1 << 14, 1 << 14
-OUTPUTS = 32        # as in native/chains.py
 
 
 def chain_cost(name: str, attrs: dict[str, Any], given: Any, made: Any) -> tuple[int, ...] | None:
@@ -44,7 +43,7 @@ def chain_cost(name: str, attrs: dict[str, Any], given: Any, made: Any) -> tuple
         return None
     shape = arrays[0][1]
     if name in SUMS:
-        whole = len(_axes(attrs, shape)) == len(shape) and not attrs.get("keepdims")
+        whole = len(set(summed_axes(attrs, shape))) == len(shape) and not attrs.get("keepdims")
         return shape if whole or _of_rows(attrs, shape) else None
     if name in LOSSES and attrs["reduction"] != "none":
         return shape if all(k[1] == shape for k in arrays) else None
@@ -54,16 +53,9 @@ def chain_cost(name: str, attrs: dict[str, Any], given: Any, made: Any) -> tuple
     return shape if all(_pattern(k[1], shape) is not None for k in arrays) else None
 
 
-def _axes(attrs: dict[str, Any], shape: tuple[int, ...]) -> set[int]:
-    """The axes that a sum goes over."""
-    axis = attrs.get("axis")
-    given = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    return {k % len(shape) for k in given} if shape else set()
-
-
 def _of_rows(attrs: dict[str, Any], shape: tuple[int, ...]) -> bool:
     """Does a sum go over the last axis alone?"""
-    return len(shape) > 1 and _axes(attrs, shape) == {len(shape) - 1}
+    return len(shape) > 1 and summed_axes(attrs, shape) == [len(shape) - 1]
 
 
 def _pattern(shape: tuple[int, ...], whole: tuple[int, ...]) -> Any:
@@ -102,7 +94,8 @@ class _Chain:
                      for step in group.steps if step.name in SUMS and _of_rows(
                          step.attrs, group.kinds[step.sources[0]][1])}
         lengths |= {self.shape[-1]} if self.rows else set()
-        if len(lengths) > 1 or None in self.patterns.values() or len(group.outputs) > OUTPUTS:
+        if len(lengths) > 1 or None in self.patterns.values() or (
+                len(group.outputs) > native.OUTPUTS):
             raise Unfit("arrays that repeat in different ways")
         self.inner = lengths.pop() if lengths else 0          # elements of a row; 0: one loop
         self.sums: list[tuple[int, int]] = []                 # (value, divisor)

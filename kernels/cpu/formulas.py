@@ -7,7 +7,7 @@ the order of `CONSTANTS`. `one` and `zero` have the type of the arrays; function
 
 from __future__ import annotations
 
-__all__ = ["CONSTANTS", "FORMULAS", "MORE"]
+__all__ = ["CONSTANTS", "FORMULAS", "LOSSES", "MORE"]
 
 FORMULAS = {
     "add": "x + y",
@@ -57,6 +57,9 @@ MORE = {
     "reciprocal": "one / x",
     "absolute": "fabs(x)",
 }
+
+# Those of elements that are added up, unless their `reduction` is "none".
+LOSSES = ("mse_loss", "bce_with_logits")
 
 CONSTANTS = {
     "leaky_relu": ("slope",), "leaky_relu_grad": ("slope",), "elu": ("alpha",),

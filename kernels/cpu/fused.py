@@ -67,10 +67,10 @@ def _prepare(group: Any) -> Callable[..., tuple[Any, ...]]:
         return lambda *arrays: group.dispatched(np, arrays)
     outputs = _new(group)
     inputs = [f"a{i}" for i in range(group.inputs)]
-    arrays = [x for i, x in enumerate(inputs) if group.kinds[i] is not None]
+    table = list(code.places)
     kind = np.dtype(group.kinds[0][0])
     rows, numbers = code.arrays()
-    written = np.zeros(len(arrays) + len(outputs), bool)
+    written = np.zeros(len(table), bool)
     written[list(group.written)] = True
     scope = {"empty": np.empty, "array": np.array, "ids": partial(map, id), "none": np.zeros(0),
              "fromiter": np.fromiter, "int64": np.dtype(np.int64), "run": native.run,
@@ -79,7 +79,6 @@ def _prepare(group: Any) -> Callable[..., tuple[Any, ...]]:
              "otherwise": lambda *given: _otherwise(group, made, given)}
     made_lines = [f"    {name} = empty({group.kinds[v][1]}, kind)" for v, name in outputs.items()]
     given = ", ".join(x for i, x in enumerate(inputs) if group.kinds[i] is None)
-    table = [*arrays, *outputs.values()]
     results = [outputs.get(v) or f"a{group.aliases[v]}" for v in group.outputs]
     exec(compile("\n".join([
         f"def made({', '.join(inputs)}):", *made_lines,

@@ -13,16 +13,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .formulas import CONSTANTS, FORMULAS, MORE
-from .nests import ACCUMULATED, Leaf, Nest, Node, Number, Tree
+from .formulas import CONSTANTS, FORMULAS, LOSSES, MORE
+from .nests import (
+    ACCUMULATED,
+    Leaf,
+    Nest,
+    Node,
+    Number,
+    Tree,
+    leaves,
+    mapped,
+    summed_axes,
+)
 from .steps import Code
 
 __all__ = ["Lowering", "cost"]
 
-_ELEMENTWISE = {k: v for k, v in {**FORMULAS, **MORE}.items()
-                if k not in ("sum", "mse_loss", "bce_with_logits")}
 DEEPEST = 8         # formulas within formulas; recursion walks them
-_LOSSES = ("mse_loss", "bce_with_logits")
+_ELEMENTWISE = (FORMULAS | MORE).keys() - {"sum", *LOSSES}
 
 
 class Held(NamedTuple):
@@ -226,25 +234,20 @@ def _view(low: Lowering, step: Any) -> None:
 
 
 def _reduced(low: Lowering, step: Any) -> None:
-    shape, axis = low.shape(step.sources[0]), step.attrs.get("axis")
-    axes = range(len(shape)) if axis is None or not shape else [
-        k % len(shape) for k in ((axis,) if isinstance(axis, int) else axis)]
-    order = [k for k in range(len(shape)) if k not in axes] + list(axes)
-    count = prod(shape[k] for k in axes)
-    last: Tree = ACCUMULATED if step.name == "sum" else Node(
-        "divide", (ACCUMULATED, Number(float(count))))
+    shape = low.shape(step.sources[0])
+    axes = summed_axes(step.attrs, shape)
+    order = [k for k in range(len(shape)) if k not in axes] + axes
+    last = _last(step.name, prod(shape[k] for k in axes))
+    tree = low.tree(step, 0, shape)
     sizes = [shape[k] for k in order]
     kept = len(shape) - len(axes)
     low.sums(step.results[0], sizes[:kept], sizes[kept:],
-             _turned(low.tree(step, 0, shape), order), last)
+             mapped(tree, {x: x.along(order) for x in leaves(tree)}), last)
 
 
-def _turned(tree: Tree, order: Sequence[int]) -> Tree:
-    """A tree with its axes in another order."""
-    if isinstance(tree, Leaf):
-        return tree.along(order)
-    return Node(tree.name, tuple(_turned(x, order) for x in tree.args), tree.constants) if (
-        isinstance(tree, Node)) else tree
+def _last(how: str, count: int) -> Tree:
+    """What becomes of a sum of so many numbers: itself, or their mean."""
+    return ACCUMULATED if how == "sum" else Node("divide", (ACCUMULATED, Number(float(count))))
 
 
 def _loss(low: Lowering, step: Any) -> None:
@@ -254,9 +257,7 @@ def _loss(low: Lowering, step: Any) -> None:
     if how == "none":
         low.define(step, tree)
         return
-    last: Tree = ACCUMULATED if how == "sum" else Node(
-        "divide", (ACCUMULATED, Number(float(prod(shape)))))
-    low.sums(step.results[0], (), shape, tree, last)
+    low.sums(step.results[0], (), shape, tree, _last(how, prod(shape)))
 
 
 def _linear(low: Lowering, step: Any) -> None:
@@ -335,7 +336,7 @@ def _rate(step: Any) -> float:
 
 
 _RULES: dict[str, Callable[[Lowering, Any], None]] = {
-    **dict.fromkeys(_ELEMENTWISE, _elementwise), **dict.fromkeys(_LOSSES, _loss),
+    **dict.fromkeys(_ELEMENTWISE, _elementwise), **dict.fromkeys(LOSSES, _loss),
     "reshape": _view, "permute_dims": _view, "broadcast_to": _view,
     "sum": _reduced, "mean": _reduced,
     "linear": _linear, "linear_activation": _linear,

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["ACCUMULATED", "Leaf", "Nest", "Node", "Number", "Tree", "grouped", "leaves", "mapped"]
+__all__ = ["ACCUMULATED", "Leaf", "Nest", "Node", "Number", "Tree", "grouped", "leaves", "mapped",
+           "summed_axes"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ class Nest(NamedTuple):
     tree: Tree
     out: Leaf
     last: Tree = ACCUMULATED
+
+
+def summed_axes(attrs: dict[str, Any], shape: Sequence[int]) -> list[int]:
+    """The axes that a sum or mean goes over, counted from the first."""
+    axis = attrs.get("axis")
+    if axis is None or not shape:
+        return list(range(len(shape)))
+    return [k % len(shape) for k in ((axis,) if isinstance(axis, int) else axis)]
 
 
 def leaves(tree: Tree) -> list[Leaf]:

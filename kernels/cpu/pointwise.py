@@ -169,21 +169,17 @@ def _register(name: str, sizes: tuple[int, int], lead: int = 0, copies: bool = T
     smallest, grain = sizes
     attrs = CONSTANTS.get(name, ())
 
-    def call(*inputs: Any, **given: Any) -> Any:
-        first = inputs[lead]
-        if not isinstance(first, np.ndarray):
-            return TYPES
-        constants = [float(given[key]) for key in attrs]
-        return run(name, first, inputs, *constants, grain=grain, copies=copies)
-    call.__doc__ = f"{name}: one loop over the elements, cut into one part per thread."
-
-    def over(*inputs: Any, **given: Any) -> Any:
-        first = inputs[lead]
-        if not isinstance(first, np.ndarray):
-            return TYPES
-        constants = [float(given[key]) for key in attrs]
-        return run(name, first, inputs, *constants, grain=grain, copies=copies, over=True)
-    call.over = over            # type: ignore[attr-defined]  # may write over its first input
+    def form(over: bool) -> Any:
+        def call(*inputs: Any, **given: Any) -> Any:
+            first = inputs[lead]
+            if not isinstance(first, np.ndarray):
+                return TYPES
+            constants = [float(given[key]) for key in attrs]
+            return run(name, first, inputs, *constants, grain=grain, copies=copies, over=over)
+        call.__doc__ = f"{name}: one loop over the elements, cut into one part per thread."
+        return call
+    call = form(False)
+    call.over = form(True)      # may write over its first input
     kernel(name, np.ndarray, smallest=smallest)(call)
 
 

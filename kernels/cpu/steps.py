@@ -10,9 +10,9 @@ import numpy as np
 
 from .nests import ACCUMULATED, Leaf, Nest, Node, Number, Tree, grouped, leaves, mapped
 
-__all__ = ["Code", "Unfit"]
+__all__ = ["ADAM", "COPY", "COUNT", "DOTS", "LOOP", "ROWS", "SGD", "TILES", "Code", "Unfit"]
 
-# As in `native/small.py`.
+# What a row says in its first place.
 LOOP, DOTS, ROWS, TILES, COPY, COUNT, ADAM, SGD = range(8)
 WIDTH = 32
 _NAMES = ("loop", "dots", "rows", "tiles", "copy", "count", "adam", "sgd")

@@ -19,7 +19,7 @@ from .cache import KernelCache
 from .pool import fork
 from .vecmath import __all__ as _names
 
-__all__ = ["compiled", "get", "launch", "pointer", "put"]
+__all__ = ["OUTPUTS", "compiled", "get", "launch", "pointer", "put"]
 
 
 @intrinsic

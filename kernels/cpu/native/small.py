@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ..steps import ADAM, COPY, COUNT, DOTS, LOOP, ROWS, TILES
 from .base import inline, jit
 from .gemm import _part
 from .loops import run_loop
@@ -23,8 +24,6 @@ from .updates import HEAD  # which has checked that arrays are laid out so
 
 __all__ = ["run"]
 
-# As in `kernels/cpu/steps.py`.
-LOOP, DOTS, ROWS, TILES, COPY, COUNT, ADAM, SGD = range(8)
 
 # Behind an array's pointer to its elements (Python's header, then: elements, number of axes, shape,
 # strides, base, dtype, flags), as in NumPy's `ndarrayobject.h`.

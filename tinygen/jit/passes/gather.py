@@ -35,6 +35,7 @@ __all__ = ["gather_small"]
 # Numbers that a row, and a group, may compute: on one thread some 10 us, and 50.
 ROW, GROUP = 1 << 15, 1 << 18
 
+
 def gather_small(program: Program) -> Program:
     """The program with groups of small rows as one row each."""
     from ..bind import array_type

@@ -40,14 +40,15 @@ def put_together(program: Program, form: str, labels: Mapping[int, Any],
     apart: set[int] = set()
     while True:         # views that leave their group are rows of their own: they share memory
         planned = _planned(program, labels, joins, apart)
-        found = _escaping(program, planned)
+        last = _last_readers(program, planned)
+        found = _escaping(program, planned, last)
         if not found:
             break
         apart |= found
     rows: list[Row] = []
-    for part, later in zip(planned, _needed_after(program, planned), strict=True):
+    for k, part in enumerate(planned):
         worth = sum(row.op.name not in VIEWS for row in part) > 1
-        rows += [_grouped(program, part, later, form)] if worth else part
+        rows += [_grouped(program, part, last, k, form)] if worth else part
     return program.with_rows(rows)
 
 
@@ -89,20 +90,20 @@ class Waiting:
         self.rows: list[Row] = []
         self.labels: list[Any] = []
         self.touched: set[int | None] = set()      # memories that they read or make
-        self.written: set[int] = set()
+        self.changed: set[int | None] = set()      # that they make or write
 
     def add(self, row: Row, label: Any) -> None:
         """One more row."""
         self.rows.append(row)
         self.labels.append(label)
         self.touched |= _memories(self.program, row)
-        self.written |= self.program.written(row)
+        self.changed |= self.program.written(row)
+        self.changed |= {self.program.kinds[o][2] for o in row.outputs if o is not None}
 
     def concerns(self, row: Row) -> bool:
         """Would it matter if this row were done before those that wait?"""
-        memories = _memories(self.program, row)
-        made = {self.program.kinds[o][2] for r in self.rows for o in r.outputs if o is not None}
-        return bool(memories & (made | self.written) or self.program.written(row) & self.touched)
+        return bool(_memories(self.program, row) & self.changed
+                    or self.program.written(row) & self.touched)
 
 
 def _memories(program: Program, row: Row) -> set[int | None]:
@@ -110,33 +111,31 @@ def _memories(program: Program, row: Row) -> set[int | None]:
     return (found | {program.kinds[o][2] for o in row.outputs if o is not None}) - {None}
 
 
-def _needed_after(program: Program, planned: list[list[Row]]) -> list[set[int]]:
-    """For each group the slots that are read after it, or are results."""
-    living = {y for y in program.outputs if isinstance(y, int)}
-    found = []
-    for part in reversed(planned):
-        found.append(set(living))
-        living |= {x for row in part for x in row.slots()}
-    return found[::-1]
+def _last_readers(program: Program, planned: list[list[Row]]) -> dict[int, int]:
+    """For each slot the number of the last part that reads it; results are read after all."""
+    found = {x: k for k, part in enumerate(planned) for row in part for x in row.slots()}
+    return found | {y: len(planned) for y in program.outputs if isinstance(y, int)}
 
 
-def _escaping(program: Program, planned: list[list[Row]]) -> set[int]:
+def _escaping(program: Program, planned: list[list[Row]], last: dict[int, int]) -> set[int]:
     """Views in groups that somebody else needs."""
     found = set()
-    for part, later in zip(planned, _needed_after(program, planned), strict=True):
+    for k, part in enumerate(planned):
         for row in part if len(part) > 1 else []:
-            if row.op.name in VIEWS and later.intersection(row.outputs):
-                shared = program.memory(row.inputs[0]) == program.kinds[row.outputs[0] or 0][2]
-                found |= {row.number} if shared else set()
+            y = row.outputs[0]
+            if row.op.name in VIEWS and y is not None and last.get(y, k) > k and (
+                    program.memory(row.inputs[0]) == program.kinds[y][2]):
+                found.add(row.number)
     return found
 
 
 # -- the group -------------------------------------------------------------------------------------
 
 
-def _grouped(program: Program, rows: list[Row], later: set[int], form: str) -> Row:
-    """One row for several."""
-    made = [o for row in rows for o in row.outputs if o is not None]
+def _grouped(program: Program, rows: list[Row], last: dict[int, int], part: int,
+             form: str) -> Row:
+    """One row for several, which are part number `part`."""
+    made = dict.fromkeys(o for row in rows for o in row.outputs if o is not None)
     inputs: dict[Any, int | Known] = {}
     for arrays in (True, False):                     # numbers that are read anew come last
         for x in (x for row in rows for x in row.inputs):
@@ -152,7 +151,7 @@ def _grouped(program: Program, rows: list[Row], later: set[int], form: str) -> R
         _source(x, number) for x in row.inputs), row.attrs,
         tuple(None if o is None else number[o] for o in row.outputs)) for row in rows]
     written, aliases = _changes(rows, number, len(inputs))
-    outputs = [o for o in made if o in later]
+    outputs = [o for o in made if last.get(o, part) > part]
     group = Group(steps, [k and (k[0].name, k[1]) for k in kinds], len(inputs),
                   [number[o] for o in outputs], written, aliases, form)
     return Row(fused, list(inputs.values()), {"group": group}, list(outputs), rows[0].line,
@@ -178,7 +177,7 @@ def _changes(rows: list[Row], number: dict[Any, int],
     aliases: dict[int, int] = {}
     for row in rows:
         for x in changed_inputs(row.op, row.inputs, row.attrs):
-            if x.value is not None if isinstance(x, Known) else True:
+            if isinstance(x, int) or x.value is not None:
                 written.add(aliases.get(number[_key(x)], number[_key(x)]))
         if row.op.writes and row.outputs[0] is not None:
             first = number[_key(row.inputs[0])]
