@@ -26,7 +26,10 @@ _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 # They take values from one place to another.
 MOVES = frozenset((
     "astype", "broadcast_to", "concat", "flip", "getitem", "look_up", "permute_dims", "pick",
-    "reshape", "roll", "split_heads", "split_heads_vjp", "take_along_axis", "transfer", "unstack"))
+    "reshape", "restack", "roll", "split_heads", "split_heads_vjp", "take_along_axis", "transfer",
+    "unstack"))
+
+JOINS = ("concat", "restack")       # of these, what is of one type
 
 # Their rules are one call of a primitive, one product, or the gradient itself, so the walker has
 # nothing to widen for them: a gradient of 16 bits reaches the kernels of a GPU as it is.
@@ -94,7 +97,7 @@ def wrapped(op: Any, run: Callable[..., Any], kernel: Any = None) -> Callable[..
                 return _narrowed(op, _directly(op, run, arrays, attrs), half)
             except TypeError:               # CuPy has nothing of its own for this type
                 direct[0] = False
-        if op.name in MOVES and half is not None and (op.name != "concat" or alike):
+        if op.name in MOVES and half is not None and (op.name not in JOINS or alike):
             return run(*arrays, **attrs)
         wide = [in_float32(a) for a in arrays]
         y = run(*wide, **attrs)

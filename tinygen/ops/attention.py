@@ -19,6 +19,7 @@ from .. import backend
 from ..casting import casts
 from ..primitive import primitive
 from ..tensor import Tensor
+from .arrange import restack
 from .elementwise import equal, logical_and, where
 from .linalg import matmul
 from .norm import softmax_p
@@ -216,33 +217,9 @@ def split_heads_p(xp, x, *, heads, batch):
 
 @split_heads_p.vjp_joint
 def _(needs, gs, ys, x, *, heads, batch):
-    shape = (*x.shape[:2], 3, heads, x.shape[-1] // (3 * heads))
     order = (0, 2, 1, 3) if batch == 0 else (2, 0, 1, 3)
-    packed = _side_by_side(gs, shape, order)
-    if packed is None:
-        packed = backend.array_module(x).empty(shape, x.dtype)
-        for i, g in enumerate(gs):
-            packed[:, :, i] = g.transpose(order)
-    return (packed.reshape(x.shape),)
-
-
-def _side_by_side(gs: Any, shape: tuple[int, ...], order: tuple[int, ...]) -> Any:
-    """The array of `shape` whose slices the gradients are, if a kernel laid them out so."""
-    base = getattr(gs[0], "base", None)
-    if base is None or not backend.is_array(base):
-        return None
-    if base.shape != shape or not base.flags.c_contiguous:
-        return None
-    for i, g in enumerate(gs):
-        part, g = base[:, :, i], g.transpose(order)
-        if (g.base is not base or g.shape != part.shape or g.strides != part.strides
-                or _address(g) != _address(part) or g.dtype != base.dtype):
-            return None
-    return base
-
-
-def _address(x: Any) -> int:
-    return x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
+    xp = backend.array_module(x)
+    return (restack.fn(xp, *(g.transpose(order) for g in gs), axis=2).reshape(x.shape),)
 
 
 def split_heads(x: Any, heads: int, batch: int) -> tuple[Tensor, ...]:
