@@ -109,6 +109,40 @@ def test_a_cache_that_cannot_be_written_costs_one_warning(tmp_path):
     assert said.count("the cache of compiled kernels cannot be") == 1
 
 
+SUMS = PRODUCT + """
+import sys
+from tinygen.kernels.cpu.native.gemm import column_sums
+sums = np.zeros(128, np.float32)
+column_sums(a, sums, 1)
+assert (sums == 128).all()
+"""
+
+
+def test_what_is_compiled_loads_without_what_only_compiling_needs(tmp_path):
+    env = {"TINYGEN_CACHE": str(tmp_path)}
+    assert python(SUMS, **env) == ""
+    assert python(SUMS + """
+assert "numba" in sys.modules
+assert not {"scipy.linalg", "numba.np.arraymath", "numba.cpython.listobj"} & set(sys.modules)
+# what is compiled from here on finds all that it needs: a kernel, BLAS, dicts, exceptions
+import numba
+
+@numba.njit
+def mine(a, sums):
+    column_sums(a, sums, 1)
+    if sums[0] != 128:
+        raise ValueError("another sum")
+    return {1: np.dot(a, a).sum()}
+assert mine(a, sums)[1] == 128 ** 3
+try:
+    mine(2 * a, sums)
+except ValueError as error:
+    assert str(error) == "another sum"
+else:
+    raise AssertionError
+""", **env) == ""
+
+
 def test_a_damaged_cache_costs_one_warning_and_is_repaired(tmp_path):
     env = {"TINYGEN_CACHE": str(tmp_path)}
     assert python(PRODUCT, **env) == ""
