@@ -51,6 +51,7 @@ class Session:
         env["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, [env.get("PYTHONPATH")])])
         if cache is not None:
             env["TINYGEN_CACHE"] = str(cache)
+        env.pop("PYTHONDONTWRITEBYTECODE", None)     # installed packages have theirs, tinygen too
         self.side = side
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in __exit__)
         self.started = perf_counter()
