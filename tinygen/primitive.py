@@ -82,8 +82,7 @@ class Primitive:
         self.large: dict[type, Callable[..., Any]] = {}  # the same from `smallest` elements on
         self.smallest = 0                                # 0: the size does not matter
         self.rules: tuple[Callable[..., Any] | None, ...] = ()
-        # Positions of the inputs that it changes in place, or a function of its attributes.
-        self.writes: Any = ()
+        self._writes: Any = ()
         self.variadic_rule: Callable[..., Any] | None = None
         self.joint: Primitive | None = None
         self.reason: Callable[..., str | None] | None = None
@@ -92,6 +91,16 @@ class Primitive:
     def __signature__(self) -> inspect.Signature:
         """The function's signature without `xp`."""
         return inspect.Signature(list(inspect.signature(self.fn).parameters.values())[1:])
+
+    @property
+    def writes(self) -> Any:
+        """Positions of the inputs that it changes in place, or a function of its attributes."""
+        return self._writes
+
+    @writes.setter
+    def writes(self, places: Any) -> None:
+        self._writes = places
+        self.__class__ = Update         # of its own, so that other calls need not ask
 
     # -- calling ----------------------------------------------------------------------------
 
@@ -295,6 +304,17 @@ class Primitive:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return PRIMITIVES.__getitem__, (self.name,)
+
+
+class Update(Primitive):
+    """A primitive that changes some of its inputs, and says so to a tape before it does."""
+
+    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        if local.mode & TAPE:
+            if not self.keywords.isdisjoint(attrs):
+                inputs, attrs = self._by_position(inputs, attrs)
+            local.tape.changes(self, inputs, attrs)
+        return Primitive.__call__(self, *inputs, **attrs)
 
 
 def primitive(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:

@@ -221,6 +221,9 @@ def test_an_update_can_be_recorded_and_replayed():
     class Tape:
         rows = []
 
+        def changes(self, op, inputs, attrs):
+            assert op.writes
+
         def record(self, op, inputs, attrs, outs):
             self.rows.append((op, inputs, attrs))
 

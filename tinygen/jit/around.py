@@ -3,7 +3,8 @@
 A replay repeats operations on tensors and nothing else. What else a function does while it is
 recorded (counting in an attribute, appending to a list, writing into an array) would happen once
 and never again, so it is looked for here, by comparing shallow copies, and refused. When a
-recording fails, everything is put back.
+recording fails, everything is put back. Large tensors are copied no sooner than an operation is
+about to change them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import functools
 import random
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 
 from ..backend import Generator
 from ..tensor import Tensor
-from .kept import PLAIN, Array, Fields, Items, Position, Stream, Values
+from .kept import PLAIN, Array, Fields, Items, Position, Stream, Values, base
 
 __all__ = ["Around"]
 
@@ -44,6 +45,7 @@ class Around:
 
     def __init__(self, found: Iterable[tuple[str, Any]] = (), variables: Iterable[Any] = ()):
         self._kept: dict[int, Any] = {}
+        self._values: dict[int, list[Values]] = defaultdict(list)   # by the array with the memory
         self.functions: list[Any] = []          # whose variables and arguments were looked at
         self._variables = list(variables)
         for name, x in found:
@@ -58,7 +60,8 @@ class Around:
             return
         if isinstance(x, Tensor):
             if owned:
-                self._kept[id(x)] = Values(x, name, checked)
+                self._kept[id(x)] = values = Values(x, name, checked)
+                self._values[id(base(x.data))].append(values)
         elif isinstance(x, np.ndarray):
             if x.nbytes <= LARGEST and not x.dtype.hasobject:
                 self._kept[id(x)] = Array(x, name)
@@ -93,11 +96,18 @@ class Around:
         found = (kept.change(written) for kept in (*self._variables, *self._kept.values()))
         return next((text for text in found if text is not None), None)
 
+    def keep(self, array: Any) -> None:
+        """Copy the tensors in the memory of an array, which is going to change."""
+        for values in self._values.get(id(array), ()):
+            values.keep()
+
     def values_back(self) -> None:
-        """Put back the values of tensors and where generators stand, and nothing else."""
+        """Put back the values of tensors and where generators stand, for good, and nothing else."""
         for kept in self._kept.values():
             if isinstance(kept, (Values, Stream)):
                 kept.back()
+            if isinstance(kept, Values):
+                kept.let_go()
 
     def layers(self) -> list[Any]:
         """The layers among them."""

@@ -142,7 +142,8 @@ class _Writer:
             kept = ", ".join(self.tensors) if undo.places else ""
             run = [f"back = keep([{kept}])", "try:", *(f"    {line}" for line in run),
                    "except BaseException:", "    back()", "    raise"]
-        lines = [*self.lines, *(f"    {line}" for line in run)]
+        forget = [f"    {self.name(x)}.grad = None" for x in (*program.graded, *program.cleared)]
+        lines = [*self.lines, *forget, *(f"    {line}" for line in run)]
         numbers, outside = program._written
         changed = [self.tensors[i] for i in numbers if self.wrapped[i]]
         changed += [self.name(x) for x in outside]
@@ -154,7 +155,6 @@ class _Writer:
         start = len(results) - len(program.graded)
         lines += [f"    {self.name(x)}.grad = {g}"
                   for x, g in zip(program.graded, results[start:], strict=True)]
-        lines += [f"    {self.name(x)}.grad = None" for x in program.cleared]
         if guards.modes:
             lines.append("    guards.settle()")
         tree = self._tree(program.structure, iter(results[:start]))

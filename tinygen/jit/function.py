@@ -163,13 +163,13 @@ class Jitted:
         around = surroundings(self.function, given)
         guards = Guards(self.function, around)
         program = capture(run, *tensors, around=around)
-        guards.after(program)
-        program = program.optimized(self.fuse)
-        program.graph = self.graph
-        made = _Recorded(key, guards, program)
-        if self.again:
+        if not self.again:
+            del around              # with its copies of what the step has changed
+            made = self._made(key, guards, program)
+        else:
             around.values_back()
             try:
+                made = self._made(key, guards, program)
                 results[0] = made.run(tensors)
             except BaseException:
                 around.back()
@@ -177,6 +177,13 @@ class Jitted:
         self.programs.append(made.program)
         self._recorded.append(made)
         return results[0]
+
+    def _made(self, key: Any, guards: Guards, program: Program) -> _Recorded:
+        """What is kept of a recording: the program after all passes, and what it rests on."""
+        guards.after(program)
+        program = program.optimized(self.fuse)
+        program.graph = self.graph
+        return _Recorded(key, guards, program)
 
     def _warn(self, key: Any) -> None:
         if self._warned:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import zlib
 from itertools import count
 from operator import length_hint
 from types import GeneratorType
@@ -17,12 +18,14 @@ import numpy as np
 
 from .. import backend
 from ..backend import Generator
+from ..mode import CaptureError
 from ..tensor import Tensor
 
-__all__ = ["PLAIN", "Array", "Fields", "Items", "Position", "Stream", "Values", "same",
-           "set_state", "shown", "state_of"]
+__all__ = ["PLAIN", "Array", "Fields", "Items", "Position", "Stream", "Values", "base",
+           "checksum", "same", "set_state", "shown", "state_of"]
 
 PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))
+SMALL = 1 << 13         # bytes of a tensor that are copied in any case
 # What an optimizer and a layer change as they go, and replays change too, or guards look at
 _OWN = frozenset({"state", "_plans", "_opt_called"})
 _MODE = frozenset({"training"})
@@ -116,12 +119,34 @@ class Items:
 
 
 class Values:
-    """The values of a tensor, its gradient, and whether it learns."""
+    """The values of a tensor, its gradient, and whether it learns.
+
+    Up to `SMALL` bytes are copied at once, and so is what lies on a GPU. Larger arrays are copied
+    by `keep`, just before an operation changes them for the first time: by then the arrays of the
+    forward and backward pass are gone. Until then a checksum says whether they are as they were.
+    """
 
     def __init__(self, owner: Tensor, name: str, checked: bool):
         self.owner, self.name, self.checked = owner, name, checked
-        self.array, self.copy = owner.data, owner.data.copy()
-        self.grad, self.learns, self.seq = owner.grad, owner.requires_grad, owner.seq
+        self.array, self.grad = owner.data, owner.grad
+        self.learns, self.seq = owner.requires_grad, owner.seq
+        self.copy = self.total = None
+        if isinstance(self.array, np.ndarray) and self.array.nbytes > SMALL:
+            self.total = checksum(self.array)
+        else:
+            self.copy = self.array.copy()
+
+    def keep(self) -> None:
+        """Copy the values, unless that is done, because they are going to change.
+
+        Raises:
+            CaptureError: they have changed, by other means than operations.
+        """
+        if self.copy is None:
+            if self.checked and not self._is_as_before():
+                raise CaptureError(f"[jit] the function changes {self._past_operations()}; a "
+                                   "replay would not. Use x.assign_(value)")
+            self.copy = _copy(self.array)
 
     def change(self, written: set[int]) -> str | None:
         if not self.checked:
@@ -130,16 +155,30 @@ class Values:
             return f"the array of {self.name}, {shown(self.owner)}"
         if self.owner.requires_grad is not self.learns:
             return f"whether {self.name} learns"
-        if id(self.array) not in written and not _equal(self.array, self.copy):
-            return f"values of {self.name}, {shown(self.owner)}, by other means than operations"
+        if id(self.array) not in written and not self._is_as_before():
+            return self._past_operations()
         return None
+
+    def _is_as_before(self) -> bool:
+        if self.copy is None:
+            return checksum(self.array) == self.total
+        return _equal(self.array, self.copy)
+
+    def _past_operations(self) -> str:
+        return f"values of {self.name}, {shown(self.owner)}, by other means than operations"
 
     def back(self) -> None:
         self.owner.data, self.owner.grad = self.array, self.grad
         self.owner.requires_grad = self.learns
+        if self.copy is None:                   # no operation has changed it
+            return
         if self.owner.seq != self.seq or not _equal(self.array, self.copy):
             self.array[...] = self.copy
             self.owner.touch()
+
+    def let_go(self) -> None:
+        """Forget the values: `back` leaves them as they are from now on."""
+        self.copy = None
 
 
 class Array:
@@ -229,6 +268,26 @@ def _text(state: Any) -> str:
     """A state in a form that can be compared: those of NumPy hold arrays."""
     with np.printoptions(threshold=sys.maxsize):
         return repr(state)
+
+
+def base(array: Any) -> Any:
+    """The array that owns the memory of this one."""
+    while getattr(array, "base", None) is not None and backend.is_array(array.base):
+        array = array.base
+    return array
+
+
+def checksum(array: np.ndarray) -> int:
+    """A number that another one of 4 billion would be, had the array other values."""
+    return zlib.crc32(np.ascontiguousarray(array.ravel("K")).view(np.uint8).data)
+
+
+def _copy(array: np.ndarray) -> np.ndarray:
+    """The values of an array; where all are the same, as those of a new optimizer, one of them."""
+    bits = array.view(f"u{array.itemsize}")
+    if bits.flat[-1] == bits.flat[0] and bool((bits == bits.flat[0]).all()):
+        return np.broadcast_to(array[(slice(1),) * array.ndim].copy(), array.shape)
+    return array.copy("K")
 
 
 def _equal(a: Any, b: Any) -> bool:

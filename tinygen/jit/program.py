@@ -148,11 +148,16 @@ class Program:
         return optimize(self, fuse)
 
     def replay(self, *args: Any) -> Any:
-        """The function's results for new inputs of the same shapes, dtypes and devices."""
+        """The function's results for new inputs of the same shapes, dtypes and devices.
+
+        Gradients of the call before are let go first: a recorded function does not read them.
+        """
         tensors = [x for x in flatten(args) if isinstance(x, Tensor)]
         signature = [kind(x) for x in tensors]
         if signature != self.signature:
             raise ValueError(f"[replay] captured for {self.signature}, called with {signature}")
+        for x in (*self.graded, *self.cleared):     # make room for the new ones
+            x.grad = None
         with np.errstate(all="ignore"):
             if self._bound is None:
                 results = self._interpret(tensors)
@@ -166,8 +171,6 @@ class Program:
             results[i] = ops.positive(results[i])
         for x, g in zip(self.graded, results[len(results) - len(self.graded):], strict=True):
             x.grad = g
-        for x in self.cleared:
-            x.grad = None
         return unflatten(self.structure, iter(results))
 
     def changed(self, tensors: list[Tensor]) -> list[Tensor]:

@@ -11,7 +11,6 @@ import itertools
 import os
 import random
 import weakref
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +24,8 @@ from ..primitive import Primitive, primitive
 from ..tensor import Tensor
 from ..transforms import flatten, unflatten
 from .around import Around
-from .kept import shown
-from .program import Known, Program, Row, Told, kind, plain, written
+from .kept import base, checksum, shown
+from .program import Known, Program, Row, Told, changed_inputs, kind, plain, written
 from .variables import variables
 
 __all__ = ["Program", "Row", "capture"]
@@ -118,9 +117,15 @@ class Tape:
         self.watch(*(y for y in outs if y is not None))
         for x in written(op, inputs, attrs):
             self.written.add(id(x.data))
-            base = _base(x.data)
-            if isinstance(base, np.ndarray):
-                self.sums[id(base)] = x, base, _checksum(base)
+            owner = base(x.data)
+            if isinstance(owner, np.ndarray):
+                self.sums[id(owner)] = x, owner, checksum(owner)
+
+    def changes(self, op: Primitive, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+        """Say that a call is going to change some of its inputs (`Update` does this)."""
+        for x in changed_inputs(op, inputs, attrs):
+            if x is not None:
+                self.around.keep(base(x.data if isinstance(x, Tensor) else x))
 
     def is_constant(self, x: Tensor) -> bool:
         """Was x made from nothing since the recording began? It is the same in every replay."""
@@ -213,7 +218,7 @@ class Tape:
 
     def memory(self, array: Any) -> int:
         """A number for the memory that an array lies in: views have that of their base."""
-        array = _base(array)
+        array = base(array)
         if id(array) not in self.memories:
             self.track(array)
             self.memories[id(array)] = next(self._count)
@@ -307,7 +312,7 @@ def _captured(function: Callable[..., Any], args: Any, around: Around,
         if x is not None:
             tape.check(x)
     for x, array, total in tape.sums.values():
-        if _checksum(array) != total:
+        if checksum(array) != total:
             raise CaptureError(f"[capture] values of {shown(x)} were changed by other means than "
                                "operations after an operation had changed them; use "
                                "x.assign_(value)")
@@ -349,17 +354,6 @@ def _check_views(tape: Tape) -> None:
                 raise CaptureError("[assign_] values were assigned to a view of a tensor that was "
                                    "made from nothing in the recorded function; write x[...] = "
                                    f"value into that tensor itself\n  at {row.line}")
-
-
-def _base(array: Any) -> Any:
-    """The array that owns the memory of this one."""
-    while getattr(array, "base", None) is not None and backend.is_array(array.base):
-        array = array.base
-    return array
-
-
-def _checksum(array: np.ndarray) -> int:
-    return zlib.adler32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _line() -> str | None:
