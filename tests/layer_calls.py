@@ -71,6 +71,16 @@ def batch_norm_reference(x, weight=None, bias=None, *, eps):
     return y + (0 if bias is None else channels(bias)), mean.reshape(-1), var.reshape(-1)
 
 
+def batch_norm_activation_sample(draw):
+    sample = batch_norm_sample(draw)
+    return Sample(sample.makers, {**sample.attrs, "slope": draw(st.sampled_from([0.0, 0.3]))})
+
+
+def batch_norm_activation_reference(x, weight=None, bias=None, *, eps, slope):
+    z, mean, var = batch_norm_reference(x, weight, bias, eps=eps)
+    return np.where(z > 0, z, slope * z), mean, var
+
+
 REDUCTIONS = st.sampled_from(["mean", "sum", "none"])
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import nn, ops, optim
+from .ops.batchnorm import batch_norm_activation
 from .primitive import KERNELS, kernel_status
 from .tensor import Tensor
 
@@ -74,6 +75,7 @@ def _channels(dtype: str) -> None:
         mean, var = np.zeros(32, dtype), np.ones(32, dtype)
         _run(F.batch_norm(x, Tensor.wrap(mean), Tensor.wrap(var), w, b, training=True))
         _run(F.batch_norm(x, Tensor.wrap(mean), Tensor.wrap(var), w, b))
+        _run(batch_norm_activation(x, w, b, eps=1e-5, slope=0.2)[0])
         _run(F.group_norm(x, 4, w, b))
 
 

@@ -13,7 +13,7 @@ from tinygen.primitive import kernel
 from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
 from .rows import EMPTY, MIXED, plain
 
-native = Native("channels")
+native, activated = Native("channels"), Native("activated")
 
 GRAIN = 16384       # elements that pay for one more thread
 SHORT = 512         # planes below are columns: a sum of its own costs a plane as much as 300 adds
@@ -133,6 +133,39 @@ def batch_norm_vjp(g: Any, y: Any, mean: Any, var: Any, x: Any, weight: Any = No
                    bias: Any = None, *, needs: Any, eps: float) -> Any:
     """Sums of planes or columns in parts, added up in order; then the gradient, part by part."""
     return _norm_vjp(needs, g, mean, var, x, weight, x.shape[1], False, eps)
+
+
+@kernel("batch_norm_activation", np.ndarray)
+def batch_norm_activation(x: Any, weight: Any = None, bias: Any = None, *, eps: float,
+                          slope: float) -> Any:
+    """As batch norm; the activation is part of its second pass."""
+    why = _refuse(x, weight, bias)
+    if why:
+        return why
+    form, c = _Form(x, False), x.shape[1]
+    y, mean, var = _like(x, form), np.empty((1, c), x.dtype), np.empty((1, c), x.dtype)
+    activated.norm_activation(form.take(x), _param(weight, c, 1, x.dtype),
+                              _param(bias, c, 0, x.dtype), form.repeat, form.fold, eps,
+                              float(slope), form.length, form.m, form.rows, mean, var,
+                              form.view(y), threads_for(x.size, GRAIN))
+    return y, mean.reshape(-1), var.reshape(-1)
+
+
+@kernel("batch_norm_activation_vjp", np.ndarray)
+def batch_norm_activation_vjp(g: Any, y: Any, mean: Any, var: Any, x: Any, weight: Any = None,
+                              bias: Any = None, *, needs: Any, eps: float, slope: float) -> Any:
+    """As batch norm's; each of its passes finds the activation's gradient for itself."""
+    why = _refuse(x, g, weight, bias, mean)
+    if why:
+        return why
+    form, c = _Form(x, False), x.shape[1]
+    gx, params = _like(x, form), np.empty((2, c), x.dtype)
+    activated.norm_activation_vjp(form.take(g), form.take(x), _param(weight, c, 1, x.dtype),
+                                  _param(bias, c, 0, x.dtype), form.repeat, form.fold, eps,
+                                  float(slope), form.length, form.m, form.rows,
+                                  plain(mean).reshape(1, c), plain(var).reshape(1, c),
+                                  form.view(gx), params, needs[0], threads_for(x.size, GRAIN))
+    return gx if needs[0] else None, params[0].copy(), params[1].copy()
 
 
 @kernel("group_norm", np.ndarray)

@@ -66,6 +66,9 @@ def test_batch_group_and_fixed_norm(shape, turn, dtype):
     check("scale_channels", (x, weight, bias), turn(g), dtype, {})
     for w, b in ((weight, bias), (None, bias), (None, None)):
         check("batch_norm", (x, w, b), g, dtype, {"eps": 0.01})
+        for slope in (0.0, 0.3):
+            check("batch_norm_activation", (x, w, b), turn(g), dtype,
+                  {"eps": 0.01, "slope": slope})
         for groups in {1, 2, c} - ({2} if c % 2 else set()):
             check("group_norm", (x, w, b), turn(g), dtype, {"eps": 0.01, "groups": groups})
 

@@ -48,6 +48,8 @@ CASES = [
          **STEEP),
     Case("batch_norm", layers.batch_norm_sample, layers.batch_norm_reference, inputs=(0, 1, 2),
          **STEEP),
+    Case("batch_norm_activation", layers.batch_norm_activation_sample,
+         layers.batch_norm_activation_reference, inputs=(0, 1, 2), **STEEP),
     Case("cross_entropy", layers.cross_entropy_sample, layers.cross_entropy_reference),
     Case("bce_with_logits", layers.pair_loss_sample,
          lambda x, t, reduction: layers.reduced(

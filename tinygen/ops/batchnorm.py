@@ -8,6 +8,7 @@ from typing import Any
 from .. import backend
 from ..primitive import primitive
 from ..tensor import Tensor
+from .activation import leaky_relu_p, relu
 from .creation import zeros
 from .elementwise import rsqrt
 from .norm import _floating, _of_nothing, _parts, _sum, layer_norm_p
@@ -57,10 +58,7 @@ def batch_norm_p(xp, x, weight=None, bias=None, *, eps):
     first /= n
     mean = (guess + first).astype(a.dtype)
     var = xp.maximum(second / n - first * first, 0).astype(a.dtype)
-    scale = 1 / xp.sqrt(var + eps)
-    if weight is not None:
-        scale *= weight
-    shift = -mean * scale if bias is None else bias - mean * scale
+    scale, shift = _scale_and_shift(xp, mean, var, weight, bias, eps)
     y = xp.empty_like(a)
     for part in parts:
         into = xp.multiply(a[part], _beside(scale, a), out=y[part])
@@ -96,6 +94,50 @@ def _(needs, gs, ys, x, weight=None, bias=None, *, eps):
             into += _beside(shift, a)
         gx = restore(gx)
     return gx, inner, total
+
+
+# -- with the activation behind it ----------------------------------------------------------------
+
+
+def _batch_norm_activation_definition(x, weight=None, bias=None, *, eps, slope):
+    y, mean, var = _batch_norm_definition(x, weight, bias, eps=eps)
+    return leaky_relu_p(y, slope=slope) if slope else relu(y), mean, var
+
+
+@primitive(composite=_batch_norm_activation_definition, outputs=3, differentiable=1)
+def batch_norm_activation(xp, x, weight=None, bias=None, *, eps, slope):
+    """leaky_relu(batch_norm(x)), `slope` within [0, 1] and 0 for relu; also mean and variance.
+
+    The gradient looks at x alone, not at the result.
+    """
+    y, mean, var = batch_norm_p.fn(xp, x, weight, bias, eps=eps)
+    for part in _parts(xp, y):
+        xp.maximum(y[part], slope * y[part] if slope else 0, out=y[part])
+    return y, mean, var
+
+
+@batch_norm_activation.vjp_joint
+def _(needs, gs, ys, x, weight=None, bias=None, *, eps, slope):
+    xp = backend.array_module(x)
+    a, restore = _channels(xp, x)
+    scale, shift = _scale_and_shift(xp, ys[1], ys[2], weight, bias, eps)
+    g = _channels(xp, gs[0], like=a)[0]
+    through = xp.empty_like(a)
+    for part in _parts(xp, a):
+        z = xp.multiply(a[part], _beside(scale, a), out=through[part])
+        z += _beside(shift, a)
+        xp.multiply(g[part], (z > 0).astype(a.dtype) * (1 - slope) + slope, out=z)
+    assert batch_norm_p.joint is not None
+    return batch_norm_p.joint.fn(xp, restore(through), None, *ys[1:], x, weight, bias, eps=eps,
+                                 needs=needs)
+
+
+def _scale_and_shift(xp: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """What the norm multiplies x by, and then adds: one of each per channel."""
+    scale = 1 / xp.sqrt(var + eps)
+    if weight is not None:
+        scale *= weight
+    return scale, -mean * scale if bias is None else bias - mean * scale
 
 
 def _channels(xp: Any, x: Any, like: Any = None) -> tuple[Any, Any]:

@@ -22,7 +22,8 @@ from .columns import TILE, column_gradient, column_means, column_scale, column_s
 from .pool import ranges
 from .rows import add_rows, row_squares, row_sum
 
-__all__ = ["channel_norm", "channel_norm_vjp", "scale_channels", "scale_channels_vjp"]
+__all__ = ["channel_norm", "channel_norm_vjp", "coefficients", "columns_of", "parts",
+           "scale_channels", "scale_channels_vjp", "statistics"]
 
 MEANS, SCALE, SUMS, GRADIENT = 0, 1, 2, 3
 
@@ -89,7 +90,7 @@ def _plane_gradient(g, x, scale, slope, shift, gx, lo, hi):
 
 
 @jit
-def _parts(x, rows):
+def parts(x, rows):
     """How many parts there are, `rows` being 0 for planes."""
     if rows == 0:
         return x.shape[0] * x.shape[1]
@@ -123,7 +124,7 @@ def _work(stage, g, x, a, b, c, out, rows, lo, hi):
 @jit
 def _run(stage, g, x, a, b, c, out, rows, nt):
     """A stage over all parts, a range of them per thread."""
-    ranges(_work, (stage, g, x, a, b, c, out, rows), _parts(x, rows), nt)
+    ranges(_work, (stage, g, x, a, b, c, out, rows), parts(x, rows), nt)
 
 
 # -- statistics of groups -----------------------------------------------------------------------
@@ -183,22 +184,27 @@ def _combine(mean, square, length, m, fold, group_mean, group_var):
 
 
 @jit
-def channel_norm(x, weight, bias, repeat, fold, eps, length, m, rows, group_mean, group_var, y, nt):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and var of (samples, groups).
+def statistics(x, y, fold, length, m, rows, group_mean, group_var, nt):
+    """Mean and variance of each group of each sample, by way of those of parts; y stays as it is.
 
-    Column i has weight i // repeat; `m` elements of each column are a sample's, `length` of them in
-    a part. Three steps: means of the parts on all threads, their combination, the result on all
-    threads.
+    `m` elements of each column are a sample's, `length` of them in a part.
     """
-    samples, groups = group_mean.shape
     columns = x.shape[1] if rows == 0 else x.shape[2]
-    blocks, inner = (m + length - 1) // length, columns // fold
-    part_mean = np.empty((samples * blocks, columns), x.dtype)
-    part_square = np.empty((samples * blocks, columns), x.dtype)
+    blocks = group_mean.shape[0] * ((m + length - 1) // length)
+    part_mean, part_square = np.empty((blocks, columns), x.dtype), np.empty((blocks, columns),
+                                                                            x.dtype)
     _run(MEANS, x, x, part_mean, part_square, part_mean, y, rows, nt)
     _combine(part_mean, part_square, length, m, fold, group_mean, group_var)
-    mean = np.empty((samples, columns), x.dtype)
-    scale, shift = np.empty((samples, columns), x.dtype), np.empty((samples, columns), x.dtype)
+
+
+@jit
+def columns_of(group_mean, group_var, weight, bias, repeat, fold, eps, mean, scale, shift):
+    """What (x - mean) * scale + shift takes of each column, from the numbers of its group.
+
+    Column i has weight i // repeat.
+    """
+    samples, groups = group_mean.shape
+    inner = mean.shape[1] // fold
     width = inner // groups
     for s in range(samples):
         for j in range(groups):
@@ -209,31 +215,34 @@ def channel_norm(x, weight, bias, repeat, fold, eps, length, m, rows, group_mean
                 shift[s, i] = bias[i // repeat]
     for numbers in (mean, scale, shift):
         _unfold(numbers, inner)
+
+
+@jit
+def channel_norm(x, weight, bias, repeat, fold, eps, length, m, rows, group_mean, group_var, y, nt):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and var of (samples, groups).
+
+    Three steps: means of the parts on all threads, their combination, the result on all threads.
+    """
+    statistics(x, y, fold, length, m, rows, group_mean, group_var, nt)
+    kept = group_mean.shape[0], x.shape[1] if rows == 0 else x.shape[2]
+    mean, scale, shift = np.empty(kept, x.dtype), np.empty(kept, x.dtype), np.empty(kept, x.dtype)
+    columns_of(group_mean, group_var, weight, bias, repeat, fold, eps, mean, scale, shift)
     _run(SCALE, x, x, scale, shift, mean, y, rows, nt)
 
 
 @jit
-def channel_norm_vjp(g, x, weight, repeat, fold, eps, length, m, rows, group_mean, group_var, gx,
-                     g_params, wanted, nt):
-    """Gradients of `channel_norm`: sums on all threads, per group, then gx on all threads.
+def coefficients(part_total, part_inner, weight, repeat, fold, eps, m, group_mean, group_var,
+                 scale, slope, shift, g_params):
+    """scale, slope and shift of each column in gx = scale g + slope x + shift, from sums of parts.
 
     gx = r (w g - mean(w g) - hat mean(w g hat)), hat being (x - mean) * r. `g_params` gets the
     gradients of weight and bias.
     """
     samples, groups = group_mean.shape
-    columns = x.shape[1] if rows == 0 else x.shape[2]
-    blocks, inner = (m + length - 1) // length, columns // fold
+    columns = scale.shape[1]
+    blocks, inner = len(part_total) // samples, columns // fold
     width = inner // groups
-    mean = np.empty((samples, columns), x.dtype)
-    for s in range(samples):
-        for j in range(groups):
-            mean[s, j * width:(j + 1) * width] = group_mean[s, j]
-    _unfold(mean, inner)
-    part_total = np.empty((samples * blocks, columns), x.dtype)
-    part_inner = np.empty((samples * blocks, columns), x.dtype)
-    _run(SUMS, g, x, part_total, part_inner, mean, gx, rows, nt)
-    scale, slope = np.empty((samples, columns), x.dtype), np.empty((samples, columns), x.dtype)
-    shift, params = np.empty((samples, columns), x.dtype), np.zeros(g_params.shape)
+    params = np.zeros(g_params.shape)
     total, product = np.empty(columns), np.empty(columns)
     for s in range(samples):
         total[:] = 0
@@ -257,7 +266,7 @@ def channel_norm_vjp(g, x, weight, repeat, fold, eps, length, m, rows, group_mea
             share = r / (float(m) * width * fold)
             for i in range(j * width, (j + 1) * width):
                 scale[s, i] = r * weight[i // repeat]
-                b = x.dtype.type(-second * r * r * share)
+                b = slope.dtype.type(-second * r * r * share)
                 slope[s, i] = b
                 shift[s, i] = -first * share - np.float64(b) * group_mean[s, j]
     for numbers in (scale, slope, shift):
@@ -265,6 +274,27 @@ def channel_norm_vjp(g, x, weight, repeat, fold, eps, length, m, rows, group_mea
     for j in range(g_params.shape[1]):
         g_params[0, j] = params[0, j]
         g_params[1, j] = params[1, j]
+
+
+@jit
+def channel_norm_vjp(g, x, weight, repeat, fold, eps, length, m, rows, group_mean, group_var, gx,
+                     g_params, wanted, nt):
+    """Gradients of `channel_norm`: sums on all threads, per group, then gx on all threads."""
+    samples, groups = group_mean.shape
+    columns = x.shape[1] if rows == 0 else x.shape[2]
+    blocks, inner = samples * ((m + length - 1) // length), columns // fold
+    width = inner // groups
+    mean = np.empty((samples, columns), x.dtype)
+    for s in range(samples):
+        for j in range(groups):
+            mean[s, j * width:(j + 1) * width] = group_mean[s, j]
+    _unfold(mean, inner)
+    total, product = np.empty((blocks, columns), x.dtype), np.empty((blocks, columns), x.dtype)
+    _run(SUMS, g, x, total, product, mean, gx, rows, nt)
+    kept = samples, columns
+    scale, slope, shift = np.empty(kept, x.dtype), np.empty(kept, x.dtype), np.empty(kept, x.dtype)
+    coefficients(total, product, weight, repeat, fold, eps, m, group_mean, group_var, scale, slope,
+                 shift, g_params)
     if wanted:
         _run(GRADIENT, g, x, scale, slope, shift, gx, rows, nt)
 

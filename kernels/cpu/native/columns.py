@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from .base import FAST, inline, jit
 
-__all__ = ["TILE", "column_gradient", "column_means", "column_scale", "column_sums"]
+__all__ = ["TILE", "column_gradient", "column_means", "column_scale", "column_sums",
+           "place"]
 
 TILE = 1024     # columns of a part: with its rows it stays in the second cache
 
 
 @inline
-def _place(k, x, rows):
+def place(k, x, rows):
     """Part k: sample, block, first and last row, first and last column."""
     tiles = (x.shape[2] + TILE - 1) // TILE
     blocks = (x.shape[1] + rows - 1) // rows
@@ -84,7 +85,7 @@ def column_means(x, mean, square, rows, lo, hi):
     """Of parts lo to hi: the mean of each column, and the sum of squares around it."""
     blocks = (x.shape[1] + rows - 1) // rows
     for k in range(lo, hi):
-        s, b, top, end, left, right = _place(k, x, rows)
+        s, b, top, end, left, right = place(k, x, rows)
         m, q = mean[s * blocks + b][left:right], square[s * blocks + b][left:right]
         m[:] = 0
         q[:] = 0
@@ -99,7 +100,7 @@ def column_means(x, mean, square, rows, lo, hi):
 def column_scale(x, scale, shift, mean, y, rows, lo, hi):
     """(x - mean) * scale + shift of parts lo to hi."""
     for k in range(lo, hi):
-        s, _, top, end, left, right = _place(k, x, rows)
+        s, _, top, end, left, right = place(k, x, rows)
         a, d, m = scale[s][left:right], shift[s][left:right], mean[s][left:right]
         for i in range(top, end):
             row, out = x[s, i][left:right], y[s, i][left:right]
@@ -112,7 +113,7 @@ def column_sums(g, x, mean, total, inner, rows, lo, hi):
     """Of parts lo to hi: the sums of g and of g * (x - mean) of each column."""
     blocks = (x.shape[1] + rows - 1) // rows
     for k in range(lo, hi):
-        s, b, top, end, left, right = _place(k, x, rows)
+        s, b, top, end, left, right = place(k, x, rows)
         p, q = total[s * blocks + b][left:right], inner[s * blocks + b][left:right]
         p[:] = 0
         q[:] = 0
@@ -129,7 +130,7 @@ def column_sums(g, x, mean, total, inner, rows, lo, hi):
 def column_gradient(g, x, scale, slope, shift, gx, rows, lo, hi):
     """g * scale + x * slope + shift of parts lo to hi."""
     for k in range(lo, hi):
-        s, _, top, end, left, right = _place(k, x, rows)
+        s, _, top, end, left, right = place(k, x, rows)
         a, f, d = scale[s][left:right], slope[s][left:right], shift[s][left:right]
         for i in range(top, end):
             row, grow, out = x[s, i][left:right], g[s, i][left:right], gx[s, i][left:right]
