@@ -7,7 +7,7 @@ import tinygen as tg
 from tests.jit.compare import agree
 from tinygen import nn
 from tinygen.jit import capture
-from tinygen.jit.passes import product_epilogues
+from tinygen.jit.passes import product_epilogues, transposed_operands
 
 F = nn.functional
 RNG = np.random.default_rng(0)
@@ -22,7 +22,7 @@ def names(program):
 
 
 def check(f, *args):
-    program = product_epilogues(capture(f, *args).optimized(fuse=False))
+    program = product_epilogues(transposed_operands(capture(f, *args).optimized(fuse=False)))
     new = [draw(*x.shape) for x in args]
     for a, b in zip(program.replay(*new), f(*new), strict=True):
         agree(a.data, b.data)

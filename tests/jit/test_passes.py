@@ -29,13 +29,17 @@ def names(program):
 # -- programs by chance ----------------------------------------------------------------------------
 
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "multiply", "exp", "matmul", "view", "constant",
-                                            "sum", "update", "number", "dropout"]),
+                                            "sum", "update", "number", "dropout", "turned",
+                                            "back", "same"]),
                            st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=12)
 
 
 OPERATIONS = {
     "add": lambda a, b, generator: a + b, "multiply": lambda a, b, generator: a * b,
     "matmul": lambda a, b, generator: a @ b, "view": lambda a, b, generator: a.T,
+    "turned": lambda a, b, generator: (a.T @ b.T.T).T,
+    "back": lambda a, b, generator: tg.permute_dims(a.T, (-1, -2)),
+    "same": lambda a, b, generator: tg.broadcast_to(a.reshape(9).reshape(3, 3), (3, 3)),
     "exp": lambda a, b, generator: tg.exp(-tg.absolute(a)),
     "constant": lambda a, b, generator: a + tg.eye(3) * tg.sqrt(tg.full((3, 3), 2.0)),
     "sum": lambda a, b, generator: a.sum(axis=0, keepdims=True) + b,

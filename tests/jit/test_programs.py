@@ -33,6 +33,8 @@ class Program:
         for _ in range(data.draw(st.integers(2, 5), label="calls")):
             case = data.draw(st.sampled_from(cases), label="case")
             pool += self.call(case, case.sample(data.draw), pool)
+            for _ in range(data.draw(st.integers(0, 3), label="views")):
+                pool += self.view(pool)
         assume(pool)
         floats = [(i, j) for i, j, y in pool if y.dtype.kind == "f" and y.size]
         self.shown = [(i, j) for i, j, _ in pool][-4:]
@@ -73,6 +75,31 @@ class Program:
         self.steps.append((PRIMITIVES[case.name], sample.attrs, sources))
         made = made if isinstance(made, tuple) else (made,)
         return [(len(self.steps) - 1, j, y) for j, y in enumerate(made) if y is not None]
+
+    def view(self, pool):
+        """Add a view of something, or a matrix times a transposed one; gives what it makes."""
+        several = [(i, j, y) for i, j, y in pool if y.ndim > 1]
+        if not several:
+            return []
+        i, j, y = self.data.draw(st.sampled_from(several), label="of")
+        kind = self.data.draw(st.sampled_from(["permute_dims", "reshape", "matmul"]))
+        others = [(k, m, z) for k, m, z in several if y.ndim == z.ndim == 2 and z.dtype == y.dtype
+                  and z.shape[1] == y.shape[1] and y.dtype.kind == "f"]
+        if kind == "matmul" and others:
+            k, m, z = self.data.draw(st.sampled_from(others), label="with")
+            turned = self.add("permute_dims", {"axes": (1, 0)}, (k, m, z))
+            return turned + self.add("matmul", {}, (i, j, y), *turned)
+        if kind == "permute_dims":
+            axes = self.data.draw(st.permutations(range(y.ndim)), label="axes")
+            return self.add("permute_dims", {"axes": tuple(axes)}, (i, j, y))
+        shape = self.data.draw(st.sampled_from([y.shape, y.shape[::-1], (y.size,),
+                                                (y.shape[0], y.size // max(1, y.shape[0]))]))
+        return self.add("reshape", {"shape": shape}, (i, j, y))
+
+    def add(self, name, attrs, *read):
+        """Add a call on values that were made already."""
+        self.steps.append((PRIMITIVES[name], attrs, [("pool", i, j) for i, j, _ in read]))
+        return [(len(self.steps) - 1, 0, PRIMITIVES[name](*(y for *_, y in read), **attrs))]
 
     def arguments(self, seed):
         """New values for every argument."""

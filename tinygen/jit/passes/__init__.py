@@ -19,16 +19,20 @@ from .epilogue import product_epilogues
 from .fold import fold_constants
 from .gather import gather_small
 from .last import updates_last
+from .norms import norm_activations
 from .same import common_subexpressions
 from .ssa import single_assignment
+from .transposes import fold_views, transposed_operands
 from .unread import drop_unread
 
 __all__ = ["FUSING", "PASSES", "common_subexpressions", "dead_code", "drop_unread",
-           "fold_constants", "fuse_elementwise", "gather_small", "optimize", "product_epilogues",
-           "single_assignment", "updates_last"]
+           "fold_constants", "fold_views", "fuse_elementwise", "gather_small", "norm_activations",
+           "optimize", "product_epilogues", "single_assignment", "transposed_operands",
+           "updates_last"]
 
-PASSES = (single_assignment, fold_constants, common_subexpressions, drop_unread, dead_code)
-FUSING = (product_epilogues, fuse_elementwise, gather_small)
+PASSES = (single_assignment, fold_constants, fold_views, common_subexpressions, drop_unread,
+          dead_code)
+FUSING = (transposed_operands, product_epilogues, norm_activations, fuse_elementwise, gather_small)
 
 
 def optimize(program: Program, fuse: bool = True) -> Program:

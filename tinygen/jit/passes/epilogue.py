@@ -1,17 +1,18 @@
-"""Epilogues of products: a transpose in front of one, a bias and an activation behind it.
+"""Epilogues of products: a bias and an activation behind one.
 
-`activation(x @ w.T + b)`, written out, is four operations; the kernel of `linear_activation` reads
-w where it lies and works on rows of the product while they are in the cache. The gradient needs the
-result of the activation alone, so the sum in front of it is never kept.
+`activation(x @ w.T + b)`, written out, is four operations, of which `transposed_operands` has made
+three; the kernel of `linear_activation` works on rows of the product while they are in the cache.
+The gradient needs the result of the activation alone, so the sum in front of it is never kept.
 
 >>> import tinygen as tg
 >>> from tinygen.jit import capture
+>>> from tinygen.jit.passes import transposed_operands
 >>> w, b = tg.ones((5, 4)), tg.ones((5,))
 >>> program = capture(lambda x, w, b: tg.tanh(x @ w.T + b), tg.ones((3, 4)), w, b)
+>>> program = transposed_operands(program)
 >>> program
 inputs %0 float32 3x4, %1 float32 5x4, %2 float32 5
-%3 = permute_dims(%1)              float32 4x5
-%4 = matmul(%0, %3)                float32 3x5
+%4 = linear(%0, %1)                float32 3x5
 %5 = add(%4, %2)                   float32 3x5
 %6 = tanh(%5)                      float32 3x5
 outputs %6
@@ -48,7 +49,7 @@ class _Epilogues:
 
     def run(self) -> Program:
         """One kind of change after the other."""
-        for change in (self._transposed, self._biased, self._activated, self._gradient):
+        for change in (self._biased, self._activated, self._gradient):
             self.makers, self.readers = {}, defaultdict(list)
             for i, row in enumerate(self.rows):
                 for o in row.outputs:
@@ -80,17 +81,6 @@ class _Epilogues:
                  outputs: list[int | None], **attrs: Any) -> None:
         parts = tuple(p for row in old for p in (row.parts or (row,)))
         self.rows[i] = Row(op, inputs, attrs, outputs, old[0].line, parts=parts)
-
-    def _transposed(self, i: int, row: Row) -> None:
-        """x @ permute_dims(w) becomes linear(x, w)."""
-        turn = self._made_by(row.inputs[1], "permute_dims") if row.op.name == "matmul" else None
-        if turn is None:
-            return
-        before = self.rows[turn]
-        w = before.inputs[0]
-        if tuple(k % 2 for k in before.attrs["axes"]) == (1, 0) and len(self._shape(w)) == 2 and (
-                self._is_kept(before, turn, i) and self._dtype(row.inputs[0]) == self._dtype(w)):
-            self._replace(i, [before, row], linear, [row.inputs[0], w], row.outputs)
 
     def _biased(self, i: int, row: Row) -> None:
         """linear(x, w) + b becomes linear(x, w, b)."""
