@@ -112,9 +112,11 @@ class _Norms:
             return
         before = self.rows[made]
         _, _, mean, var, *given = row.inputs
-        if (FORWARD[before.parts[1].op.name] == inner.op.name and before.outputs[0] == y
+        own = before.outputs[1]
+        if (own is not None and before.outputs[0] == y
+                and FORWARD[before.parts[1].op.name] == inner.op.name
                 and inner.attrs.get("slope", 0.0) == before.attrs["slope"]
-                and self.program.memory(mean) == self.program.memory(before.outputs[1])
+                and self.program.memory(mean) == self.program.memory(own)
                 and var == before.outputs[2] and row.attrs["eps"] == before.attrs["eps"]
                 and _same(given, before.inputs)
                 and not self._changed(made, i, before.inputs)
