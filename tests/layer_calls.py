@@ -72,8 +72,12 @@ def batch_norm_reference(x, weight=None, bias=None, *, eps):
 
 
 def batch_norm_activation_sample(draw):
-    sample = batch_norm_sample(draw)
-    return Sample(sample.makers, {**sample.attrs, "slope": draw(st.sampled_from([0.0, 0.3]))})
+    """Each channel on one side of the activation's corner; tests/jit/test_norms.py has both."""
+    c = draw(st.integers(1, 3))
+    x = spread((draw(st.integers(3, 5)), c, *draw(shapes(max_dims=2, empty=False))))
+    return Sample((x, between((c,), 0.5, 1.0), lambda rng: rng.choice([-4.0, 4.0], c)),
+                  {"eps": draw(st.sampled_from([1e-5, 0.1])),
+                   "slope": draw(st.sampled_from([0.0, 0.3]))})
 
 
 def batch_norm_activation_reference(x, weight=None, bias=None, *, eps, slope):

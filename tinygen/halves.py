@@ -43,7 +43,7 @@ _SUMS = {"sum": lambda x, **how: x.sum(dtype=_F32, **how),
          "mean": lambda x, **how: x.mean(dtype=_F32, **how)}
 
 # The result has the type of the first input, whatever that of statistics and weights is.
-_LIKE_FIRST = frozenset(("batch_norm", "scale_channels"))
+_LIKE_FIRST = frozenset(("batch_norm", "batch_norm_activation", "scale_channels"))
 
 
 def half_of(dtypes: Sequence[np.dtype]) -> np.dtype | None:
