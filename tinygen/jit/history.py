@@ -49,7 +49,7 @@ def changes(stage: Stage) -> list[Change]:
     >>> import tinygen as tg
     >>> from tinygen.jit import capture
     >>> program = capture(lambda x: tg.exp(x) * (tg.exp(x) + 1), tg.ones((3,))).optimized()
-    >>> for change in changes(stages(program)[2]):
+    >>> for change in changes(stages(program)[3]):
     ...     print(change.kind, change.row)
     same %1 = exp(%0)
     left out %2 = exp(%0)
@@ -151,7 +151,7 @@ def history(program: Program, args: Sequence[Tensor] = (), repeats: int = 5,
     >>> import tinygen as tg
     >>> from tinygen.jit import capture
     >>> program = capture(lambda x: tg.exp(x) * (tg.exp(x) + 1), tg.ones((3,))).optimized()
-    >>> print("\\n".join(line[:60].rstrip() for line in history(program).splitlines()[4:8]))
+    >>> print("\\n".join(line[:60].rstrip() for line in history(program).splitlines()[5:9]))
     common_subexpressions: 4 rows to 3
     - %2 = exp(%0)                           float32 3
     ~ %3 = add(%1, 1)                        float32 3
