@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.jit.parts import names
 from tinygen import nn
 from tinygen.jit import capture
 from tinygen.jit.passes.together import has_kernel
@@ -16,10 +17,6 @@ N, M = 200, 301
 
 def draw(*shape, dtype="float32"):
     return tg.Tensor(RNG.standard_normal(shape).astype(dtype))
-
-
-def names(program):
-    return [row.op.name for row in program.rows]
 
 
 def close(found, expected, bound=2e-6):

@@ -7,16 +7,13 @@ from hypothesis import strategies as st
 
 import tinygen as tg
 from tests.jit.compare import agree
+from tests.jit.parts import names
 from tinygen import nn, optim
 from tinygen.jit import capture
 from tinygen.jit.passes.together import has_kernel
 
 F = nn.functional
 needs_kernel = pytest.mark.skipif(has_kernel() is None, reason="without kernels nothing is fused")
-
-
-def names(program):
-    return [row.op.name for row in program.rows]
 
 
 def check(f, *args):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.jit.parts import square_step
 from tinygen import nn, optim
 from tinygen.jit import CaptureError
 
@@ -75,14 +76,7 @@ def test_sizes_for_which_there_are_kernels(sizes, activation):
         tg.manual_seed(0)
         model = nn.Sequential(nn.Linear(16, inner), activation(), nn.Linear(inner, outer))
         optimizer = optim.SGD(model.parameters(), lr=0.1)
-
-        def step(x):
-            optimizer.zero_grad()
-            loss = model(x).square().mean()
-            loss.backward()
-            optimizer.step()
-            return loss.detach()
-        return model, step
+        return model, square_step(model, optimizer)
     model, step = build()
     other, fast = build()
     fast = jit(fast)

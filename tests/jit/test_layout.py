@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tests.jit.parts import square_step
 from tinygen import nn, optim
 from tinygen.jit import capture
 from tinygen.jit.passes.together import has_kernel
@@ -99,15 +100,8 @@ def step_of(name):
     tg.manual_seed(0)
     model, shape = MODELS[name][0]()
     optimizer = optim.SGD(model.parameters(), lr=0.01)
-
-    def step(x):
-        optimizer.zero_grad()
-        loss = model(x).square().mean()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
     x = tg.Tensor(np.random.default_rng(0).standard_normal(shape).astype("f"))
-    return capture(step, x), x
+    return capture(square_step(model, optimizer), x), x
 
 
 @pytest.mark.parametrize("fuse", [False, True])

@@ -5,6 +5,7 @@ import pytest
 
 import tinygen as tg
 from tests.jit.compare import agree
+from tests.jit.parts import square_step
 from tinygen import nn
 from tinygen.jit import capture, passes
 from tinygen.jit.passes.together import has_kernel
@@ -104,14 +105,7 @@ def test_a_gan_like_step_with_running_statistics():
                               nn.Conv2d(4, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(),
                               nn.Flatten(), nn.Linear(64, 1))
         optimizer = tg.optim.SGD(model.parameters(), 0.1)
-
-        def step(x):
-            optimizer.zero_grad()
-            loss = model(x).square().mean()
-            loss.backward()
-            optimizer.step()
-            return loss.detach()
-        return model, step
+        return model, square_step(model, optimizer)
     (ours, fast), (eager, step) = build(), build()
     fast, xs = tg.jit(fast), [draw(5, 2, 8, 8) for _ in range(4)]
     for i, x in enumerate(xs):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygen as tg
+from tests.jit.parts import names
 from tinygen import nn, optim
 from tinygen.jit import capture
 from tinygen.jit.passes import (
@@ -20,10 +21,6 @@ from tinygen.jit.passes import (
 )
 
 F = nn.functional
-
-
-def names(program):
-    return [row.op.name for row in program.rows]
 
 
 # -- programs by chance ----------------------------------------------------------------------------

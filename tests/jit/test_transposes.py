@@ -5,6 +5,7 @@ import pytest
 
 import tinygen as tg
 from tests.jit.compare import agree
+from tests.jit.parts import names
 from tinygen.jit import capture
 from tinygen.jit.passes import dead_code, fold_views, transposed_operands
 
@@ -13,10 +14,6 @@ RNG = np.random.default_rng(0)
 
 def draw(*shape):
     return tg.Tensor(RNG.standard_normal(shape).astype("f"))
-
-
-def names(program):
-    return [row.op.name for row in program.rows]
 
 
 def folded(f, *args):
