@@ -12,11 +12,10 @@ from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
-
 from . import anomaly, backend, ops
 from .grad_mode import enable_grad, is_grad_enabled, mode, no_grad, set_grad_enabled
 from .halves import KEEPS, in_float32
+from .leaves import accumulate, as_tensor, handed_out
 from .primitive import RAW, RECORD, TAPE, Primitive, _none, local, pick, pick_output
 from .tensor import RETAIN, Tensor
 
@@ -51,7 +50,7 @@ def backward(self: Tensor, gradient: Any = None, retain_graph: bool | None = Non
     grads = walk([self], [gradient], targets, create_graph, retain)
     for tensor, g in zip(targets, grads, strict=True):
         if g is not None:
-            _accumulate_leaf(tensor, g, set())
+            accumulate(tensor, g, set())
 
 
 def grad_of(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
@@ -77,7 +76,7 @@ def grad_of(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: b
         if g is None and not allow_unused:
             raise RuntimeError(f"[grad] the outputs do not depend on input {i}; "
                                "pass allow_unused=True to get None for it")
-    return tuple(g if g is None or isinstance(g, Tensor) else _wrap(g) for g in grads)
+    return tuple(g if g is None or isinstance(g, Tensor) else as_tensor(g) for g in grads)
 
 
 grad = grad_of  # `tinygen.autograd.grad`, where PyTorch users look for it
@@ -244,10 +243,10 @@ class _Walk:
             self.owned.add(id(g))       # a hook may have kept it, or returned a tensor of its own
         if self.useful is None:
             if node.op is None:
-                _accumulate_leaf(node, g, self.owned)
+                accumulate(node, g, self.owned)
         elif id(node) in self.found:
             taping = self.user_mode & TAPE
-            self.found[id(node)] = g if taping else _handed_out(g, self.owned)
+            self.found[id(node)] = g if taping else handed_out(g, self.owned)
             if not any(id(x) in self.useful for x in node.inputs):
                 return g, False     # what lies behind was not asked for, and is not freed
         return g, node.op is not None
@@ -349,49 +348,10 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return g if g.shape == shape else ops.broadcast_to(g, shape)
 
 
-def _accumulate_leaf(leaf: Tensor, g: Any, owned: set[int]) -> None:
-    """Put `g` into `leaf.grad`; the leaf gets an array of its own, so that it may be changed."""
-    if local.mode & TAPE:
-        local.tape.leaf(leaf)
-    if leaf.grad is not None:
-        leaf.grad = leaf.grad + g if isinstance(g, Tensor) else _wrap(leaf.grad.data + g)
-        return
-    if isinstance(g, Tensor):
-        taping = local.mode & TAPE        # a copy costs a row: where two leaves share it
-        if not g.requires_grad and (not taping or id(g.data) in owned):
-            g = ops.positive(g)
-        owned.add(id(g.data))
-        leaf.grad = g
-        return
-    leaf.grad = Tensor.wrap(_own(g, owned))
-
-
-def _handed_out(g: Any, owned: set[int]) -> Any:
-    """A gradient for the caller: with a graph behind it as it is, else with memory of its own."""
-    if not isinstance(g, Tensor):
-        return _own(g, owned)
-    return g if g.requires_grad else Tensor.wrap(_own(g.data, owned))
-
-
-def _own(g: Any, owned: set[int]) -> Any:
-    """`g`, or a copy of it if it is a view or has an owner: whoever gets it may change it."""
-    if isinstance(g, np.generic):
-        g = np.asarray(g)
-    if id(g) in owned or not g.flags.owndata:
-        g = g.copy()
-    owned.add(id(g))
-    return g
-
-
-def _wrap(g: Any) -> Tensor:
-    """A bare gradient as a tensor; NumPy's arithmetic turns 0-d arrays into scalars."""
-    return Tensor.wrap(np.asarray(g) if isinstance(g, np.generic) else g)
-
-
 def _run_hooks(node: Tensor, g: Any, user_mode: int) -> Any:
     """Call the user's hooks with a Tensor, in the user's mode."""
     raw = not isinstance(g, Tensor)
-    given: Tensor = _wrap(g) if raw else g
+    given: Tensor = as_tensor(g) if raw else g
     with mode(user_mode):
         for hook in list(node.hooks or ()):
             if hook is RETAIN:

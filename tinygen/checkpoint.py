@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .autograd import _wrap, enable_grad, is_grad_enabled, walk
+from .autograd import enable_grad, is_grad_enabled, walk
+from .leaves import as_tensor
 from .primitive import RAW, TAPE, Primitive, local, pick_output
 from .random.draws import restore, snapshot
 from .tensor import Tensor, _next
@@ -95,7 +96,7 @@ class _Segment(Primitive):
     def __call__(self, *flat: Any, needs: tuple[bool, ...], **_: Any) -> list[Any]:
         """First order: recompute on cut inputs, then an inner walk with its own graph."""
         function, args, kwargs, outside, draws = self.call
-        gs = [g if isinstance(g, Tensor) else _wrap(g) for g in flat[:self.differentiable]]
+        gs = [g if isinstance(g, Tensor) else as_tensor(g) for g in flat[:self.differentiable]]
         cut, fresh = _cut((args, outside))
         started = _next()
         lift = bool(local.mode & TAPE)

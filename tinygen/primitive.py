@@ -140,7 +140,7 @@ class Primitive:
             return self._wrap(y, arrays, inputs, attrs, tracked, mode)
         out = _new(Tensor)              # by hand: half a microsecond less than `_wrap`
         out.data = y
-        out.grad = out.hooks = None
+        out._grad = out.hooks = None
         if tracked and mode:
             out.requires_grad = True
             out.op, out.inputs, out.attrs = self, inputs, attrs

@@ -43,14 +43,14 @@ class Tensor:
     Tensor([2., 4., 6.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "attrs", "data", "grad", "hooks", "inputs", "op", "requires_grad",
-                 "seq")
+    __slots__ = ("__weakref__", "_grad", "attrs", "data", "hooks", "inputs", "op",
+                 "requires_grad", "seq")
 
     __array_ufunc__ = None  # so that `ndarray * Tensor` reaches Tensor.__rmul__
     __array_priority__ = 1000
 
     data: Any
-    grad: Tensor | None
+    _grad: Tensor | None
     requires_grad: bool
     op: Any
     inputs: tuple[Any, ...]
@@ -72,7 +72,7 @@ class Tensor:
 
     def _fill(self, array: Any) -> None:
         self.data = array
-        self.grad = None
+        self._grad = None
         self.requires_grad = False
         self.op = None
         self.inputs = ()
@@ -85,7 +85,7 @@ class Tensor:
         """A tensor around a bare array, without a copy and without a check."""
         out = object.__new__(cls)
         out.data = array                # `_fill` once more: a call less
-        out.grad = out.op = out.hooks = None
+        out._grad = out.op = out.hooks = None
         out.requires_grad = False
         out.inputs, out.attrs = (), _NONE
         out.seq = _next()
@@ -127,6 +127,19 @@ class Tensor:
     def nbytes(self) -> int:
         """The size of the data in bytes."""
         return self.data.nbytes
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward()` left here; None before the first and after `zero_grad`."""
+        if local.mode & TAPE:
+            local.tape.finds_gradient(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if local.mode & TAPE:
+            local.tape.sets_gradient(self)
+        self._grad = value
 
     # -- out of the graph, off the device ---------------------------------------------------
 
@@ -306,13 +319,13 @@ class Tensor:
         return out
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        grad = None if self.grad is None else self.grad.data.copy()
+        grad = None if self._grad is None else self._grad.data.copy()
         out = _rebuild(type(self), self.data.copy(), self.requires_grad, grad)
         memo[id(self)] = out
         return out
 
     def __reduce__(self) -> tuple[Any, ...]:
-        grad = None if self.grad is None else self.grad.data
+        grad = None if self._grad is None else self._grad.data
         return _rebuild, (type(self), self.data, self.requires_grad, grad)
 
     def __getattr__(self, name: str) -> Any:
@@ -402,13 +415,13 @@ class Tensor:
 
 
 RETAIN = "retain"  # an entry of `hooks` that keeps the gradient of a computed tensor
-_STATE = ("attrs", "data", "grad", "inputs", "op", "requires_grad")
+_STATE = ("_grad", "attrs", "data", "inputs", "op", "requires_grad")
 
 
 def _rebuild(cls: type, data: Any, requires_grad: bool, grad: Any) -> Tensor:
     out = cls.wrap(data)  # type: ignore[attr-defined]
     out.requires_grad = requires_grad
-    out.grad = None if grad is None else Tensor.wrap(grad)
+    out._grad = None if grad is None else Tensor.wrap(grad)
     return out
 
 

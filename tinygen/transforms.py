@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from . import backend, ops
-from .autograd import _oldest_first, _wrap, enable_grad, grad_of, is_grad_enabled, walk
+from .autograd import _oldest_first, enable_grad, grad_of, is_grad_enabled, walk
+from .leaves import as_tensor
 from .tensor import Tensor
 
 __all__ = ["grad", "hessian", "jacobian", "jvp", "value_and_grad", "vjp"]
@@ -94,7 +95,7 @@ class _Call:
         """Gradients in the structure of the arguments, zeros where nothing depends on them."""
         full = [Tensor.wrap(backend.array_module(x.data).zeros_like(x.data)) if g is None
                 else g if isinstance(g, Tensor)
-                else _wrap(g)
+                else as_tensor(g)
                 for x, g in zip(self.inputs, grads, strict=True)]
         trees = unflatten(self.trees, iter(full))
         return trees[0] if self.single else tuple(trees)
@@ -221,7 +222,7 @@ def _push(outs: list[Tensor], inputs: list[Tensor], directions: list[Tensor],
     if total is None:
         return zero
     found = walk([total], [None], dummies, keep, keep)
-    return [z if g is None else g if isinstance(g, Tensor) else _wrap(g)
+    return [z if g is None else g if isinstance(g, Tensor) else as_tensor(g)
             for g, z in zip(found, zero, strict=True)]
 
 

@@ -46,6 +46,7 @@ class Around:
     def __init__(self, found: Iterable[tuple[str, Any]] = (), variables: Iterable[Any] = ()):
         self._kept: dict[int, Any] = {}
         self._values: dict[int, list[Values]] = defaultdict(list)   # by the array with the memory
+        self._gradients: list[tuple[Tensor, Tensor | None]] = []    # as they were
         self.functions: list[Any] = []          # whose variables and arguments were looked at
         self._variables = list(variables)
         for name, x in found:
@@ -101,8 +102,18 @@ class Around:
         for values in self._values.get(id(array), ()):
             values.keep()
 
+    def gradient(self, x: Tensor) -> None:
+        """Remember the gradient of a tensor, which is going to change."""
+        self._gradients.append((x, x._grad))
+
+    def _gradients_back(self) -> None:
+        for x, grad in self._gradients:
+            x._grad = grad
+
     def values_back(self) -> None:
-        """Put back the values of tensors and where generators stand, for good, and nothing else."""
+        """Put back the values and gradients of tensors and where generators stand, for good, and
+        nothing else."""
+        self._gradients_back()
         for kept in self._kept.values():
             if isinstance(kept, (Values, Stream)):
                 kept.back()
@@ -127,6 +138,7 @@ class Around:
 
     def back(self) -> None:
         """Put everything back."""
+        self._gradients_back()
         for kept in (*self._variables, *self._kept.values()):
             kept.back()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import anomaly, ops
+from .. import anomaly, leaves, ops
 from ..mode import local
 from ..tensor import Tensor, _next
 from ..transforms import flatten, unflatten
@@ -54,7 +54,7 @@ class _Writer:
         self.scope: dict[str, Any] = {"MISS": MISS, "local": local, "anomaly": anomaly,
                                       "Tensor": Tensor, "array": kind, "wrap": Tensor.wrap,
                                       "positive": ops.positive, "errstate": np.errstate,
-                                      "seq": _next, "unflatten": unflatten}
+                                      "seq": _next, "unflatten": unflatten, "add": leaves.add}
         self.lines: list[str] = []
         self.tensors: list[str] = []        # the arguments that are arrays, in order
         self.wrapped: list[bool] = []       # is it a tensor, or a bare array?
@@ -142,7 +142,7 @@ class _Writer:
             kept = ", ".join(self.tensors) if undo.places else ""
             run = [f"back = keep([{kept}])", "try:", *(f"    {line}" for line in run),
                    "except BaseException:", "    back()", "    raise"]
-        forget = [f"    {self.name(x)}.grad = None" for x in (*program.graded, *program.cleared)]
+        forget = [f"    {self.name(x)}._grad = None" for x in (*program.graded, *program.cleared)]
         lines = [*self.lines, *forget, *(f"    {line}" for line in run)]
         numbers, outside = program._written
         changed = [self.tensors[i] for i in numbers if self.wrapped[i]]
@@ -152,9 +152,11 @@ class _Writer:
                    for i, y in enumerate(program.outputs)]
         for i in program.own:
             results[i] = f"positive({results[i]})"
-        start = len(results) - len(program.graded)
-        lines += [f"    {self.name(x)}.grad = {g}"
-                  for x, g in zip(program.graded, results[start:], strict=True)]
+        start = len(results) - len(program.graded) - len(program.summed)
+        lines += [f"    {self.name(x)}._grad = {g}"
+                  for x, g in zip(program.graded, results[start:])]
+        lines += [f"    add({self.name(x)}, {g})"
+                  for x, g in zip(program.summed, results[start + len(program.graded):])]
         if guards.modes:
             lines.append("    guards.settle()")
         tree = self._tree(program.structure, iter(results[:start]))

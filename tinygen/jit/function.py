@@ -54,7 +54,7 @@ def jit(function: Callable[..., Any] | None = None, *, limit: int = LIMIT,
 
     Raises:
         CaptureError: the function looks at values (`item()`, `if x > 0`), returns a tensor with a
-            graph behind it, or adds to gradients of an earlier call.
+            graph behind it, or uses gradients of an earlier call.
         TypeError: an argument is neither a tensor nor hashable.
 
     >>> import tinygen as tg

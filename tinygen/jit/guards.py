@@ -31,6 +31,7 @@ class Guards:
         self.variables = list(variables(function))
         self.told: list[Told] = []
         self.layers = [(x, held(x)) for x in around.layers()]
+        self.bare: list[Tensor] = []                # without a gradient when the function looked
         self.modes: list[tuple[Any, bool]] = []     # layers whose mode the function sets
         self.arrays: list[tuple[Tensor, Any, bool]] = []
         self.seen = [-1]                            # how often layers were edited, when looked at
@@ -44,6 +45,7 @@ class Guards:
     def after(self, program: Program) -> None:
         """Take down what the function used while it was recorded."""
         self.told, self.arrays = list(program.told), _outside(program)
+        self.bare = list(program.bare)
         self.changed = {id(x) for x in program._written[1]}
         known = {id(layer) for layer, _ in self.layers}
         self.layers += [(x, held(x)) for x, _ in program.layers if id(x) not in known]
@@ -94,6 +96,8 @@ class Guards:
             if (x.data.shape, x.data.dtype, type(x.data)) != (
                     array.shape, array.dtype, type(array)):
                 return "a tensor that it uses changes its shape or dtype"
+        if any(x._grad is not None for x in self.bare):
+            return "whether a tensor has a gradient already changes"
         return None
 
     def _compile(self) -> None:
@@ -114,6 +118,8 @@ class Guards:
             test("t#.data is a#", t=x, a=array)
             if learns or id(x) not in self.changed:     # states of optimizers never learn
                 test(f"{'' if learns else 'not '}t#.requires_grad", t=x)
+        for x in self.bare:
+            test("t#._grad is None", t=x)
         for read, value, _ in self.told:
             optimizer = getattr(read, "__self__", None)
             if hasattr(type(optimizer), "add_param_group"):

@@ -128,7 +128,7 @@ class Values:
 
     def __init__(self, owner: Tensor, name: str, checked: bool):
         self.owner, self.name, self.checked = owner, name, checked
-        self.array, self.grad = owner.data, owner.grad
+        self.array, self.grad = owner.data, owner._grad
         self.learns, self.seq = owner.requires_grad, owner.seq
         self.copy = self.total = None
         if isinstance(self.array, np.ndarray) and self.array.nbytes > SMALL:
@@ -168,7 +168,7 @@ class Values:
         return f"values of {self.name}, {shown(self.owner)}, by other means than operations"
 
     def back(self) -> None:
-        self.owner.data, self.owner.grad = self.array, self.grad
+        self.owner.data, self.owner._grad = self.array, self.grad
         self.owner.requires_grad = self.learns
         if self.copy is None:                   # no operation has changed it
             return

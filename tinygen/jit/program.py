@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import leaves, ops
 from ..autograd import no_grad
 from ..primitive import Primitive
 from ..tensor import Tensor
@@ -96,8 +96,9 @@ class Program:
     """A captured function: `replay(*tensors)` computes it again, on new inputs.
 
     `rows` run in order. `inputs` are the slots of the arguments, `outputs` the slots (or what is
-    known) of the results and, after those, of the gradients that a replay leaves in `graded`;
-    `cleared` are left without one. `told` is what optimizers took for granted, and `layers` which
+    known) of the results and, after those, of the gradients that a replay leaves in `graded` and
+    adds to those of `summed`; `cleared` are left without one, and the function rests on it that
+    `bare` have none at its start. `told` is what optimizers took for granted, and `layers` which
     attributes layers had: a replay does not look at them, `tg.jit` does. `optimized()` gives a
     program that does the same with fewer rows.
 
@@ -113,11 +114,13 @@ class Program:
     def __init__(self, rows: list[Row], inputs: list[int], signature: list[tuple[Any, ...]],
                  outputs: list[int | Known], structure: Any, kinds: dict[int, Kind],
                  graded: Sequence[Tensor] = (), cleared: Sequence[Tensor] = (),
+                 summed: Sequence[Tensor] = (), bare: Sequence[Tensor] = (),
                  told: Sequence[Told] = (),
                  layers: Sequence[tuple[Any, dict[str, Any]]] = ()):
         self.rows, self.inputs, self.signature = rows, inputs, signature
         self.outputs, self.structure, self.kinds = outputs, structure, kinds
-        self.graded, self.cleared, self.told, self.layers = graded, cleared, told, layers
+        self.graded, self.cleared, self.summed, self.bare = graded, cleared, summed, bare
+        self.told, self.layers = told, layers
         self.before: tuple[tuple[str, Program], ...] = ()     # passes, and the program before each
         self.graph = False              # should replays be one CUDA graph? see `tinygen.jit.graph`
 
@@ -127,7 +130,7 @@ class Program:
         return Program(rows, self.inputs, self.signature,
                        self.outputs if outputs is None else outputs, self.structure,
                        self.kinds if kinds is None else kinds, self.graded, self.cleared,
-                       self.told, self.layers)
+                       self.summed, self.bare, self.told, self.layers)
 
     def memory(self, source: int | Known) -> int | None:
         """The number of the memory that an input or output lies in."""
@@ -156,8 +159,12 @@ class Program:
         signature = [kind(x) for x in tensors]
         if signature != self.signature:
             raise ValueError(f"[replay] captured for {self.signature}, called with {signature}")
+        for x in self.bare:
+            if x._grad is not None:
+                raise ValueError(f"[replay] a {x.dtype} {x.shape} tensor has a gradient, which "
+                                 "the captured function would add to: call zero_grad() in it")
         for x in (*self.graded, *self.cleared):     # make room for the new ones
-            x.grad = None
+            x._grad = None
         with np.errstate(all="ignore"):
             if self._bound is None:
                 results = self._interpret(tensors)
@@ -169,8 +176,11 @@ class Program:
                     x.touch()
         for i in self.own:
             results[i] = ops.positive(results[i])
-        for x, g in zip(self.graded, results[len(results) - len(self.graded):], strict=True):
-            x.grad = g
+        end = len(results) - len(self.summed)
+        for x, g in zip(self.graded, results[end - len(self.graded):end], strict=True):
+            x._grad = g
+        for x, g in zip(self.summed, results[end:], strict=True):
+            leaves.add(x, g)
         return unflatten(self.structure, iter(results))
 
     def changed(self, tensors: list[Tensor]) -> list[Tensor]:

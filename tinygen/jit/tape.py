@@ -59,8 +59,9 @@ def _forget_tensor(tape: Any, ref: Any) -> None:
 class Tape:
     """What dispatch appends to. A value is known by its array: `detach()` keeps its slot."""
 
-    def __init__(self, around: Around) -> None:
+    def __init__(self, around: Around, strict: bool) -> None:
         self.around = around                # what to put back if the function fails
+        self.strict = strict                # refuse what later gradients would not be read for
         self.rows: list[Row] = []
         self.slots: dict[int, int] = {}
         self.kinds: dict[int, tuple[Any, tuple[int, ...], int]] = {}    # dtype, shape, memory
@@ -70,13 +71,15 @@ class Tape:
         self._gone = functools.partial(_forget, weakref.ref(self))
         self._gone_tensor = functools.partial(_forget_tensor, weakref.ref(self))
         self.written: set[int] = set()      # arrays that a recorded primitive changes in place
-        self.sums: dict[int, tuple[Tensor, Any, int]] = {}      # of what they hold then
+        self.totals: dict[int, tuple[Tensor, Any, int]] = {}    # checksums of what is changed
         self.start = Tensor.wrap(None).seq
         self.outside: set[int] = set()      # arrays of tensors from before it, seen by `detach()`
         self.told: list[Told] = []          # what layers and optimizers take for granted
         self.layers: dict[int, tuple[Any, dict[str, Any]]] = {}     # with their attributes then
-        self.leaves: dict[int, Tensor] = {}     # tensors from outside that get a gradient
         self.before: dict[int, Tensor] = {}     # tensors from outside
+        self.graded: dict[int, Tensor] = {}     # those whose gradient is set, or cleared
+        self.bare: dict[int, Tensor] = {}       # those that were found without one
+        self.sums: dict[int, tuple[Tensor, Tensor]] = {}    # with what was added to a gradient
         self.readers: dict[int, Callable[[], float]] = {}       # numbers that replays read anew
         self.memories: dict[int, int] = {}  # arrays that own memory, numbered
         self._count = itertools.count()
@@ -119,7 +122,7 @@ class Tape:
             self.written.add(id(x.data))
             owner = base(x.data)
             if isinstance(owner, np.ndarray):
-                self.sums[id(owner)] = x, owner, checksum(owner)
+                self.totals[id(owner)] = x, owner, checksum(owner)
 
     def changes(self, op: Primitive, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> None:
         """Say that a call is going to change some of its inputs (`Update` does this)."""
@@ -185,18 +188,40 @@ class Tape:
             assign_p(x, value)
         x.touch()
 
-    def leaf(self, x: Tensor) -> None:
-        """Say that x is given a gradient.
+    def finds_gradient(self, x: Tensor) -> None:
+        """Say that what is recorded depends on the gradient that x has, or has not.
 
         Raises:
-            CaptureError: it has one from before the recording.
+            CaptureError: it is from before the recording; a replay would not see later ones.
         """
-        if x.grad is not None and id(x.grad.data) not in self.slots and not self.is_constant(
-                x.grad):
-            raise CaptureError("[backward] a gradient from before the recording would be added to: "
-                               "call zero_grad() in the recorded function")
-        if id(x) in self.before:
-            self.leaves[id(x)] = x
+        if id(x) in self.graded or not self._is_from_outside(x):
+            return
+        added = self.sums.pop(id(x), None)
+        if added is not None:
+            self.graded[id(x)] = x
+        if x._grad is None or (added is not None and x._grad is added[1]):
+            self.bare[id(x)] = x
+        elif self.strict or added is not None:
+            raise CaptureError(
+                f"[grad] the function uses the gradient of {shown(x)}, and a part of it is from "
+                "before the recording: call zero_grad() in the recorded function before backward()")
+
+    def sets_gradient(self, x: Tensor) -> None:
+        """Say that x gets another gradient, or none."""
+        if id(x) not in self.graded and self._is_from_outside(x):
+            if self.sums.pop(id(x), None) is None:
+                self.around.gradient(x)
+            self.graded[id(x)] = x
+
+    def first_sum(self, x: Tensor) -> bool:
+        """Is something added for the first time to the gradient that x had before, or had not?"""
+        if id(x) in self.graded or id(x) in self.sums or not self._is_from_outside(x):
+            return False
+        self.around.gradient(x)
+        return True
+
+    def _is_from_outside(self, x: Tensor) -> bool:
+        return x.seq <= self.start or id(x) in self.before
 
     def watch(self, *tensors: Tensor) -> None:
         """Remember tensors whose values must not change in place while the tape records."""
@@ -280,7 +305,7 @@ def surroundings(function: Callable[..., Any], args: Any) -> Around:
 
 def _captured(function: Callable[..., Any], args: Any, around: Around,
               checked: bool) -> Program:
-    tape, before = Tape(around), (local.mode, local.tape)
+    tape, before = Tape(around, strict=checked), (local.mode, local.tape)
     tensors = _tensors(args)
     inputs = [_argument(x) for x in tensors]
     slots = [tape.slot(x.data) for x in inputs]
@@ -311,7 +336,7 @@ def _captured(function: Callable[..., Any], args: Any, around: Around,
         x = ref()
         if x is not None:
             tape.check(x)
-    for x, array, total in tape.sums.values():
+    for x, array, total in tape.totals.values():
         if checksum(array) != total:
             raise CaptureError(f"[capture] values of {shown(x)} were changed by other means than "
                                "operations after an operation had changed them; use "
@@ -328,11 +353,13 @@ def _captured(function: Callable[..., Any], args: Any, around: Around,
                 source.fixed = False
     outputs = [tape.source_of(y) if isinstance(y, Tensor) else Known(y, True, None)
                for y in flatten(result)]
-    graded = [x for x in tape.leaves.values() if x.grad is not None]
+    graded = [x for x in tape.graded.values() if x.grad is not None]
     outputs += [tape.source_of(x.grad) for x in graded]
-    cleared = [x for x in tape.leaves.values() if x.grad is None]
+    outputs += [tape.source_of(g) for _, g in tape.sums.values()]
+    cleared = [x for x in tape.graded.values() if x.grad is None]
     return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds,
-                   graded, cleared, tape.told, list(tape.layers.values()))
+                   graded, cleared, [x for x, _ in tape.sums.values()],
+                   list(tape.bare.values()), tape.told, list(tape.layers.values()))
 
 
 @primitive(name="assign")

@@ -3,7 +3,7 @@
 Updates stand at the end of a program (`passes.last`), so most failures come before anything has
 changed. What is changed earlier is copied before each replay, and so is where generators stand;
 the last update needs no copy, because a kernel runs as a whole or not at all. Gradients are
-handed out when all rows have run; those of the call before are gone by then, as after `zero_grad`.
+handed out when all rows have run; those that they replace are gone by then, as after `zero_grad`.
 
 One thing is not copied: an update of more than `SMALL` bytes in the middle of a program after
 which no row can fail because of its values. Such is the discriminator's in a GAN; its copies would
@@ -31,8 +31,8 @@ SMALL = 1 << 18         # bytes that are copied in any case: some 20 us
 TINY = 1 << 14          # and by each row
 # Beside elementwise operations, those that succeed for all values
 _SURE = """
-    all any argmax argmin attention avg_pool avg_unpool batch_norm batch_norm_activation
-    bce_with_logits broadcast_to channel_sum concat conv2d conv2d_weight conv_transpose2d cumsum
+    add_layer_norm add_rms_norm all any argmax argmin attention avg_pool avg_unpool batch_norm
+    batch_norm_activation bce_with_logits broadcast_to channel_sum concat conv2d conv2d_weight conv_transpose2d cumsum
     dropout flip group_norm layer_norm linear linear_activation log_softmax log_softmax_grad
     logsumexp matmul max max_pool max_unpool mean min mse_loss pad permute_dims prod reshape
     resample rms_norm roll scale_channels softmax softmax_grad split_heads std sum total_norm tril

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from .. import backend
+from ..leaves import forget
 from ..mode import TAPE, edits, local
 from ..tensor import Tensor
 from .errors import check_kind, elsewhere, forgot_init, name_layer
@@ -327,11 +328,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or fill them with zeros."""
-        for p in self.parameters():
-            if set_to_none:
-                p.grad = None
-            elif p.grad is not None:
-                p.grad = Tensor.wrap(backend.array_module(p.data).zeros_like(p.data))
+        forget(self.parameters(), set_to_none)
 
     def to(self: M, *args: Any, device: Any = None, dtype: Any = None) -> M:
         """Move to a device and/or convert to a floating point dtype, in place; returns self.

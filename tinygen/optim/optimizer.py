@@ -14,6 +14,7 @@ import numpy as np
 
 from ..autograd import enable_grad, no_grad
 from ..backend import array_module, home
+from ..leaves import forget
 from ..primitive import TAPE, Primitive, local
 from ..tensor import Tensor
 from . import state as saved
@@ -145,12 +146,7 @@ class Optimizer(Hooked):
         """Forget the gradients, or fill them with zeros if `set_to_none` is false."""
         if local.mode & TAPE:
             local.tape.touches(self)
-        for group in self.param_groups:
-            for p in group["params"]:
-                if set_to_none or p.grad is None:
-                    p.grad = None
-                else:
-                    p.grad = Tensor.wrap(array_module(p.data).zeros_like(p.data))
+        forget((p for group in self.param_groups for p in group["params"]), set_to_none)
 
     @hooked
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

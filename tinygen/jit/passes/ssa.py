@@ -19,13 +19,13 @@ inputs %0 float32 2
 %1 = sgd_update(outside:2, %0, None, now:0.5) float32 2
 %1 = sgd_update(%1, %0, None, now:0.5) float32 2
 %2 = multiply(%1, 1.0)             float32 2
-outputs %2
+outputs %2, %0
 >>> single_assignment(program)
 inputs %0 float32 2
 %1 = sgd_update(outside:2, %0, None, now:0.5) float32 2
 %3 = sgd_update(%1, %0, None, now:0.5) float32 2
 %2 = multiply(%3, 1.0)             float32 2
-outputs %2
+outputs %2, %0
 """
 
 from __future__ import annotations
