@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .atomics import next_part
 from .attention_parts import (
     BLOCK,
     CAUSAL,
@@ -24,7 +23,6 @@ from .attention_parts import (
     NEED_K,
     NEED_Q,
     NEED_V,
-    NEXT,
     OFFSET,
     OWN,
     PIECE_BYTES,
@@ -134,7 +132,7 @@ def _pair(kind, p, pair, most, first, count, k_rows, v_rows, kc, k_step, qt, gt,
 
 
 @jit
-def backward(kind, place):
+def backward(kind, place, part, parts):
     """Groups of heads that share keys, or pieces of their keys, as long as there are some left.
 
     For each block of keys and each panel of queries: scores and weights again, dV += weights dO,
@@ -175,10 +173,7 @@ def backward(kind, place):
     weights = address(w_rows if p[KEEP] else s_rows)
     cuts = (keys + BLOCK - 1) // BLOCK
     pieces = p[PIECES]
-    while True:
-        t = next_part(place + 8 * NEXT)
-        if t >= groups * pieces:
-            break
+    for t in range(groups * pieces * part // parts, groups * pieces * (part + 1) // parts):
         own, piece = t // pieces, t % pieces
         for member in range(members):
             at = index_of(p, own, member)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .atomics import next_part
 from .attention_parts import (
     BLOCK,
     BOOLEAN,
@@ -20,7 +19,6 @@ from .attention_parts import (
     LINE,
     LSE,
     MASK,
-    NEXT,
     OFFSET,
     OWN,
     PANELS,
@@ -94,8 +92,8 @@ def _finish(kind, p, top, total, lse, queries, ot, y, begun):
 
 
 @jit
-def forward(kind, place):
-    """Blocks of queries, one after the other, as long as there are some left.
+def forward(kind, place, part, parts):
+    """Blocks of queries, one after the other: part `part` of `parts` of them.
 
     For each block of keys and each panel of the block: scores = K Q^T, their exponentials below
     the largest so far, and output^T += V^T weights. The output is divided and turned at the end.
@@ -119,12 +117,13 @@ def forward(kind, place):
     table = np.empty(BLOCK, np.int64)
     begun = np.zeros(PANELS, np.int64)
     cuts = (keys + BLOCK - 1) // BLOCK
-    while True:
-        t = next_part(place + 8 * NEXT)
-        if t >= groups * members * blocks:
-            break
+    tasks = groups * members * blocks
+    for t in range(tasks * part // parts, tasks * (part + 1) // parts):
         at = index_of(p, t // blocks // members, t // blocks % members)
-        start = (blocks - 1 - t % blocks) * span       # the long ones of a triangle first
+        # Parts are taken from both ends: the long blocks of a triangle first from either.
+        late = 2 * (t // blocks) >= groups * members
+        block = t % blocks if late else blocks - 1 - t % blocks
+        start = block * span
         q, k, v = matrix(p, Q, at), matrix(p, K, at), matrix(p, V, at)
         mask, kept = matrix(p, M, at), matrix(p, KEPT, at)
         stop = min(length, start + span)
@@ -184,8 +183,8 @@ def _few_scores(kind, p, q, k, mask, keys, s, scale):
 
 
 @jit
-def few(kind, place):
-    """Single queries, one after the other, as long as there are some left: decoding.
+def few(kind, place, part, parts):
+    """Single queries, one after the other, part `part` of `parts` of them: decoding.
 
     A panel would be empty but for a few columns: scores are one row here, each a product of two
     rows, and the output is a sum of rows of V.
@@ -199,10 +198,8 @@ def few(kind, place):
     shift = (address(owner) + LINE - 1) // LINE * LINE
     total = shift + wide
     s = numbers(kind, total + wide, (keys // width + 1) * width)
-    while True:
-        t = next_part(place + 8 * NEXT)
-        if t >= groups * members * length:
-            break
+    tasks = groups * members * length
+    for t in range(tasks * part // parts, tasks * (part + 1) // parts):
         at, i = index_of(p, t // length // members, t // length % members), t % length
         k, v = matrix(p, K, at), matrix(p, V, at)
         y = matrix(p, Y, at) + i * p[Y + STEP]

@@ -34,7 +34,7 @@ from .tile import ROWS, VECTOR_BYTES, columns_tile, copy_row, rows_tile
 
 __all__ = ["ADDED", "BLOCK", "BOOLEAN", "CAUSAL", "CODES", "COUNT", "E", "EV", "G", "GK", "GQ",
            "GROUP", "GV", "K", "KEEP", "KEPT", "KEYS", "LENGTH", "LINE", "LSE", "M", "MASK",
-           "NEED_K", "NEED_Q", "NEED_V", "NEXT", "OFFSET", "OWN", "PANELS", "PIECES",
+           "NEED_K", "NEED_Q", "NEED_V", "OFFSET", "OWN", "PANELS", "PIECES",
            "PIECE_BYTES", "Q", "SCALE", "STEP", "V", "Y", "columns_product", "copy_rows", "fill",
            "index_of", "list_rows", "matrix", "multiply", "numbers", "rows_of_block",
            "rows_product", "scores", "turn", "turn_bytes", "turn_queries", "visible"]
@@ -42,8 +42,8 @@ __all__ = ["ADDED", "BLOCK", "BOOLEAN", "CAUSAL", "CODES", "COUNT", "E", "EV", "
 # Places in the array that describes a call (kernels/cpu/attention.py fills it). From Q on there are
 # five numbers per array: address, three strides of leading axes, distance of rows; all in bytes.
 LENGTH, KEYS, E, EV, CAUSAL, OFFSET, MASK, KEEP, OWN, GROUP = 0, 1, 2, 3, 4, 5, 6, 7, 8, 11
-PIECES, PIECE_BYTES, NEED_Q, NEED_K, NEED_V, SCALE, NEXT, CODES = 14, 15, 16, 17, 18, 19, 20, 21
-Q, K, V, M, KEPT, Y, LSE, G, GQ, GK, GV = range(25, 25 + 5 * 11, 5)
+PIECES, PIECE_BYTES, NEED_Q, NEED_K, NEED_V, SCALE, CODES = 14, 15, 16, 17, 18, 19, 20
+Q, K, V, M, KEPT, Y, LSE, G, GQ, GK, GV = range(24, 24 + 5 * 11, 5)
 COUNT = GV + 5
 STEP = 4
 BOOLEAN, ADDED = 1, 2
