@@ -63,6 +63,15 @@ def test_matmul_of_every_layout(every_size, some_threads, m, k, n, dtype, a_turn
     assert y.tobytes() == call("matmul", a, b).tobytes()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k", "n"), [(70, 700, 45), (14, 1025, 33), (1, 512, 8)])
+def test_a_turned_operand_is_cut_along_k(every_size, some_threads, m, k, n, dtype):
+    a, b = draw((k, m), dtype, 0), draw((k, n), dtype, 1)
+    bias, y = draw((n,), dtype, 2), np.full((m, n), np.nan, dtype)
+    light.native.gemm(a, b, y, bias, (0, 0.0), True, False, 1, threads.count.value)
+    close(y, a.astype(np.float64).T @ b.astype(np.float64) + bias, k, dtype)
+
+
 def test_the_number_of_threads_does_not_change_a_bit(every_size, monkeypatch):
     a, b = draw((70, 300), np.float32, 0), draw((300, 130), np.float32, 1)
     seen = set()
@@ -97,6 +106,34 @@ def test_linear_and_its_gradients(every_size, some_threads, dtype, lead):
     close(gw, rows.T @ x.reshape(-1, 37), len(rows), dtype)
     close(gb, rows.sum(0), len(rows), dtype)
     assert call("linear_vjp", g, y, x, w, b, needs=(False, True, False))[0] is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k", "n"), [(70, 4000, 1), (33, 2700, 3), (2, 512, 300),
+                                           (1, 600, 500)])
+def test_layers_with_few_outputs_or_rows(some_threads, dtype, m, k, n):
+    """With the thresholds as they are: OpenBLAS would start its threads for them."""
+    x, w, b = draw((m, k), dtype, 0), draw((n, k), dtype, 1), draw((n,), dtype, 2)
+    g = np.broadcast_to(draw((n,), dtype, 3), (m, n))
+    for bias in (None, b):
+        y = call("linear", x, w, bias)
+        close(y, x.astype(np.float64) @ w.T + (0 if bias is None else b), k, dtype)
+        assert y.flags.c_contiguous and y.base is None
+    close(call("linear_activation", x, w, b, activation="relu", slope=0.0), np.maximum(y, 0), 1,
+          dtype)
+    gx, gw, gb = call("linear_vjp", g, y, x, w, b, needs=(True, True, True))
+    close(gx, g.astype(np.float64) @ w, n, dtype)
+    close(gw, g.T.astype(np.float64) @ x, m, dtype)
+    close(gb, g.astype(np.float64).sum(0), m, dtype)
+    assert gx.base is None and gw.base is None
+
+
+def test_products_that_blas_would_share_are_left_to_it_on_one_thread(monkeypatch):
+    a = draw((80, 80), np.float32, 0)
+    for n in (1, 2):
+        monkeypatch.setattr(threads.count, "value", n)
+        y = KERNELS["matmul", np.ndarray].function(a, a)
+        assert (y is light.SMALL) == (n == 1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
