@@ -54,6 +54,22 @@ def layer_norm_reference(x, weight=None, bias=None, *, axes, eps):
     return y + (0 if bias is None else bias), mean, 1 / np.sqrt(var + eps)
 
 
+def of_sum(sample):
+    """Calls of a norm, with another array of x's shape behind it."""
+    def drawn(draw):
+        call = sample(draw)
+        x, *params = call.makers
+        def like(rng):
+            return 0.1 * rng.standard_normal(np.shape(x(rng)))
+        return Sample((x, like, *params), call.attrs)
+    return drawn
+
+
+def add_reference(reference):
+    """The sum of the first two arrays, and the norm of that."""
+    return lambda x, other, *params, **attrs: (x + other, *reference(x + other, *params, **attrs))
+
+
 def batch_norm_sample(draw):
     n, c = draw(st.integers(3, 5)), draw(st.integers(1, 3))
     shape = (n, c, *draw(shapes(max_dims=2, empty=False)))

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import nn, ops, optim
 from .ops.batchnorm import batch_norm_activation
+from .ops.norm import add_layer_norm, add_rms_norm
 from .primitive import KERNELS, kernel_status
 from .tensor import Tensor
 
@@ -66,6 +67,8 @@ def _rows(dtype: str) -> None:
     _run(F.log_softmax(x, -1))
     _run(F.layer_norm(x, (512,), w, b))
     _run(F.rms_norm(x, (512,), w))
+    _run(add_layer_norm(x, x, w, b, axes=(1,), eps=1e-5)[1])
+    _run(add_rms_norm(x, x, w, axes=(1,), eps=1e-5)[1])
     _run(F.cross_entropy(x, ops.arange(64)))
 
 

@@ -16,6 +16,7 @@ native, soft = Native("rows"), Native("softmax")
 
 EMPTY = "nothing to do"
 MIXED = "inputs of several types"
+UNLIKE = "what is added has another type or shape"
 I64 = np.dtype(np.int64)
 OUT_OF_RANGE = "a class number is out of range"
 
@@ -142,12 +143,16 @@ def cross_entropy_vjp(g: Any, loss: Any, kept: Any, logits: Any, target: Any, we
 # -- layer and root-mean-square normalisation ---------------------------------------------------
 
 
-def _norm(x: Any, weight: Any, bias: Any, axes: Any, eps: float, centred: bool) -> Any:
+def _norm(x: Any, weight: Any, bias: Any, axes: Any, eps: float, centred: bool,
+          other: Any = None) -> Any:
+    """Result, mean and 1/std; with `other`, of x + other, which comes in front of these."""
     dtype, shape = x.dtype, x.shape
     if dtype is not F32 and dtype is not F64:
         return NOT_FLOAT
     if not x.size:
         return EMPTY
+    if other is not None and (other.dtype != dtype or other.shape != shape):
+        return UNLIKE
     x = plain(x)
     kept = shape[:axes[0]] + (1,) * len(axes)
     n = shape[-1] if len(axes) == 1 else math.prod(shape[axes[0]:])
@@ -161,9 +166,15 @@ def _norm(x: Any, weight: Any, bias: Any, axes: Any, eps: float, centred: bool) 
         bias = weight if bias is None else _vector(bias, dtype)
     else:
         weight = bias = rstd
-    native.norm(x.reshape(m, n), weight, bias, affine, centred, eps, y.reshape(m, n), mean, rstd,
-                _parts(x, NORM_GRAIN))
-    return y, mean.reshape(kept), rstd.reshape(kept)
+    if other is None:
+        native.norm(x.reshape(m, n), weight, bias, affine, centred, eps, y.reshape(m, n), mean,
+                    rstd, _parts(x, NORM_GRAIN))
+        return y, mean.reshape(kept), rstd.reshape(kept)
+    total = np.empty(shape, dtype)
+    native.norm_of_sum(x.reshape(m, n), plain(other).reshape(m, n), total.reshape(m, n), weight,
+                       bias, affine, centred, eps, y.reshape(m, n), mean, rstd,
+                       _parts(x, NORM_GRAIN))
+    return total, y, mean.reshape(kept), rstd.reshape(kept)
 
 
 def _vector(v: Any, dtype: Any) -> Any:
@@ -172,7 +183,9 @@ def _vector(v: Any, dtype: Any) -> Any:
     return plain(v if v.dtype == dtype else v.astype(dtype)).reshape(-1)
 
 
-def _norm_vjp(needs: Any, g: Any, mean: Any, rstd: Any, x: Any, weight: Any, bias: Any) -> Any:
+def _norm_vjp(g: Any, mean: Any, rstd: Any, x: Any, weight: Any, bias: Any,
+              past: Any = None) -> Any:
+    """Gradients of x, to which `past` is added where it is given, and of the parameters."""
     dtype = x.dtype
     if dtype is not F32 and dtype is not F64:
         return NOT_FLOAT
@@ -180,6 +193,8 @@ def _norm_vjp(needs: Any, g: Any, mean: Any, rstd: Any, x: Any, weight: Any, bia
         return EMPTY
     if g.dtype != dtype or rstd.dtype != dtype:
         return MIXED
+    if past is not None and (past.dtype != dtype or past.shape != x.shape):
+        return UNLIKE
     g, x, rstd = plain(g), plain(x), plain(rstd).reshape(-1)
     mean = rstd if mean is None else plain(mean).reshape(-1)
     m = rstd.size
@@ -195,10 +210,20 @@ def _norm_vjp(needs: Any, g: Any, mean: Any, rstd: Any, x: Any, weight: Any, bia
     else:
         weight, g_params, sums = rstd, np.empty((2, 0), dtype), np.empty((2, blocks, 0), dtype)
     gx = np.empty(x.shape, dtype)
-    native.norm_vjp(g.reshape(m, n), x.reshape(m, n), weight, affine, mean is not rstd, mean, rstd,
-                    gx.reshape(m, n), g_params, sums, size,
-                    min(blocks, _parts(x, NORM_GRAIN)))
+    parts = min(blocks, _parts(x, NORM_GRAIN))
+    if past is None:
+        native.norm_vjp(g.reshape(m, n), x.reshape(m, n), weight, affine, mean is not rstd, mean,
+                        rstd, gx.reshape(m, n), g_params, sums, size, parts)
+    else:
+        native.norm_of_sum_vjp(g.reshape(m, n), x.reshape(m, n), plain(past).reshape(m, n), weight,
+                               affine, mean is not rstd, mean, rstd, gx.reshape(m, n), g_params,
+                               sums, size, parts)
     return gx, g_params
+
+
+def _like(v: Any, of: Any) -> Any:
+    """Gradients of a parameter, in its shape and in memory of their own; None without one."""
+    return None if of is None else v.reshape(of.shape).copy()
 
 
 @kernel("layer_norm", np.ndarray)
@@ -211,12 +236,11 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, *, axes: Any, eps: 
 def layer_norm_vjp(g: Any, y: Any, mean: Any, rstd: Any, x: Any, weight: Any = None,
                    bias: Any = None, *, needs: Any, axes: Any, eps: float) -> Any:
     """The gradient of a row while it is in the cache, and running sums for the parameters."""
-    found = _norm_vjp(needs, g, mean, rstd, x, weight, bias)
+    found = _norm_vjp(g, mean, rstd, x, weight, bias)
     if type(found) is str:
         return found
     gx, params = found
-    return (gx, None if weight is None else params[0].reshape(weight.shape).copy(),
-            None if bias is None else params[1].reshape(bias.shape).copy())
+    return gx, _like(params[0], weight), _like(params[1], bias)
 
 
 @kernel("rms_norm", np.ndarray)
@@ -230,7 +254,41 @@ def rms_norm(x: Any, weight: Any = None, *, axes: Any, eps: float) -> Any:
 def rms_norm_vjp(g: Any, y: Any, rstd: Any, x: Any, weight: Any = None, *, needs: Any, axes: Any,
                  eps: float) -> Any:
     """The gradient of a row while it is in the cache, and running sums for the weight."""
-    found = _norm_vjp(needs, g, None, rstd, x, weight, None)
+    found = _norm_vjp(g, None, rstd, x, weight, None)
+    return found if type(found) is str else (found[0], _like(found[1][0], weight))
+
+
+@kernel("add_layer_norm", np.ndarray)
+def add_layer_norm(x: Any, other: Any, weight: Any = None, bias: Any = None, *, axes: Any,
+                   eps: float) -> Any:
+    """As layer norm; a row of the sum is in the cache when it is added up."""
+    return _norm(x, weight, bias, axes, eps, True, other)
+
+
+@kernel("add_layer_norm_vjp", np.ndarray)
+def add_layer_norm_vjp(past: Any, g: Any, total: Any, y: Any, mean: Any, rstd: Any, x: Any,
+                       other: Any, weight: Any = None, bias: Any = None, *, needs: Any, axes: Any,
+                       eps: float) -> Any:
+    """As layer norm's; its last loop adds the sum's own gradient."""
+    found = _norm_vjp(g, mean, rstd, total, weight, bias, past)
     if type(found) is str:
         return found
-    return found[0], None if weight is None else found[1][0].reshape(weight.shape).copy()
+    gx, params = found
+    return gx, gx, _like(params[0], weight), _like(params[1], bias)
+
+
+@kernel("add_rms_norm", np.ndarray)
+def add_rms_norm(x: Any, other: Any, weight: Any = None, *, axes: Any, eps: float) -> Any:
+    """As root-mean-square norm; a row of the sum is in the cache when it is squared."""
+    found = _norm(x, weight, None, axes, eps, False, other)
+    return found if type(found) is str else (found[0], found[1], found[3])
+
+
+@kernel("add_rms_norm_vjp", np.ndarray)
+def add_rms_norm_vjp(past: Any, g: Any, total: Any, y: Any, rstd: Any, x: Any, other: Any,
+                     weight: Any = None, *, needs: Any, axes: Any, eps: float) -> Any:
+    """As root-mean-square norm's; its last loop adds the sum's own gradient."""
+    found = _norm_vjp(g, None, rstd, total, weight, None, past)
+    if type(found) is str:
+        return found
+    return found[0], found[0], _like(found[1][0], weight)

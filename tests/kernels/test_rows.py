@@ -155,6 +155,36 @@ def test_norms(shape, axes, dtype):
             del attrs["needs"]
 
 
+@both
+@pytest.mark.parametrize("shape, axes", [((33, 65), (1,)), ((5, 3, 2, 700), (2, 3)), ((7,), (0,)),
+                                         ((2, 5000), (1,))], ids=str)
+def test_norms_of_sums(shape, axes, dtype):
+    other, past, g = (drawn(shape, dtype, k) for k in (5, 6, 7))
+    for name, (x, *params) in norm_calls(shape, axes, dtype):
+        name, inputs = f"add_{name}", (x, other, *params)
+        op, attrs = PRIMITIVES[name], {"axes": axes, "eps": 1e-3}
+        expected = op.fn(np, *inputs, **attrs)
+        same(kernel_of(name)(*inputs, **attrs), expected, dtype, 2)
+        attrs["needs"] = (True,) * len(inputs)
+        for given in (past, np.broadcast_to(dtype(0.5), shape)):
+            args = (given, g, *expected, *inputs)
+            reference = op.joint.fn(np, *args, **attrs)
+            found = kernel_of(f"{name}_vjp")(*args, **attrs)
+            for x, a, b in zip(inputs, found, reference, strict=True):
+                if x is not None:
+                    same(a, b, dtype, 2 + np.abs(b).max())
+
+
+def test_sums_of_unlike_arrays_are_declined():
+    x, wide = drawn((4, 6), np.float32), drawn((4, 6), np.float64)
+    run, rule = kernel_of("add_rms_norm"), kernel_of("add_rms_norm_vjp")
+    attrs, rstd = {"axes": (1,), "eps": 1e-5}, np.ones((4, 1), np.float32)
+    for other in (x[0], wide):
+        assert run(x, other, **attrs) == "what is added has another type or shape"
+        assert rule(other, x, x, x, rstd, x, x, needs=(True, True), **attrs) == (
+            "what is added has another type or shape")
+
+
 def test_long_rows_far_from_zero_keep_their_digits():
     x = drawn((3, 300_000), np.float32, scale=1.0) + np.float32(1000)
     wide = x.astype(np.float64)

@@ -46,6 +46,8 @@ CASES = [
          lambda g, y, axis: g - np.exp(y) * g.sum(axis, keepdims=True), inputs=(0, 1)),
     Case("layer_norm", layers.layer_norm_sample, layers.layer_norm_reference, inputs=(0, 1, 2),
          **STEEP),
+    Case("add_layer_norm", layers.of_sum(layers.layer_norm_sample),
+         layers.add_reference(layers.layer_norm_reference), inputs=(0, 1, 2, 3), **STEEP),
     Case("batch_norm", layers.batch_norm_sample, layers.batch_norm_reference, inputs=(0, 1, 2),
          **STEEP),
     Case("batch_norm_activation", layers.batch_norm_activation_sample,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.drawing import Case, Sample, between, far_from_zero, flags, shapes, spread, whole
 from tests.families import unary_with
-from tests.layer_calls import optional
+from tests.layer_calls import add_reference, of_sum, optional
 
 
 def rms_norm_sample(draw):
@@ -73,6 +73,8 @@ CASES = [
                {"lambd": st.sampled_from([0.0, 0.5, 1.0])}, avoid=lambda lambd: (-lambd, lambd)),
     Case("argmax_in_bags", bags_sample, bags_reference, inputs=()),
     Case("rms_norm", rms_norm_sample, rms_norm_reference, inputs=(0, 1), single=2e-4, half=None),
+    Case("add_rms_norm", of_sum(rms_norm_sample), add_reference(rms_norm_reference),
+         inputs=(0, 1, 2), single=2e-4, half=None),
     Case("group_norm", group_norm_sample, group_norm_reference, inputs=(0, 1, 2), single=2e-4,
          half=None),
     Case("scale_channels", scale_channels_sample,

@@ -15,10 +15,11 @@ __all__ = ["reusable"]
 # Beside elementwise ones, operations whose results are always arrays of their own. (Others give
 # back a view, or a copy, as the memory of their arguments happens to lie.)
 _NAMES = """
-    avg_pool batch_norm batch_norm_activation batch_norm_activation_vjp batch_norm_vjp conv2d
-    conv_transpose2d dropout group_norm group_norm_vjp layer_norm layer_norm_vjp linear
-    linear_activation linear_activation_vjp linear_vjp log_softmax log_softmax_grad matmul max_pool
-    random_normal random_uniform rms_norm rms_norm_vjp softmax softmax_grad
+    add_layer_norm add_layer_norm_vjp add_rms_norm add_rms_norm_vjp avg_pool batch_norm
+    batch_norm_activation batch_norm_activation_vjp batch_norm_vjp conv2d conv_transpose2d
+    dropout group_norm group_norm_vjp layer_norm layer_norm_vjp linear linear_activation
+    linear_activation_vjp linear_vjp log_softmax log_softmax_grad matmul max_pool random_normal
+    random_uniform rms_norm rms_norm_vjp softmax softmax_grad
 """
 ALLOCATE = frozenset(_NAMES.split())
 COMMUTE = ("add", "multiply")       # kernels write over their first input: the second may go there

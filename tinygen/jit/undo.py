@@ -32,11 +32,11 @@ TINY = 1 << 14          # and by each row
 # Beside elementwise operations, those that succeed for all values
 _SURE = """
     add_layer_norm add_rms_norm all any argmax argmin attention avg_pool avg_unpool batch_norm
-    batch_norm_activation bce_with_logits broadcast_to channel_sum concat conv2d conv2d_weight conv_transpose2d cumsum
-    dropout flip group_norm layer_norm linear linear_activation log_softmax log_softmax_grad
-    logsumexp matmul max max_pool max_unpool mean min mse_loss pad permute_dims prod reshape
-    resample rms_norm roll scale_channels softmax softmax_grad split_heads std sum total_norm tril
-    triu unpad unstack var
+    batch_norm_activation bce_with_logits broadcast_to channel_sum concat conv2d conv2d_weight
+    conv_transpose2d cumsum dropout flip group_norm layer_norm linear linear_activation
+    log_softmax log_softmax_grad logsumexp matmul max max_pool max_unpool mean min mse_loss pad
+    permute_dims prod reshape resample rms_norm roll scale_channels softmax softmax_grad
+    split_heads std sum total_norm tril triu unpad unstack var
 """
 SURE = frozenset(_SURE.split())
 

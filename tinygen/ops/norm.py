@@ -257,6 +257,59 @@ def _last_axes(op: str, x: Any, normalized_shape: Any, weight: Any,
     return last
 
 
+# -- of the sum of two arrays, as residual networks have it ---------------------------------------
+
+
+def _add_layer_norm_definition(x, other, weight=None, bias=None, *, axes, eps):
+    total = x + other
+    return total, *_layer_norm_definition(total, weight, bias, axes=axes, eps=eps)
+
+
+@primitive(composite=_add_layer_norm_definition, outputs=4, differentiable=2)
+def add_layer_norm(xp, x, other, weight=None, bias=None, *, axes, eps):
+    """x + other, and layer_norm of that; also mean and 1/std.
+
+    The gradient looks at the sum alone, not at x and other.
+    """
+    total = x + other
+    return total, *layer_norm_p.fn(xp, total, weight, bias, axes=axes, eps=eps)
+
+
+@add_layer_norm.vjp_joint
+def _(needs, gs, ys, x, other, weight=None, bias=None, *, axes, eps):
+    total, _, mean, rstd = ys
+    assert layer_norm_p.joint is not None
+    gx, *params = layer_norm_p.joint.fn(backend.array_module(total), gs[1], None, mean, rstd, total,
+                                        weight, bias, axes=axes, eps=eps, needs=needs[1:])
+    gx += gs[0]
+    return gx, gx, *params
+
+
+def _add_rms_norm_definition(x, other, weight=None, *, axes, eps):
+    total = x + other
+    return total, *_rms_norm_definition(total, weight, axes=axes, eps=eps)
+
+
+@primitive(composite=_add_rms_norm_definition, outputs=3, differentiable=2)
+def add_rms_norm(xp, x, other, weight=None, *, axes, eps):
+    """x + other, and rms_norm of that; also the factor of each row.
+
+    The gradient looks at the sum alone, not at x and other.
+    """
+    total = x + other
+    return total, *rms_norm_p.fn(xp, total, weight, axes=axes, eps=eps)
+
+
+@add_rms_norm.vjp_joint
+def _(needs, gs, ys, x, other, weight=None, *, axes, eps):
+    total, _, rstd = ys
+    assert rms_norm_p.joint is not None
+    gx, *params = rms_norm_p.joint.fn(backend.array_module(total), gs[1], None, rstd, total,
+                                      weight, axes=axes, eps=eps, needs=needs[1:])
+    gx += gs[0]
+    return gx, gx, *params
+
+
 # -- sums over tiles ----------------------------------------------------------------------------
 
 

@@ -20,19 +20,21 @@ from .fold import fold_constants
 from .gather import gather_small
 from .last import updates_last
 from .norms import norm_activations
+from .residuals import join_residuals
 from .same import common_subexpressions
 from .ssa import single_assignment
 from .transposes import fold_views, transposed_operands
 from .unread import drop_unread
 
 __all__ = ["FUSING", "PASSES", "common_subexpressions", "dead_code", "drop_unread",
-           "fold_constants", "fold_views", "fuse_elementwise", "gather_small", "norm_activations",
-           "optimize", "product_epilogues", "single_assignment", "transposed_operands",
-           "updates_last"]
+           "fold_constants", "fold_views", "fuse_elementwise", "gather_small", "join_residuals",
+           "norm_activations", "optimize", "product_epilogues", "single_assignment",
+           "transposed_operands", "updates_last"]
 
 PASSES = (single_assignment, fold_constants, fold_views, common_subexpressions, drop_unread,
           dead_code)
-FUSING = (transposed_operands, product_epilogues, norm_activations, fuse_elementwise, gather_small)
+FUSING = (transposed_operands, product_epilogues, norm_activations, join_residuals,
+          fuse_elementwise, gather_small)
 
 
 def optimize(program: Program, fuse: bool = True) -> Program:
