@@ -15,12 +15,12 @@ from tinygen.threads import count
 
 from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
 from .matmul import COLUMNS, SMALLEST, THREAD, _product
-from .matmul import ROWS as FEWEST
 
 native, products = Native("recurrent"), Native("recurrent_weight")
 
 _none: dict[Any, np.ndarray] = {t: np.empty((0, 1), t) for t in (F32, F64)}
 _no_lengths = np.empty(0, np.int64)
+FEWEST = 4      # rows of which a product is worth a tile
 ROWS = 2        # rows that a thread should have: a step takes 27 us with one and 29 with two
 FEW = 6         # with fewer rows a tile does not reach its speed
 LARGE = 5 << 18       # bytes of weights that leave too little of an L2 for the rest
