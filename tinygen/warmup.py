@@ -62,6 +62,8 @@ def _pointwise(dtype: str) -> None:
 
 
 def _rows(dtype: str) -> None:
+    from .jit.passes.losses import cross_entropy_and_gradient
+
     x, w, b = _draw(64, 512, dtype=dtype), _draw(512, dtype=dtype), _draw(512, dtype=dtype)
     _run(F.softmax(x, -1))
     _run(F.log_softmax(x, -1))
@@ -70,6 +72,8 @@ def _rows(dtype: str) -> None:
     _run(add_layer_norm(x, x, w, b, axes=(1,), eps=1e-5)[1])
     _run(add_rms_norm(x, x, w, axes=(1,), eps=1e-5)[1])
     _run(F.cross_entropy(x, ops.arange(64)))
+    cross_entropy_and_gradient(x.data, 1.0, np.arange(64), ignore_index=-100, reduction="mean",
+                               label_smoothing=0.0)
 
 
 def _channels(dtype: str) -> None:

@@ -11,4 +11,4 @@ if importlib.util.find_spec("numba") is None:
     raise ModuleNotFoundError("No module named 'numba'", name="numba")
 
 from . import attention, channels, conv, dropout, matmul, pointwise, recurrent, rows, updates  # noqa: E402, F401
-from . import fused, gather, windows  # noqa: E402, F401
+from . import fused, gather, losses, windows  # noqa: E402, F401

@@ -39,6 +39,9 @@ def test_only_what_dies_here_and_was_made_here():
         return tg.tanh(y), z.sum()
     assert rows(viewed, w) == []
     assert rows(lambda x: tg.tanh(x.reshape(2, 2)), w) == []        # a view of an argument, or not
+    assert rows(lambda x: tg.tanh(tg.exp(x).reshape(2, 2)), w) == ["tanh"]      # all of an array
+    assert rows(lambda x: tg.tanh(tg.exp(x)[1:]), w) == []                      # a part of it
+    assert rows(lambda x: (y := tg.exp(x).reshape(2, 2)) * y.T, w) == []        # read twice
     assert rows(lambda x: tg.exp(x) + tg.ones((3, 4)), w) == []     # another shape
 
 
@@ -77,7 +80,8 @@ def test_images_with_channels_last():
 
 kernel_status(np.ndarray)
 OVER = sorted(name for (name, kind), k in KERNELS.items()
-              if kind is np.ndarray and hasattr(k.function, "over"))
+              if kind is np.ndarray and hasattr(k.function, "over")
+              and tg.primitive.PRIMITIVES[name].elementwise)
 
 
 @pytest.mark.parametrize("name", OVER)

@@ -1,12 +1,12 @@
 """Buffers that are used again: an elementwise row may write its result over an input that dies.
 
-The input must be a whole array that a row of the program has made, and nobody may read it, or a
-view of it, after this row: neither a later row nor the caller.
+So may a cross entropy its gradient. The input must be all of an array that a row of the program has
+made, and nobody may read it, or a view of it, after this row: neither a later row nor the caller.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 
 from .program import Known, Program, Row
 
@@ -17,12 +17,13 @@ __all__ = ["reusable"]
 _NAMES = """
     add_layer_norm add_layer_norm_vjp add_rms_norm add_rms_norm_vjp avg_pool batch_norm
     batch_norm_activation batch_norm_activation_vjp batch_norm_vjp conv2d conv_transpose2d
-    dropout group_norm group_norm_vjp layer_norm layer_norm_vjp linear linear_activation
-    linear_activation_vjp linear_vjp log_softmax log_softmax_grad matmul max_pool random_normal
-    random_uniform rms_norm rms_norm_vjp softmax softmax_grad
+    cross_entropy_and_gradient dropout group_norm group_norm_vjp layer_norm layer_norm_vjp
+    linear linear_activation linear_activation_vjp linear_vjp log_softmax log_softmax_grad matmul
+    max_pool random_normal random_uniform rms_norm rms_norm_vjp softmax softmax_grad
 """
 ALLOCATE = frozenset(_NAMES.split())
 COMMUTE = ("add", "multiply")       # kernels write over their first input: the second may go there
+RESULT = {"cross_entropy_and_gradient": 1}      # which result, of rows that are not elementwise
 
 
 def reusable(program: Program) -> dict[int, int]:
@@ -36,29 +37,31 @@ def reusable(program: Program) -> dict[int, int]:
     kept = {program.memory(y) for y in program.outputs}
     kept |= {program.kinds[i][2] for i in program.inputs}
     kept |= {x.memory for row in program.rows for x in row.inputs if isinstance(x, Known)}
-    makers: dict[int, set[int]] = defaultdict(set)        # memory -> slots that lie in it
-    own: set[int] = set()
+    own: dict[int, int] = {}                              # memory -> elements, or 0
     last: dict[int, int] = {}                             # memory -> the last row that touches it
     for i, row in enumerate(program.rows):
         for o in row.outputs:
             if o is not None:
-                makers[program.kinds[o][2]].add(o)
-                last[program.kinds[o][2]] = i
-                if _allocates(row):
-                    own.add(o)
+                _, shape, memory = program.kinds[o]
+                last[memory] = i
+                own.setdefault(memory, math.prod(shape) if _allocates(row) else 0)
         for x in row.slots():
             last[program.kinds[x][2]] = i
     found = {}
     for i, row in enumerate(program.rows):
-        y = row.outputs[0] if len(row.outputs) == 1 else None
-        if not row.op.elementwise or y is None:
+        alone = 0 if row.op.elementwise and len(row.outputs) == 1 else None
+        place = RESULT.get(row.op.name, alone)
+        y = None if place is None else row.outputs[place]
+        if y is None:
             continue
         for k, source in enumerate(row.inputs[:2 if row.op.name in COMMUTE else 1]):
-            if not isinstance(source, int) or row.inputs.count(source) > 1:
+            if not isinstance(source, int):
                 continue
             dtype, shape, memory = program.kinds[source]
-            if (memory not in kept and last[memory] == i and makers[memory] == {source}
-                    and source in own and program.kinds[y][:2] == (dtype, shape)):
+            if sum(program.memory(x) == memory for x in row.inputs) > 1:
+                continue
+            if (memory not in kept and last[memory] == i and own[memory] == math.prod(shape)
+                    and program.kinds[y][:2] == (dtype, shape)):
                 found[i] = k
                 break
     return found

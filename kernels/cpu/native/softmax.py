@@ -19,7 +19,8 @@ from .pool import ranges
 from .rows import SPAN, row_sum
 from .vecmath import exp
 
-__all__ = ["cross_entropy", "cross_entropy_vjp", "softmax", "softmax_grad"]
+__all__ = ["cross_entropy", "cross_entropy_and_gradient", "cross_entropy_vjp", "softmax",
+           "softmax_grad"]
 
 TILE = 256      # columns side by side: three tiles of float32 are 3 KB of the first cache
 
@@ -267,6 +268,23 @@ def _shares(target, weight, weighted, ignored, classes):
     return total
 
 
+@inline
+def _classes_weight(x, weight, weighted):
+    """The sum of the weights of all classes."""
+    total = 0.0
+    for j in range(x.shape[1]):
+        total += weight[j] if weighted else 1.0
+    return total
+
+
+@inline
+def _total(loss, share, mean):
+    total = 0.0
+    for i in range(loss.size):
+        total += loss[i]
+    return total / share if mean else total
+
+
 @jit
 def cross_entropy(x, target, weight, weighted, ignored, smoothing, mean, loss, kept, nt):
     """The loss of each row, and their sum, or their `mean` by weight; NaN for a class too many.
@@ -278,15 +296,10 @@ def cross_entropy(x, target, weight, weighted, ignored, smoothing, mean, loss, k
     share = _shares(target, weight, weighted, ignored, x.shape[1])
     if share < 0:
         return 0.0, False
-    total_weight = 0.0
-    for j in range(x.shape[1]):
-        total_weight += weight[j] if weighted else 1.0
+    total_weight = _classes_weight(x, weight, weighted)
     ranges(_loss_rows, (x, target, weight, weighted, total_weight, ignored, smoothing, loss, kept),
            n, nt)
-    total = 0.0
-    for i in range(n):
-        total += loss[i]
-    return (total / share if mean else total), True
+    return _total(loss, share, mean), True
 
 
 @jit
@@ -328,9 +341,88 @@ def cross_entropy_vjp(g, x, kept, target, weight, weighted, ignored, smoothing, 
     factor = 1.0
     if mean:
         factor = 1.0 / share if share else 1.0      # only ignored rows: no slope
-    total_weight = 0.0
-    for j in range(x.shape[1]):
-        total_weight += weight[j] if weighted else 1.0
+    total_weight = _classes_weight(x, weight, weighted)
     ranges(_loss_rows_vjp, (g, x, kept, target, weight, weighted, total_weight, ignored, smoothing,
                             factor, gx), n, nt)
     return True
+
+
+@inline(fastmath=FAST)
+def _exp_in_place(row, top):
+    """exp(x - top) of a row in place; their sum, in float64."""
+    total = 0.0
+    for start in range(0, row.size, SPAN):
+        span = row[start:start + SPAN]
+        part = row.dtype.type(0)
+        for j in range(span.size):
+            e = exp(span[j] - top)
+            span[j] = e
+            part += e
+        total += part
+    return total
+
+
+@inline(fastmath=FAST)
+def _scaled(out, scale, around, weight, smoothing, weighted):
+    """scale * out - around * weight of a row in place; around is 0 without `smoothing`."""
+    if not smoothing:
+        for j in range(out.size):
+            out[j] *= scale
+    elif weighted:
+        for j in range(out.size):
+            out[j] = out[j] * scale - around * weight[j]
+    else:
+        for j in range(out.size):
+            out[j] = out[j] * scale - around
+
+
+@jit
+def _both_rows(g, x, target, weight, weighted, total_weight, ignored, smoothing, factor, in_place,
+               loss, gx, lo, hi):
+    """Rows lo to hi: the loss of each and its gradient, from one exponential of each logit."""
+    kind, x, gx = x.dtype.type, borrowed(x), borrowed(gx)
+    for i in range(lo, hi):
+        row, out, t = x[i], gx[i], target[i]
+        top = row_max(row)
+        if t == ignored:
+            loss[i] = (row[0] - top) * kind(0)      # not a number where `cross_entropy` has none
+            out[:] = 0
+            continue
+        at = row[t] - top
+        spread = _smoothed(row, top, weight, weighted) if smoothing else 0.0
+        if not in_place:
+            for j in range(row.size):
+                out[j] = row[j]
+        total = _exp_in_place(out, top)
+        lse = math.log(total)
+        value = (lse - at) * (weight[t] if weighted else 1.0)
+        if smoothing:
+            value = (value * (1.0 - smoothing)
+                     + (lse * total_weight - spread) * (smoothing / row.size))
+        loss[i] = kind(value)
+        gi = g[i if g.size > 1 else 0] * factor
+        own = gi * (1.0 - smoothing)
+        if weighted:
+            own *= weight[t]
+        around = kind(gi * smoothing / row.size)
+        _scaled(out, kind((own + around * total_weight) / total), around, weight, smoothing,
+                weighted)
+        out[t] -= kind(own)
+
+
+@jit
+def cross_entropy_and_gradient(g, x, target, weight, weighted, ignored, smoothing, mean, in_place,
+                               loss, gx, nt):
+    """`cross_entropy` and `cross_entropy_vjp` in one pass; gx is x itself where `in_place`.
+
+    Returns:
+        The total, and whether all class numbers are in their range (nothing is done otherwise).
+    """
+    share = _shares(target, weight, weighted, ignored, x.shape[1])
+    if share < 0:
+        return 0.0, False
+    factor = 1.0 / share if mean and share else 1.0       # only ignored rows: no slope
+    total_weight = _classes_weight(x, weight, weighted)
+    ranges(_both_rows, (g, x, target, weight, weighted, total_weight, ignored, smoothing, factor,
+                        in_place, loss, gx), x.shape[0], nt)
+    return _total(loss, share, mean), True

@@ -19,6 +19,7 @@ from .epilogue import product_epilogues
 from .fold import fold_constants
 from .gather import gather_small
 from .last import updates_last
+from .losses import loss_gradients
 from .norms import norm_activations
 from .residuals import join_residuals
 from .same import common_subexpressions
@@ -28,13 +29,13 @@ from .unread import drop_unread
 
 __all__ = ["FUSING", "PASSES", "common_subexpressions", "dead_code", "drop_unread",
            "fold_constants", "fold_views", "fuse_elementwise", "gather_small", "join_residuals",
-           "norm_activations", "optimize", "product_epilogues", "single_assignment",
-           "transposed_operands", "updates_last"]
+           "loss_gradients", "norm_activations", "optimize", "product_epilogues",
+           "single_assignment", "transposed_operands", "updates_last"]
 
 PASSES = (single_assignment, fold_constants, fold_views, common_subexpressions, drop_unread,
           dead_code)
 FUSING = (transposed_operands, product_epilogues, norm_activations, join_residuals,
-          fuse_elementwise, gather_small)
+          loss_gradients, fuse_elementwise, gather_small)
 
 
 def optimize(program: Program, fuse: bool = True) -> Program:

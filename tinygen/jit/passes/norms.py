@@ -28,7 +28,7 @@ import numpy as np
 from ...ops.batchnorm import batch_norm_activation
 from ...primitive import KERNELS
 from ..program import Known, Program, Row
-from .together import has_kernel
+from .together import has_kernel, same_inputs
 
 __all__ = ["norm_activations"]
 
@@ -118,7 +118,7 @@ class _Norms:
                 and inner.attrs.get("slope", 0.0) == before.attrs["slope"]
                 and self.program.memory(mean) == self.program.memory(own)
                 and var == before.outputs[2] and row.attrs["eps"] == before.attrs["eps"]
-                and _same(given, before.inputs)
+                and same_inputs(given, before.inputs)
                 and not self._changed(made, i, before.inputs)
                 and not self._changed(k, i, [g])):
             joint = batch_norm_activation.joint
@@ -127,12 +127,3 @@ class _Norms:
                                {**before.attrs, "needs": row.attrs["needs"]}, row.outputs,
                                inner.line, parts=(inner, row))
             self.gone.add(k)
-
-
-def _same(a: list[int | Known], b: list[int | Known]) -> bool:
-    """Are these the same slots and the same arrays from outside?"""
-    return [_key(x) for x in a] == [_key(x) for x in b]
-
-
-def _key(x: int | Known) -> int | tuple[str, int]:
-    return x if isinstance(x, int) else ("known", id(x.value))

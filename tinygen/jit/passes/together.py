@@ -15,7 +15,7 @@ from ...primitive import KERNELS, Kernel, kernel_status
 from ..group import Group, Step, fused
 from ..program import Known, Program, Row, changed_inputs
 
-__all__ = ["Waiting", "has_kernel", "kind", "put_together"]
+__all__ = ["Waiting", "has_kernel", "kind", "put_together", "same_inputs"]
 
 VIEWS = ("reshape", "permute_dims", "broadcast_to")
 
@@ -57,6 +57,11 @@ def kind(program: Program, x: int | Known) -> Any:
     if isinstance(x, int):
         return program.kinds[x][:2]
     return None if x.memory is None else (x.array.dtype, x.array.shape)
+
+
+def same_inputs(a: list[int | Known], b: list[int | Known]) -> bool:
+    """Are these the same slots and the same arrays from outside?"""
+    return [_key(x) for x in a] == [_key(x) for x in b]
 
 
 # -- which rows ------------------------------------------------------------------------------------
