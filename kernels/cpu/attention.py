@@ -79,13 +79,26 @@ def _refused(arrays: tuple[Any, ...], masks: tuple[Any, ...]) -> str | None:
     return None
 
 
-def _like(shape: tuple[int, ...], model: np.ndarray) -> np.ndarray:
-    """An empty array whose last axes but one have the order in memory of `model`'s: heads that
+class _Room:
+    """An array to make: its shape in memory, its type, and the order of axes that it is seen in."""
+
+    __slots__ = ("axes", "dtype", "shape")
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, axes: tuple[int, ...] | None = None):
+        self.shape, self.dtype, self.axes = shape, dtype, axes
+
+    def make(self) -> np.ndarray:
+        x = np.empty(self.shape, self.dtype)
+        return x if self.axes is None else x.transpose(self.axes)
+
+
+def _like(shape: tuple[int, ...], model: np.ndarray) -> _Room:
+    """Room for an array whose last axes but one have the order in memory of `model`'s: heads that
     are slices of (N, L, H, E) give results that are, too."""
     if model.ndim == 4 and len(shape) == 4 and model.strides[1] < model.strides[2]:
         n, h, length, width = shape
-        return np.empty((n, length, h, width), model.dtype).transpose(0, 2, 1, 3)
-    return np.empty(shape, model.dtype)
+        return _Room((n, length, h, width), model.dtype, (0, 2, 1, 3))
+    return _Room(shape, model.dtype)
 
 
 _FORWARD, _BACKWARD, _FEW = 0, 1, 2
@@ -98,7 +111,8 @@ _Q, _K, _V, _M, _KEPT, _Y, _LSE, _G, _GQ, _GK, _GV = range(24, 79, 5)
 class _Plan:
     """What is known of a call before its addresses are: the description and the shapes."""
 
-    __slots__ = ("batches", "codes", "full", "heads", "lead", "own", "told", "work")
+    __slots__ = ("backwards", "batches", "codes", "full", "heads", "lead", "lse", "own", "packed",
+                 "told", "work", "y")
 
     def __init__(self, q: Any, k: Any, v: Any, mask: Any, keep: Any, causal: bool, offset: int,
                  scale: float):
@@ -115,9 +129,12 @@ class _Plan:
                      1, 0, 1)
         told[17:20] = (1, 1, int.from_bytes(struct.pack("d", scale), sys.byteorder, signed=True))
         told[_CODES:_CODES + 4] = self.codes[3:]
-        y = _like((*self.full, length, ev), q)
-        lse = np.empty((*self.full, length, 1), q.dtype)
-        for at, x in ((_Q, q), (_K, k), (_V, v), (_M, mask), (_KEPT, keep), (_Y, y), (_LSE, lse)):
+        self.y = _like((*self.full, length, ev), q)
+        self.lse = _Room((*self.full, length), q.dtype)
+        self.packed = _packed(q, k, v)
+        self.backwards: dict[Any, _Backward] = {}
+        for at, x in ((_Q, q), (_K, k), (_V, v), (_M, mask), (_KEPT, keep), (_Y, self.y.make()),
+                      (_LSE, self.lse.make()[..., None])):
             if x is not None:
                 self.put(told, at, x)
 
@@ -143,7 +160,8 @@ class _Plan:
 
 
 _plans: dict[Any, _Plan] = {}
-PLANS = 512      # remembered at most: a call with a new one takes 10 us longer
+# Remembered at most: a call with a new one takes 10 us longer, and 20 in backward.
+PLANS, BACKWARDS = 512, 16
 
 
 def _plan(q: Any, k: Any, v: Any, mask: Any, keep: Any, *call: Any) -> _Plan | str:
@@ -178,11 +196,12 @@ def _plan(q: Any, k: Any, v: Any, mask: Any, keep: Any, *call: Any) -> _Plan | s
     return plan
 
 
-def _addressed(plan: _Plan, q: Any, k: Any, v: Any, mask: Any, keep: Any) -> np.ndarray:
-    """The description of a call with the addresses of its inputs."""
-    told = plan.told.copy()
-    told[_KEYS] = k.shape[-2]
-    told[_Q], told[_K], told[_V] = address_of(q), address_of(k), address_of(v)
+def _addressed(told: np.ndarray, keys: int, at: tuple[int, int, int], mask: Any,
+               keep: Any) -> np.ndarray:
+    """The description of a call with the addresses of its inputs; `at` are those of q, k and v."""
+    told = told.copy()
+    told[_KEYS] = keys
+    told[_Q], told[_K], told[_V] = at
     if mask is not None:
         told[_M] = address_of(mask)
     if keep is not None:
@@ -190,25 +209,53 @@ def _addressed(plan: _Plan, q: Any, k: Any, v: Any, mask: Any, keep: Any) -> np.
     return told
 
 
-def _packed(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
-    """Room for three gradients, side by side as q, k and v are slices of one projection; or None.
-
-    So the gradient of the projection is there when they are.
-    """
+def _packed(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> _Room | None:
+    """Room for three gradients that lie like q, k and v, if these have the strides of slices of
+    one projection. So the gradient of the projection is there when they are."""
     if q.ndim != 4 or not q.shape == k.shape == v.shape or not q.strides == k.strides == v.strides:
         return None
     n, h, length, d = q.shape
     e = h * d * q.itemsize
-    first = address_of(q)
-    if address_of(k) - first != e or address_of(v) - first != 2 * e or q.strides[1] * h != e:
-        return None
-    if (q.strides[2], q.strides[0]) == (3 * e, 3 * e * length):
-        x = np.empty((n, length, 3, h, d), q.dtype)
-        return [x[:, :, i].transpose(0, 2, 1, 3) for i in range(3)]
-    if (q.strides[0], q.strides[2]) == (3 * e, 3 * e * n):
-        x = np.empty((length, n, 3, h, d), q.dtype)
-        return [x[:, :, i].transpose(1, 2, 0, 3) for i in range(3)]
+    if q.strides[1] * h == e:
+        if (q.strides[2], q.strides[0]) == (3 * e, 3 * e * length):
+            return _Room((n, length, 3, h, d), q.dtype, (2, 0, 3, 1, 4))
+        if (q.strides[0], q.strides[2]) == (3 * e, 3 * e * n):
+            return _Room((length, n, 3, h, d), q.dtype, (2, 1, 3, 0, 4))
     return None
+
+
+class _Backward:
+    """What is known of a backward call: its description, and room for the gradients."""
+
+    __slots__ = ("pieces", "rooms", "tasks", "together", "told")
+
+    def __init__(self, plan: _Plan, g: Any, y: Any, q: Any, k: Any, v: Any,
+                 needs: tuple[bool, ...], packed: bool):
+        (length, e), (keys, ev) = q.shape[-2:], v.shape[-2:]
+        groups = math.prod(plan.own)
+        self.pieces = 1 if groups >= HEADS else min(-(-keys // BLOCK), max(2, 4 // groups))
+        self.tasks = groups * self.pieces
+        self.together = plan.packed if packed and self.pieces == 1 and all(needs[:3]) else None
+        rooms = [_like((*plan.full, length, e), q), _like((*plan.own, keys, e), k),
+                 _like((*plan.own, keys, ev), v)]
+        if self.pieces > 1:
+            rooms[0] = _Room((self.pieces, *plan.full, length, e), q.dtype)
+        self.rooms = [room if needed else None for room, needed in zip(rooms, needs, strict=False)]
+        self.told = told = plan.told.copy()
+        told[_PIECES], told[_NEEDS:_NEEDS + 3] = self.pieces, needs[:3]
+        plan.put(told, _Y, y)
+        plan.put(told, _G, g)
+        for at, x in zip((_GQ, _GK, _GV), self.make(), strict=True):
+            if x is not None:
+                split = at == _GQ and self.pieces > 1
+                told[_PIECE_BYTES] = x.strides[0] if split else told[_PIECE_BYTES]
+                plan.put(told, at, x[0] if split else x)
+
+    def make(self) -> list[Any]:
+        """Arrays for the gradients of q, k and v; None for one that is not needed."""
+        if self.together is not None:
+            return list(self.together.make())
+        return [room and room.make() for room in self.rooms]
 
 
 @kernel("attention", np.ndarray)
@@ -217,15 +264,14 @@ def _(q: Any, k: Any, v: Any, mask: Any = None, keep: Any = None, *, causal: boo
     plan = _plan(q, k, v, mask, keep, causal, offset, scale)
     if type(plan) is str:
         return plan
-    length = q.shape[-2]
-    y = _like((*plan.full, length, v.shape[-1]), q)
-    lse = np.empty((*plan.full, length), q.dtype)
-    told = _addressed(plan, q, k, v, mask, keep)
+    length, keys = q.shape[-2], k.shape[-2]
+    y, lse = plan.y.make(), plan.lse.make()
+    told = _addressed(plan.told, keys, (address_of(q), address_of(k), address_of(v)), mask, keep)
     told[_Y], told[_LSE] = address_of(y), address_of(lse)
     if length <= FEW:
-        plan.run(_FEW, told, k.shape[-2], plan.heads * length)
+        plan.run(_FEW, told, keys, plan.heads * length)
     else:
-        plan.run(_FORWARD, told, k.shape[-2], plan.heads * -(-length // BLOCK))
+        plan.run(_FORWARD, told, keys, plan.heads * -(-length // BLOCK))
     return y, lse
 
 
@@ -239,28 +285,23 @@ def _(g: Any, y: Any, lse: Any, q: Any, k: Any, v: Any, mask: Any = None, keep: 
         return plan
     if g.strides[-1] != g.itemsize or g.dtype is not q.dtype:
         g = np.ascontiguousarray(g, q.dtype)
-    (length, e), (keys, ev), groups = q.shape[-2:], v.shape[-2:], math.prod(plan.own)
-    pieces = 1 if groups >= HEADS else min(-(-keys // BLOCK), max(2, 4 // groups))
-    told = _addressed(plan, q, k, v, mask, keep)
-    told[_PIECES], told[_NEEDS:_NEEDS + 3] = pieces, needs[:3]
-    plan.put(told, _Y, y)
-    plan.put(told, _G, g)
-    told[_LSE] = address_of(lse)
-    made: list[Any] = [None, None, None]
-    if pieces == 1 and all(needs[:3]):
-        made = _packed(q, k, v) or made
-    for i, shape in enumerate(((*plan.full, length, e), (*plan.own, keys, e),
-                               (*plan.own, keys, ev))):
-        if needs[i] and made[i] is None:
-            split = i == 0 and pieces > 1
-            made[i] = np.empty((pieces, *shape), q.dtype) if split else _like(shape, (q, k, v)[i])
-    for at, x in zip((_GQ, _GK, _GV), made, strict=True):
+    at, keys = (address_of(q), address_of(k), address_of(v)), k.shape[-2]
+    packed = plan.packed is not None and (
+        at[1] - at[0] == at[2] - at[1] == q.strides[1] * q.shape[1])
+    key = keys, y.strides, g.strides, needs, packed
+    back = plan.backwards.get(key)
+    if back is None:
+        if len(plan.backwards) >= BACKWARDS:
+            plan.backwards.clear()
+        back = plan.backwards[key] = _Backward(plan, g, y, q, k, v, needs, packed)
+    told = _addressed(back.told, keys, at, mask, keep)
+    told[_Y], told[_LSE], told[_G] = address_of(y), address_of(lse), address_of(g)
+    made = back.make()
+    for place, x in zip((_GQ, _GK, _GV), made, strict=True):
         if x is not None:
-            plan.put(told, at, x[0] if pieces > 1 and at == _GQ else x)
-    if pieces > 1 and needs[0]:
-        told[_PIECE_BYTES] = made[0].strides[0]
-    plan.run(_BACKWARD, told, keys, groups * pieces)
-    if pieces > 1 and needs[0]:
+            told[place] = address_of(x)
+    plan.run(_BACKWARD, told, keys, back.tasks)
+    if back.pieces > 1 and made[0] is not None:
         made[0] = made[0].sum(axis=0)
-    return *(x if x is None else sum_to(x, of.shape)
+    return *(x if x is None or x.shape == of.shape else sum_to(x, of.shape)
              for x, of in zip(made, (q, k, v), strict=True)), None

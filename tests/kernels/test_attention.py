@@ -79,6 +79,21 @@ def test_causal_offsets(offset, dtype):
         agree(q, k, v, **settings(q, True, offset))
 
 
+@both
+@pytest.mark.parametrize("offset", [-50, -33, -7, 0, 13, 40])
+def test_one_block_of_keys(offset, dtype):
+    """Weights are divided before the product, and triangles cut to within a tile."""
+    for length, keys in ((64, 64), (75, 50), (24, 24), (40, 17)):
+        q, k, v = inputs((2, 2, length, 32), (2, 2, keys, 32), (2, 2, keys, 16), dtype)
+        agree(q, k, v, **settings(q, True, offset))
+        seen = np.ones((length, keys), bool)
+        seen[:35, keys // 2:] = seen[10:, :5] = False         # whole panels and parts of them
+        keep = 2.0 * np.random.default_rng(1).integers(0, 2, (2, 2, length, keys)).astype(dtype)
+        agree(q, k, v, seen, keep, **settings(q, True, offset))
+        seen[:32] = False
+        agree(q, k, v, seen, **settings(q))
+
+
 def masks(kind, dtype, batch, heads, length, keys):
     """Masks of every shape that broadcasts, each of which hides some query from all keys."""
     rng = np.random.default_rng(5)

@@ -20,8 +20,8 @@ def codes(kind):
     """Addresses by type of numbers: forward, backward, few queries, and the four that they call."""
     name = np.dtype(kind).name
     if name not in _found:
-        called = ((forward, 3), (backward, 3), (few, 3), (rows_product, 9),
-                  (columns_product, 8), (turn, 7), (turn_bytes, 7))
+        called = ((forward, 3), (backward, 3), (few, 3), (rows_product, 12),
+                  (columns_product, 11), (turn, 7), (turn_bytes, 7))
         _found[name] = tuple(entry(function, kind, n) for function, n in called)
     return _found[name]
 

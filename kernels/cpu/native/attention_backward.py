@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .attention_parts import (
+    ALL,
     BLOCK,
     CAUSAL,
     CODES,
@@ -39,13 +40,10 @@ from .attention_parts import (
     copy_rows,
     fill,
     index_of,
-    list_rows,
     matrix,
     multiply,
     numbers,
-    rows_of_block,
     scores,
-    turn_queries,
     visible,
 )
 from .base import jit
@@ -54,90 +52,97 @@ from .panel import (
     WIDTH,
     panel_exp,
     panel_gradient,
+    panel_inner,
     panel_times,
-    row_add,
+    panel_zero,
     row_dot,
-    row_put,
 )
-from .tile import address
+from .tile import ROWS, address
 
 __all__ = ["backward"]
 
 
 @jit
-def _put_rows(kind, x, padded, rows, columns, y, step, factor, add):
-    """y (+)= x * factor, from scratch to the rows of a result."""
-    for i in range(rows):
-        if add:
-            row_add(kind, y + i * step, x + i * padded * size_of(kind), columns, factor)
-        else:
-            row_put(kind, y + i * step, x + i * padded * size_of(kind), columns, factor)
+def _queries(kind, p, x, step, columns, rows, padded, panels):
+    """Copy the rows of all queries of a head to `rows`, and turn them into panels."""
+    length, size, width = p[LENGTH], size_of(kind), WIDTH // size_of(kind)
+    copy_rows(kind, x, step, length, columns, rows, padded)
+    for i in range(0, length, width):
+        call(p[CODES + 2], (rows + i * padded * size, padded * size, min(width, length - i),
+                            columns, panels + i * columns * size, WIDTH, width))
 
 
 @jit
-def _inner(kind, p, g, y, lse, inner, shift):
-    """Per query: sum of g * y over the row, and the log of the sum, which panels subtract."""
-    length, ev = p[LENGTH], p[EV]
-    width = WIDTH // size_of(kind)
-    padded = (length + width - 1) // width * width
-    sums, given = numbers(kind, inner, padded), numbers(kind, lse, length)
-    logs = numbers(kind, shift, padded)
-    for i in range(length, padded):
-        sums[i] = logs[i] = 0
+def _shifts(kind, p, lse, shift):
+    """The log of each query's sum, which panels subtract."""
+    length, width = p[LENGTH], WIDTH // size_of(kind)
+    given, logs = numbers(kind, lse, length), numbers(kind, shift, length + width)
     for i in range(length):
-        sums[i] = row_dot(kind, g + i * p[G + STEP], y + i * p[Y + STEP], ev)
         logs[i] = given[i]
+    for i in range(length, (length + width - 1) // width * width):
+        logs[i] = 0
 
 
 @jit
-def _pair(kind, p, pair, most, first, count, k_rows, v_rows, kc, k_step, qt, gt, dqt, shift, inner,
-          mask, kept, s, ds, dropped, m, sink):
-    """Weights and d scores of `most` keys for two panels side by side; d scores go into dQ^T, too.
+def _inner(kind, p, g, y, inner):
+    """Per query the sum of g * y over the row, which is that of weights times d weights."""
+    sums = numbers(kind, inner, p[LENGTH])
+    for i in range(p[LENGTH]):
+        sums[i] = row_dot(kind, g + i * p[G + STEP], y + i * p[Y + STEP], p[EV])
 
-    dV and dK then run over 64 queries: over 32, loading and storing their tiles took a fifth.
+
+@jit
+def _panel(kind, p, i, side, first, count, kb, k_step, vb, qt, gt, gq, shift, inner, mask, kept,
+           s, ds, dropped, m, sink, scale, add, table):
+    """Weights and d scores of one panel of queries, beside another; and what dQ gets from them.
+
+    Below the keys that the last query sees, products read up to a tile of zeros.
 
     Returns:
-        False where all of it is hidden.
+        Whether there are any; then the panel is zero.
     """
-    wide, width = np.int64(WIDTH), WIDTH // size_of(kind)
-    apart, shown = 2 * wide, False
-    for i in range(pair, min(pair + 2, (p[LENGTH] + width - 1) // width)):
-        query = i * width
-        queries = min(width, p[LENGTH] - query)
-        n = visible(p, query, queries, first, count)
-        side = (i - pair) * wide
-        if n <= 0 or not scores(kind, p, k_rows, n, qt + i * p[E] * wide, s + side, apart, query,
-                                 queries, first, mask, m):
-            n = 0
-        for k in range(max(n, 0), most):
-            for x in (s, ds, dropped):
-                fill(kind, x + side + k * apart, width, kind(0))
-        if n == 0:
-            continue
-        shown = True
-        panel_exp(kind, s + side, apart, n, shift + i * wide, sink)
+    wide, width, size = np.int64(WIDTH), WIDTH // size_of(kind), size_of(kind)
+    apart, query, e, ev = 2 * wide, i * width, p[E], p[EV]
+    queries = min(width, p[LENGTH] - query)
+    n, at = max(visible(p, query, queries, first, count), 0), i * wide
+    s, ds, dropped = s + side, ds + side, dropped + side
+    if n and not scores(kind, p, kb, k_step, n, qt + at * e, s, apart, query, queries, first, mask,
+                        m, table):
+        n = 0
+    more = min(ROWS, count - n) if n else count
+    panel_zero(kind, s + n * apart, apart, more)
+    panel_zero(kind, ds + n * apart, apart, more)
+    if p[KEEP]:
+        panel_zero(kind, dropped + n * apart, apart, more)
+    if n == 0:
+        return False
+    panel_exp(kind, s, apart, n, shift + at, sink)
+    if p[KEEP]:
+        call(p[CODES + 2], (kept + query * p[KEPT + STEP] + first * size, p[KEPT + STEP], queries,
+                            n, m, WIDTH, width))
+        panel_times(kind, s, apart, n, m, dropped)
+    if p[NEED_Q] or p[NEED_K]:
+        call(p[CODES], (vb, ev * size, n, ev, gt + at * ev, WIDTH, ds, apart, width, 0, ALL, table))
         if p[KEEP]:
-            call(p[CODES + 2], (kept + query * p[KEPT + STEP] + first * size_of(kind),
-                                p[KEPT + STEP], queries, n, m, WIDTH, width))
-            panel_times(kind, s + side, apart, n, m, dropped + side)
-        if p[NEED_Q] or p[NEED_K]:
-            call(p[CODES], (v_rows, n, p[EV], gt + i * p[EV] * wide, WIDTH, ds + side, apart,
-                            width, 0))
-            if p[KEEP]:
-                panel_times(kind, ds + side, apart, n, m, ds + side)
-            panel_gradient(kind, s + side, ds + side, apart, n, inner + i * wide)
-        if p[NEED_Q]:
-            call(p[CODES + 1], (kc, k_step, p[E], n, ds + side, apart, dqt + i * p[E] * wide, 1))
-    return shown
+            panel_times(kind, ds, apart, n, m, ds)
+        if p[KEYS] <= BLOCK:
+            panel_inner(kind, s, ds, apart, n, inner + at)
+        panel_gradient(kind, s, ds, apart, n, inner + at, scale)
+    if p[NEED_Q]:
+        seen = query + p[OFFSET] - first if p[CAUSAL] else n
+        call(p[CODES + 1], (ds, apart, queries, n, kb, k_step, gq + query * p[GQ + STEP],
+                            p[GQ + STEP], e, add, seen))
+    return True
 
 
 @jit
 def backward(kind, place, part, parts):
-    """Groups of heads that share keys, or pieces of their keys, as long as there are some left.
+    """Groups of heads that share keys, or pieces of their keys: part `part` of `parts` of them.
 
-    For each block of keys and each panel of queries: scores and weights again, dV += weights dO,
-    d weights = V dO^T, d scores = weights (d weights - inner), dK += d scores Q, and
-    dQ^T += K^T d scores. dK and dV of a block and dQ^T of a head gather in scratch.
+    For each block of keys and each two panels of queries: scores and weights again,
+    d weights = V dO^T, d scores = weights (d weights - inner), dQ += d scores^T K,
+    dV += weights dO, and dK += d scores Q; the weights of a panel lie transposed. Of a triangle,
+    the last three leave out what is zero to within a tile.
     """
     size, width, wide = size_of(kind), WIDTH // size_of(kind), np.int64(WIDTH)
     p = numbers(np.int64, place, COUNT)
@@ -146,90 +151,71 @@ def backward(kind, place, part, parts):
     groups, members = p[OWN] * p[OWN + 1] * p[OWN + 2], p[GROUP] * p[GROUP + 1] * p[GROUP + 2]
     panels = (length + width - 1) // width
     ep, evp = (e + width - 1) // width * width, (ev + width - 1) // width * width
-    owner = np.empty(LINE + wide * (7 * BLOCK + panels * (2 * e + ev + 2) + 1)
-                     + size * (BLOCK * (e + ev + ep + evp) + length * (ep + evp)), np.uint8)
+    owner = np.empty(2 * LINE + wide * (7 * BLOCK + panels * (e + ev + 2) + 3)
+                     + size * (BLOCK * (ep + ev) + length * (ep + evp)), np.uint8)
     s = (address(owner) + LINE - 1) // LINE * LINE
     pair = 2 * wide                    # rows of scores, weights and their gradients
     ds, dropped, m = s + BLOCK * pair, s + 2 * BLOCK * pair, s + 3 * BLOCK * pair
-    qt = m + BLOCK * wide
+    kb = m + BLOCK * wide
+    qb = kb + BLOCK * ep * size
+    gb = qb + length * ep * size
+    vb = gb + length * evp * size
+    qt = (vb + BLOCK * ev * size + wide + LINE - 1) // LINE * LINE
     gt = qt + panels * e * wide
-    dqt = gt + panels * ev * wide
-    inner = dqt + panels * e * wide
+    inner = gt + panels * ev * wide
     shift = inner + panels * wide
     sink = shift + panels * wide
-    kb = sink + wide
-    vb = kb + BLOCK * e * size
-    dk = vb + BLOCK * ev * size
-    dv = dk + BLOCK * ep * size
-    qb = dv + BLOCK * evp * size
-    gb = qb + length * ep * size
-    tables = np.empty(5 * BLOCK, np.int64)
-    k_rows, v_rows = tables[:BLOCK], tables[BLOCK:2 * BLOCK]
-    s_rows, ds_rows = tables[2 * BLOCK:3 * BLOCK], tables[3 * BLOCK:4 * BLOCK]
-    w_rows = tables[4 * BLOCK:]
-    list_rows(s_rows, s, pair, BLOCK)
-    list_rows(ds_rows, ds, pair, BLOCK)
-    list_rows(w_rows, dropped, pair, BLOCK)
-    weights = address(w_rows if p[KEEP] else s_rows)
-    cuts = (keys + BLOCK - 1) // BLOCK
-    pieces = p[PIECES]
+    begun, table = np.zeros(panels, np.int64), np.empty(ROWS, np.int64)
+    weights, tiles = dropped if p[KEEP] else s, address(table)
+    cuts, pieces = (keys + BLOCK - 1) // BLOCK, p[PIECES]
     for t in range(groups * pieces * part // parts, groups * pieces * (part + 1) // parts):
         own, piece = t // pieces, t % pieces
         for member in range(members):
             at = index_of(p, own, member)
-            q, k, v = matrix(p, Q, at), matrix(p, K, at), matrix(p, V, at)
-            mask, kept = matrix(p, M, at), matrix(p, KEPT, at)
-            g = matrix(p, G, at)
-            _inner(kind, p, g, matrix(p, Y, at), matrix(p, LSE, at), inner, shift)
-            turn_queries(kind, p, q, p[Q + STEP], e, qt)
+            k, v, g, mask = matrix(p, K, at), matrix(p, V, at), matrix(p, G, at), matrix(p, M, at)
+            kept = matrix(p, KEPT, at)
+            gq, gq_step = matrix(p, GQ, at) + piece * p[PIECE_BYTES], p[GQ + STEP]
+            _queries(kind, p, matrix(p, Q, at), p[Q + STEP], e, qb, ep, qt)
             multiply(kind, qt, panels * e * width, scale)
-            turn_queries(kind, p, g, p[G + STEP], ev, gt)
-            fill(kind, dqt, panels * e * width, kind(0))
-            q_step, g_step = p[Q + STEP], p[G + STEP]
-            if e % width or q_step % 1024 == 0:
-                copy_rows(kind, q, q_step, length, e, qb, ep)
-                q, q_step = qb, ep * size
-            if ev % width or g_step % 1024 == 0:
-                copy_rows(kind, g, g_step, length, ev, gb, evp)
-                g, g_step = gb, evp * size
+            _queries(kind, p, g, p[G + STEP], ev, gb, evp, gt)
+            _shifts(kind, p, matrix(p, LSE, at), shift)
+            if cuts > 1:
+                _inner(kind, p, g, matrix(p, Y, at), inner)
+            fill(np.int64, address(begun), panels, 0)
             for cut in range(cuts * piece // pieces, cuts * (piece + 1) // pieces):
                 first = keys * cut // cuts
                 count = keys * (cut + 1) // cuts - first
-                kc, k_step, vc, v_step = rows_of_block(kind, p, k, v, first, count, kb, vb)
-                list_rows(k_rows, kc, k_step, count)
-                list_rows(v_rows, vc, v_step, count)
-                add = np.int64(p[CAUSAL] != 0)        # there the first panel leaves rows out
-                fill(kind, dk, BLOCK * (ep + evp) * add, kind(0))
+                copy_rows(kind, k + first * p[K + STEP], p[K + STEP], count, e, kb, ep)
+                copy_rows(kind, v + first * p[V + STEP], p[V + STEP], count, ev, vb, ev)
+                gk, gk_step = matrix(p, GK, at) + first * p[GK + STEP], p[GK + STEP]
+                gv, gv_step = matrix(p, GV, at) + first * p[GV + STEP], p[GV + STEP]
+                add = np.int64(member > 0)
                 begin = max(0, first - p[OFFSET]) // width if p[CAUSAL] else 0
                 for i in range(begin, panels, 2):
-                    queries = min(2 * width, length - i * width)
-                    n = visible(p, i * width, queries, first, count)
-                    if n <= 0 or not _pair(kind, p, i, n, first, count, address(k_rows),
-                                           address(v_rows), kc, k_step, qt, gt, dqt, shift, inner,
-                                           mask, kept, s, ds, dropped, m, sink):
+                    shown = False
+                    for j in range(i, min(i + 2, panels)):
+                        if _panel(kind, p, j, (j - i) * wide, first, count, kb, ep * size, vb, qt,
+                                  gt, gq, shift, inner, mask, kept, s, ds, dropped, m, sink, scale,
+                                  begun[j], tiles):
+                            shown, begun[j] = True, 1
+                    if not shown:
                         continue
+                    queries = min(2 * width, length - i * width)
+                    n = visible(p, i * width, queries, first, count) if add else count
+                    hidden = first - p[OFFSET] - i * width if p[CAUSAL] else ALL
                     if p[NEED_V]:
-                        call(p[CODES], (weights, n, queries, g + i * width * g_step, g_step, dv,
-                                        evp * size, ev, add))
+                        call(p[CODES], (weights, pair, n, queries, gb + i * width * evp * size,
+                                        evp * size, gv, gv_step, ev, add, hidden, tiles))
                     if p[NEED_K]:
-                        call(p[CODES], (address(ds_rows), n, queries, q + i * width * q_step,
-                                        q_step, dk, ep * size, e, add))
+                        call(p[CODES], (ds, pair, n, queries, qb + i * width * ep * size,
+                                        ep * size, gk, gk_step, e, add, hidden, tiles))
                     add = 1
-                if add == 0:
-                    fill(kind, dk, BLOCK * (ep + evp), kind(0))       # all of it was hidden
-                if p[NEED_K]:
-                    step = p[GK + STEP]
-                    _put_rows(kind, dk, ep, count, e, matrix(p, GK, at) + first * step, step,
-                              scale, member > 0)
-                if p[NEED_V]:
-                    step = p[GV + STEP]
-                    _put_rows(kind, dv, evp, count, ev, matrix(p, GV, at) + first * step, step,
-                              kind(1), member > 0)
-            if p[NEED_Q]:
-                multiply(kind, dqt, panels * e * width, scale)
-                gq, step = matrix(p, GQ, at) + piece * p[PIECE_BYTES], p[GQ + STEP]
-                for i in range(panels):
-                    call(p[CODES + 2], (dqt + i * e * wide, WIDTH, e,
-                                        min(width, length - i * width), gq + i * width * step,
-                                        step, 0))
-    owner[0] = tables[0] = 0     # they live until here
+                if add == 0 and p[NEED_V]:             # all of it is hidden: sums of none
+                    call(p[CODES], (s, pair, count, 0, gb, 0, gv, gv_step, ev, 0, ALL, tiles))
+                if add == 0 and p[NEED_K]:
+                    call(p[CODES], (s, pair, count, 0, qb, 0, gk, gk_step, e, 0, ALL, tiles))
+            for i in range(panels):
+                if p[NEED_Q] and not begun[i]:
+                    call(p[CODES + 1], (s, pair, min(width, length - i * width), 0, kb, 0,
+                                        gq + i * width * gq_step, gq_step, e, 0, 0))
+    owner[0] = table[0] = 0     # they live until here

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .attention_parts import (
+    ALL,
     BLOCK,
     BOOLEAN,
     CAUSAL,
@@ -30,13 +31,12 @@ from .attention_parts import (
     Q,
     V,
     Y,
+    copy_rows,
     fill,
     index_of,
-    list_rows,
     matrix,
     multiply,
     numbers,
-    rows_of_block,
     scores,
     visible,
 )
@@ -49,15 +49,16 @@ from .panel import (
     panel_scale,
     panel_times,
     row_dot,
+    rows_scale,
 )
-from .tile import address
+from .tile import ROWS, address
 from .vecmath import log
 
 __all__ = ["few", "forward"]
 
 
 @jit
-def _raise_top(kind, s, keys, top, shift, old, total, sink, ot, rows, begun):
+def _raise_top(kind, s, keys, top, shift, old, total, sink, out, step, queries, ev, begun):
     """Take the maximum over new keys into `top`, and bring earlier sums to the new scale."""
     width = WIDTH // size_of(kind)
     tops, olds = numbers(kind, top, width), numbers(kind, old, width)
@@ -71,13 +72,12 @@ def _raise_top(kind, s, keys, top, shift, old, total, sink, ot, rows, begun):
     if begun:
         panel_exp(kind, old, WIDTH, 1, shift, sink)
         panel_scale(kind, total, WIDTH, 1, old)
-        panel_scale(kind, ot, WIDTH, rows, old)
+        rows_scale(kind, out, step, out, step, queries, ev, old)
 
 
 @jit
-def _finish(kind, p, top, total, lse, queries, ot, y, begun):
-    """Divide by the sums, write the rows of the output and their log of the sum."""
-    rows = p[EV]
+def _finish(kind, top, total, lse, queries):
+    """Write the log of each query's sum, and turn the sums into what weights are multiplied by."""
     width = WIDTH // size_of(kind)
     tops, totals = numbers(kind, top, width), numbers(kind, total, width)
     out = numbers(kind, lse, queries)
@@ -85,10 +85,6 @@ def _finish(kind, p, top, total, lse, queries, ot, y, begun):
         out[j] = log(totals[j]) + tops[j] if totals[j] != 0 else kind(0)
     for j in range(width):
         totals[j] = kind(1) / totals[j] if totals[j] != 0 else kind(0)
-    if not begun:
-        fill(kind, ot, rows * width, kind(0))
-    panel_scale(kind, ot, WIDTH, rows, total)
-    call(p[CODES + 2], (ot, WIDTH, rows, queries, y, p[Y + STEP], 0))
 
 
 @jit
@@ -96,7 +92,8 @@ def forward(kind, place, part, parts):
     """Blocks of queries, one after the other: part `part` of `parts` of them.
 
     For each block of keys and each panel of the block: scores = K Q^T, their exponentials below
-    the largest so far, and output^T += V^T weights. The output is divided and turned at the end.
+    the largest so far, and output += weights^T V. Where there is one block of keys, weights are
+    divided by their sum before; else the output gathers in scratch and is divided at the end.
     """
     size, width, wide = size_of(kind), WIDTH // size_of(kind), np.int64(WIDTH)
     p = numbers(np.int64, place, COUNT)
@@ -104,66 +101,76 @@ def forward(kind, place, part, parts):
     length, keys, e, ev = p[LENGTH], p[KEYS], p[E], p[EV]
     groups, members = p[OWN] * p[OWN + 1] * p[OWN + 2], p[GROUP] * p[GROUP + 1] * p[GROUP + 2]
     span = PANELS * width
-    blocks = (length + span - 1) // span
-    owner = np.empty(wide * (2 * BLOCK + PANELS * (e + ev + 2) + 3) + LINE
-                     + BLOCK * (e + ev) * size + wide, np.uint8)
+    blocks, evp = (length + span - 1) // span, (ev + width - 1) // width * width
+    owner = np.empty(LINE + wide * (2 * BLOCK + PANELS * (e + 2) + 4)
+                     + size * (span * ev + BLOCK * (e + evp)), np.uint8)
     s = (address(owner) + LINE - 1) // LINE * LINE
     m, shift = s + BLOCK * wide, s + 2 * BLOCK * wide
     old, sink, qt = shift + wide, shift + 2 * wide, shift + 3 * wide
-    ot = qt + PANELS * e * wide
-    tops, totals = ot + PANELS * ev * wide, ot + PANELS * (ev + 1) * wide
-    kb = totals + PANELS * wide
-    vb = kb + BLOCK * e * size
-    table = np.empty(BLOCK, np.int64)
-    begun = np.zeros(PANELS, np.int64)
+    tops = qt + PANELS * e * wide
+    totals = tops + PANELS * wide
+    vb = totals + PANELS * wide
+    kb = vb + BLOCK * evp * size
+    sums = kb + BLOCK * e * size + wide
+    begun, table = np.zeros(PANELS, np.int64), np.empty(ROWS, np.int64)
     cuts = (keys + BLOCK - 1) // BLOCK
     tasks = groups * members * blocks
     for t in range(tasks * part // parts, tasks * (part + 1) // parts):
         at = index_of(p, t // blocks // members, t // blocks % members)
         # Parts are taken from both ends: the long blocks of a triangle first from either.
         late = 2 * (t // blocks) >= groups * members
-        block = t % blocks if late else blocks - 1 - t % blocks
-        start = block * span
+        start = (t % blocks if late else blocks - 1 - t % blocks) * span
         q, k, v = matrix(p, Q, at), matrix(p, K, at), matrix(p, V, at)
         mask, kept = matrix(p, M, at), matrix(p, KEPT, at)
+        lse, y, y_step = matrix(p, LSE, at), matrix(p, Y, at), p[Y + STEP]
+        out, step = (y + start * y_step, y_step) if cuts == 1 else (sums, ev * size)
         stop = min(length, start + span)
+        panels = (stop - start + width - 1) // width
         for query in range(start, stop, width):
-            qi = qt + (query - start) * size * e
             call(p[CODES + 2], (q + query * p[Q + STEP], p[Q + STEP], min(width, length - query),
-                                e, qi, WIDTH, width))
-        multiply(kind, qt, (stop - start + width - 1) // width * e * width, scale)
+                                e, qt + (query - start) * size * e, WIDTH, width))
+        multiply(kind, qt, panels * e * width, scale)
         fill(kind, tops, span, kind(-np.inf))
         fill(kind, totals, span, kind(0))
         fill(np.int64, address(begun), PANELS, 0)
         for cut in range(cuts):
             first = keys * cut // cuts
-            count = keys * (cut + 1) // cuts - first
-            kc, k_step, vc, v_step = rows_of_block(kind, p, k, v, first, count, kb, vb)
-            list_rows(table, kc, k_step, count)
-            for i in range((stop - start + width - 1) // width):
+            count = visible(p, start, stop - start, first, keys * (cut + 1) // cuts - first)
+            if count <= 0:
+                break
+            copy_rows(kind, k + first * p[K + STEP], p[K + STEP], count, e, kb, e)
+            copy_rows(kind, v + first * p[V + STEP], p[V + STEP], count, ev, vb, evp)
+            for i in range(panels):
                 query = start + i * width
                 queries = min(width, length - query)
                 n = visible(p, query, queries, first, count)
-                if n <= 0:
+                top, total, at_out = tops + i * wide, totals + i * wide, out + i * width * step
+                if n <= 0 or not scores(kind, p, kb, e * size, n, qt + i * e * wide, s, wide,
+                                        query, queries, first, mask, m, address(table)):
                     continue
-                total, out = totals + i * wide, ot + i * ev * wide
-                if not scores(kind, p, address(table), n, qt + i * e * wide, s, wide, query,
-                               queries, first, mask, m):
-                    continue
-                _raise_top(kind, s, n, tops + i * wide, shift, old, total, sink, out, ev, begun[i])
+                _raise_top(kind, s, n, top, shift, old, total, sink, at_out, step, queries, ev,
+                           begun[i])
                 panel_exp(kind, s, wide, n, shift, total)
+                if cuts == 1:
+                    _finish(kind, top, total, lse + query * size, queries)
+                    panel_scale(kind, s, wide, n, total)
                 if p[KEEP]:
                     call(p[CODES + 2], (kept + query * p[KEPT + STEP] + first * size,
                                         p[KEPT + STEP], queries, n, m, WIDTH, width))
                     panel_times(kind, s, wide, n, m, s)
-                call(p[CODES + 1], (vc, v_step, ev, n, s, wide, out, begun[i]))
+                seen = query + p[OFFSET] - first if p[CAUSAL] else n
+                call(p[CODES + 1], (s, wide, queries, n, vb, evp * size, at_out, step, ev,
+                                    begun[i], seen))
                 begun[i] = 1
-        lse, y = matrix(p, LSE, at), matrix(p, Y, at)
-        for i in range((stop - start + width - 1) // width):
+        for i in range(panels):
             query = start + i * width
-            _finish(kind, p, tops + i * wide, totals + i * wide, lse + query * size,
-                    min(width, length - query), ot + i * ev * wide, y + query * p[Y + STEP],
-                    begun[i])
+            queries, total, rows = min(width, length - query), totals + i * wide, y + query * y_step
+            if cuts > 1 or not begun[i]:
+                _finish(kind, tops + i * wide, total, lse + query * size, queries)
+            if not begun[i]:                         # nobody sees a key: sums of none
+                call(p[CODES + 1], (s, wide, queries, 0, vb, evp * size, rows, y_step, ev, 0, 0))
+            elif cuts > 1:
+                rows_scale(kind, rows, y_step, sums + i * width * step, step, queries, ev, total)
     owner[0] = table[0] = 0     # they live until here: Numba frees an array after its last use
 
 
@@ -198,6 +205,7 @@ def few(kind, place, part, parts):
     shift = (address(owner) + LINE - 1) // LINE * LINE
     total = shift + wide
     s = numbers(kind, total + wide, (keys // width + 1) * width)
+    table = np.empty(ROWS, np.int64)
     tasks = groups * members * length
     for t in range(tasks * part // parts, tasks * (part + 1) // parts):
         at, i = index_of(p, t // length // members, t // length % members), t % length
@@ -230,6 +238,5 @@ def few(kind, place, part, parts):
             kept = numbers(kind, matrix(p, KEPT, at) + i * p[KEPT + STEP], n)
             for j in range(n):
                 s[j] *= kept[j]
-        numbers(np.int64, shift, 1)[0] = address(s)
-        call(p[CODES], (shift, 1, n, v, p[V + STEP], y, 0, ev, 0))
-    owner[0] = 0        # it lives until here
+        call(p[CODES], (address(s), 0, 1, n, v, p[V + STEP], y, 0, ev, 0, ALL, address(table)))
+    owner[0] = table[0] = 0        # they live until here

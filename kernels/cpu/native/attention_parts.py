@@ -32,12 +32,11 @@ from .panel import (
 )
 from .tile import ROWS, VECTOR_BYTES, columns_tile, copy_row, rows_tile
 
-__all__ = ["ADDED", "BLOCK", "BOOLEAN", "CAUSAL", "CODES", "COUNT", "E", "EV", "G", "GK", "GQ",
-           "GROUP", "GV", "K", "KEEP", "KEPT", "KEYS", "LENGTH", "LINE", "LSE", "M", "MASK",
-           "NEED_K", "NEED_Q", "NEED_V", "OFFSET", "OWN", "PANELS", "PIECES",
-           "PIECE_BYTES", "Q", "SCALE", "STEP", "V", "Y", "columns_product", "copy_rows", "fill",
-           "index_of", "list_rows", "matrix", "multiply", "numbers", "rows_of_block",
-           "rows_product", "scores", "turn", "turn_bytes", "turn_queries", "visible"]
+__all__ = ["ADDED", "ALL", "BLOCK", "BOOLEAN", "CAUSAL", "CODES", "COUNT", "E", "EV", "G", "GK",
+           "GQ", "GROUP", "GV", "K", "KEEP", "KEPT", "KEYS", "LENGTH", "LINE", "LSE", "M", "MASK",
+           "NEED_K", "NEED_Q", "NEED_V", "OFFSET", "OWN", "PANELS", "PIECES", "PIECE_BYTES", "Q",
+           "SCALE", "STEP", "V", "Y", "columns_product", "copy_rows", "fill", "index_of", "matrix",
+           "multiply", "numbers", "rows_product", "scores", "turn", "turn_bytes", "visible"]
 
 # Places in the array that describes a call (kernels/cpu/attention.py fills it). From Q on there are
 # five numbers per array: address, three strides of leading axes, distance of rows; all in bytes.
@@ -47,6 +46,7 @@ Q, K, V, M, KEPT, Y, LSE, G, GQ, GK, GV = range(24, 24 + 5 * 11, 5)
 COUNT = GV + 5
 STEP = 4
 BOOLEAN, ADDED = 1, 2
+ALL = -1 << 40   # for products without zeros at the beginning of rows
 
 BLOCK = 64       # keys worked on at a time: weights and d scores of 64 queries fill 32 KB of L1
 PANELS = 4       # panels of queries that share a block of keys while it is in L1 and L2
@@ -95,29 +95,42 @@ def _even(rows):
 
 
 @jit
-def rows_product(kind, table, rows, deep, b, ldb, c, ldc, n, add):
-    """C (+)= A B for `rows` rows of A at the addresses in `table`, and n columns."""
-    low, more = _even(rows)
-    width = WIDTH // size_of(kind)
-    for j in range(0, n, width):
-        left, i = more, 0
-        while i < rows:
-            m = low + (left > 0)
-            rows_tile(kind, m, table + 8 * i, deep, b + j * size_of(kind), ldb,
-                      c + i * ldc + j * size_of(kind), ldc, min(width, n - j), add)
-            i += m
-            left -= 1
+def rows_product(kind, a, lda, rows, deep, b, ldb, c, ldc, n, add, hidden, table):
+    """C (+)= A B for `rows` rows of A and n columns; of B whole vectors are read.
+
+    The first `hidden` + i numbers of row i of A are 0: most of them are left out. `table` is
+    scratch for ROWS addresses.
+    """
+    low, left = _even(rows)
+    size, i = size_of(kind), 0
+    width, places = WIDTH // size, numbers(np.int64, table, ROWS)
+    while i < rows:
+        m = low + (left > 0)
+        begin = min(max(hidden + i, 0), deep)
+        for r in range(m):
+            places[r] = a + (i + r) * lda + begin * size
+        for j in range(0, n, width):
+            rows_tile(kind, m, table, deep - begin, b + begin * ldb + j * size, ldb,
+                      c + i * ldc + j * size, ldc, min(width, n - j), add)
+        i += m
+        left -= 1
 
 
 @jit
-def columns_product(kind, a, lda, rows, deep, b, ldb, c, add):
-    """The panel C (+)= A^T B for A with `rows` columns and a panel B with `deep` rows."""
+def columns_product(kind, a, lda, rows, deep, b, ldb, c, ldc, n, add, seen):
+    """C (+)= A^T B for `rows` columns of A and n columns of B, of which whole vectors are read.
+
+    Of column i of A all but the first `seen` + i + 1 numbers count as 0; most are left out.
+    """
     low, left = _even(rows)
-    i = 0
+    size, i = size_of(kind), 0
+    width = WIDTH // size
     while i < rows:
         m = low + (left > 0)
-        columns_tile(kind, m, a + i * size_of(kind), lda, deep, b, ldb, c + i * WIDTH,
-                     np.int64(WIDTH), WIDTH // size_of(kind), add)
+        shown = min(max(seen + i + m, 0), deep)
+        for j in range(0, n, width):
+            columns_tile(kind, m, a + i * size, lda, shown, b + j * size, ldb,
+                         c + i * ldc + j * size, ldc, min(width, n - j), add)
         i += m
         left -= 1
 
@@ -197,7 +210,7 @@ def _apply_mask(kind, p, mask, queries, first, keys, s, apart, m):
 
 
 @jit
-def scores(kind, p, table, keys, qt, s, apart, query, queries, first, mask, m):
+def scores(kind, p, k, k_step, keys, qt, s, apart, query, queries, first, mask, m, table):
     """s[k, i] = score of key first + k for query query + i; -inf where it is hidden.
 
     Rows of s are `apart` bytes from each other.
@@ -212,7 +225,7 @@ def scores(kind, p, table, keys, qt, s, apart, query, queries, first, mask, m):
         if says & HIDDEN:
             return False
     width = WIDTH // size_of(kind)
-    call(p[CODES], (table, keys, p[E], qt, WIDTH, s, apart, width, 0))
+    call(p[CODES], (k, k_step, keys, p[E], qt, WIDTH, s, apart, width, 0, ALL, table))
     if p[CAUSAL]:
         clear = min(max(query + p[OFFSET] + 1 - first, 0), keys)     # keys that all of them see
         panel_causal(kind, s + clear * apart, apart, keys - clear,
@@ -228,46 +241,16 @@ def visible(p, query, queries, first, keys):
     return min(keys, query + queries + p[OFFSET] - first) if p[CAUSAL] else keys
 
 
-@inline
-def list_rows(table, place, step, rows):
-    for i in range(rows):
-        table[i] = place + i * step
-
-
-@jit
-def turn_queries(kind, p, q, step, e, qt):
-    """All panels of q^T at qt, for the queries of a head from address q on."""
-    length = p[LENGTH]
-    width = WIDTH // size_of(kind)
-    for i in range(0, length, width):
-        call(p[CODES + 2], (q + i * step, step, min(width, length - i), e,
-                            qt + i * size_of(kind) * e, WIDTH, width))
-
-
 @jit
 def copy_rows(kind, x, step, rows, columns, y, padded):
     """Rows of x back to back at y, each followed by zeros up to `padded` numbers.
 
-    Up to WIDTH bytes after the last row may be written, too.
+    Up to WIDTH bytes after the last row may be written, too. Keys, values and queries that
+    whole vectors are read of, or that are read again and again, are copied so: rows 1 or 2 KB apart
+    share so few sets of L1 that they drive each other out, and vectors that cross lines take twice
+    the time.
     """
     size = size_of(kind)
     for i in range(rows):
         for j in range(0, columns, WIDTH // size):
             copy_row(kind, x + i * step + j * size, y + (i * padded + j) * size, columns - j)
-
-
-@jit
-def rows_of_block(kind, p, k, v, first, count, kb, vb):
-    """Where a block of keys and values lies, and the distance of rows: in place, or copied to kb
-    and vb: rows 1 or 2 KB apart share so few sets of L1 that they drive each other out (9.7
-    instead of 4.6 ms for (8, 8, 256, 64) whose heads are slices)."""
-    size = size_of(kind)
-    kc, k_step, e = k + first * p[K + STEP], p[K + STEP], p[E]
-    vc, v_step, ev = v + first * p[V + STEP], p[V + STEP], p[EV]
-    if k_step != e * size and k_step % 1024 == 0:
-        copy_rows(kind, kc, k_step, count, e, kb, e)
-        kc, k_step = kb, e * size
-    if v_step != ev * size and v_step % 1024 == 0:
-        copy_rows(kind, vc, v_step, count, ev, vb, ev)
-        vc, v_step = vb, ev * size
-    return kc, k_step, vc, v_step

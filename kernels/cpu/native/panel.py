@@ -20,9 +20,9 @@ from numba.extending import intrinsic
 from .tile import COLUMNS, VECTOR_BYTES, _i1, _i32, _i64, _Tile
 
 __all__ = ["CLEAR", "HIDDEN", "WIDTH", "panel_add", "panel_add_keys", "panel_causal",
-           "panel_exp", "panel_gradient", "panel_hide", "panel_hide_keys", "panel_max",
-           "panel_scale", "panel_times", "row_add", "row_dot", "row_of_bytes", "row_of_numbers",
-           "row_put", "transpose_block", "transpose_bytes"]
+           "panel_exp", "panel_gradient", "panel_hide", "panel_hide_keys", "panel_inner",
+           "panel_max", "panel_scale", "panel_times", "panel_zero", "row_dot", "row_of_bytes",
+           "row_of_numbers", "rows_scale", "transpose_block", "transpose_bytes"]
 
 WIDTH = COLUMNS * VECTOR_BYTES      # bytes in a row of a panel
 HIDDEN, CLEAR = 1, 2                # what holds for all of a row of a mask; bits
@@ -130,6 +130,34 @@ def panel_max(typingctx, dtype, s, step, rows, top):
 
 
 @intrinsic
+def panel_zero(typingctx, dtype, s, step, rows):
+    """s[k, j] = 0."""
+    def codegen(context, builder, signature, args):
+        p, (s, step, rows) = _Panel(builder, dtype.dtype), args[1:]
+
+        def body(row, state):
+            p.put(row, [p.constant(0.0)] * COLUMNS)
+            return []
+        p.rows(s, step, rows, [], body)
+        return _nothing(context)
+    return types.none(dtype, *[types.int64] * 3), codegen
+
+
+@intrinsic
+def panel_inner(typingctx, dtype, p, dp, step, rows, inner):
+    """inner[j] = the sum of p[k, j] * dp[k, j] over k."""
+    def codegen(context, builder, signature, args):
+        p, (weights, dp, step, rows, inner) = _Panel(builder, dtype.dtype), args[1:]
+
+        def body(row, sums):
+            w = p.row(builder.add(weights, builder.sub(row, dp)))
+            return [p.fma(a, x, t) for a, x, t in zip(w, p.row(row), sums, strict=True)]
+        p.put(inner, p.rows(dp, step, rows, [p.constant(0.0)] * COLUMNS, body))
+        return _nothing(context)
+    return types.none(dtype, *[types.int64] * 5), codegen
+
+
+@intrinsic
 def panel_exp(typingctx, dtype, s, step, rows, shift, total):
     """s[k, j] = exp(s[k, j] - shift[j]), and total[j] += their sum over k."""
     def codegen(context, builder, signature, args):
@@ -223,20 +251,22 @@ def panel_add_keys(typingctx, dtype, s, step, rows, numbers):
 
 
 @intrinsic
-def panel_gradient(typingctx, dtype, p, dp, step, rows, inner):
-    """dp[k, j] = p[k, j] * (dp[k, j] - inner[j]): from weights to scores."""
+def panel_gradient(typingctx, dtype, p, dp, step, rows, inner, scale):
+    """dp[k, j] = p[k, j] * (dp[k, j] - inner[j]) * scale: from weights to products of q and k."""
+    kind = dtype.dtype
+
     def codegen(context, builder, signature, args):
-        p, (weights, dp, step, rows, inner) = _Panel(builder, dtype.dtype), args[1:]
-        less = p.row(inner)
+        p, (weights, dp, step, rows, inner, scale) = _Panel(builder, kind), args[1:]
+        less, by = p.row(inner), p.splat(scale)
 
         def body(row, state):
             w = p.row(builder.add(weights, builder.sub(row, dp)))
-            p.put(row, [builder.fmul(a, builder.fsub(x, t))
+            p.put(row, [builder.fmul(builder.fmul(a, by), builder.fsub(x, t))
                         for a, x, t in zip(w, p.row(row), less, strict=True)])
             return []
         p.rows(dp, step, rows, [], body)
         return _nothing(context)
-    return types.none(dtype, *[types.int64] * 5), codegen
+    return types.none(dtype, *[types.int64] * 5, kind), codegen
 
 
 @intrinsic
@@ -341,39 +371,36 @@ row_of_bytes = _row_test("row_of_bytes", True)
 # -- single rows -----------------------------------------------------------------------------------
 
 
-def _row_writer(what: str, add: bool) -> Any:
-    """An intrinsic (dtype, y, x, n, factor): y[j] = x[j] * factor (+ y[j]) for j < n."""
-    def made(typingctx, dtype, y, x, n, factor):
-        kind = dtype.dtype
+@intrinsic
+def rows_scale(typingctx, dtype, y, ystep, x, xstep, rows, n, factors):
+    """y[i, j] = x[i, j] * factors[i] for i < rows and j < n; y may be x."""
+    def codegen(context, builder, signature, args):
+        p, (y, ystep, x, xstep, rows, n, factors) = _Panel(builder, dtype.dtype), args[1:]
+        step = ir.Constant(_i64, VECTOR_BYTES)
 
-        def codegen(context, builder, signature, args):
-            p, (y, x, n, factor) = _Panel(builder, kind), args[1:]
-            by, step = p.splat(factor), ir.Constant(_i64, VECTOR_BYTES)
+        def row(state):
+            y, x, factor = state
+            by = p.splat(p.load(factor, 0, p.scalar))
 
-            def body(state):
+            def vector(state):
                 y, x, left = state
                 here = p.lanes_below(left)
-                to = builder.inttoptr(y, p.vector.as_pointer())
                 value = p.masked("load", builder.inttoptr(x, p.vector.as_pointer()), here)
-                value = (p.fma(value, by, p.masked("load", to, here)) if add
-                         else builder.fmul(value, by))
-                p.masked("store", to, here, value)
+                p.masked("store", builder.inttoptr(y, p.vector.as_pointer()), here,
+                         builder.fmul(value, by))
                 return [builder.add(y, step), builder.add(x, step),
                         builder.sub(left, ir.Constant(_i64, p.lanes))]
-            p.loop(_vectors(p, n), 1, [y, x, n], body)
-            return _nothing(context)
-        return types.none(dtype, *[types.int64] * 3, kind), codegen
-    made.__name__ = what
-    return intrinsic(made)
+            p.loop(_vectors(p, n), 1, [y, x, n], vector)
+            return [builder.add(y, ystep), builder.add(x, xstep),
+                    builder.add(factor, ir.Constant(_i64, p.size))]
+        p.loop(rows, 1, [y, x, factors], row)
+        return _nothing(context)
+    return types.none(dtype, *[types.int64] * 7), codegen
 
 
 def _vectors(p: _Panel, n: Any) -> Any:
     """In how many vectors n numbers fit."""
     return p.b.udiv(p.b.add(n, ir.Constant(_i64, p.lanes - 1)), ir.Constant(_i64, p.lanes))
-
-
-row_put = _row_writer("row_put", False)
-row_add = _row_writer("row_add", True)
 
 
 @intrinsic
