@@ -13,7 +13,7 @@ from tinygen.primitive import kernel
 from .lazy import F32, F64, NOT_FLOAT, Native, threads_for
 from .rows import EMPTY, MIXED, plain
 
-native, activated = Native("channels"), Native("activated")
+native, activated, turns = Native("channels"), Native("activated"), Native("turn")
 
 GRAIN = 16384       # elements that pay for one more thread
 SHORT = 512         # planes below are columns: a sum of its own costs a plane as much as 300 adds
@@ -52,7 +52,29 @@ class _Form:
     def take(self, a: Any) -> Any:
         """Any array of the same shape, in the kernels' shape."""
         a = a if self.order is None else a.transpose(self.order)
-        return plain(a).reshape(self.shape)
+        return _contiguous(a).reshape(self.shape)
+
+
+def _contiguous(a: Any) -> Any:
+    """The array in C order: as it is, or turned from planes to channels last or back, or copied.
+
+    2 MB of planes of 4x4 take 0.45 ms copied by NumPy, and 0.09 turned.
+    """
+    if a.flags.carray or a.ndim < 3 or a.size < 2 * GRAIN:
+        return plain(a)
+    n, lanes = len(a), turns.VECTOR_BYTES // a.itemsize
+    for order in ((0, *range(2, a.ndim), 1), (0, a.ndim - 1, *range(1, a.ndim - 1))):
+        x = a.transpose(order)
+        if x.flags.carray:
+            c = a.shape[1] if order[-1] == 1 else a.shape[-1]
+            size = a.size // (n * c)
+            if size % lanes or c % lanes:
+                break
+            y = np.empty(a.shape, a.dtype)
+            before, after = ((size, c), (c, size)) if order[-1] == 1 else ((c, size), (size, c))
+            turns.turn(x.reshape(n, *before), y.reshape(n, *after), threads_for(a.size, GRAIN))
+            return y
+    return plain(a)
 
 
 @functools.lru_cache(maxsize=256)

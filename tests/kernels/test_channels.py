@@ -159,3 +159,20 @@ def test_an_unwanted_input_gradient_is_left_out(name, attrs):
     every = run(x, *ys, x, w, w, needs=(True, True, True), **attrs)
     assert some[0] is None
     np.testing.assert_array_equal(some[1:], every[1:])
+
+
+@both
+@pytest.mark.parametrize("shape", [(16, 32, 8, 8), (65, 48, 16), (8, 16, 4, 8, 8), (9, 37, 11, 13)],
+                         ids=str)
+@pytest.mark.parametrize("count", [1, 3])
+def test_gradients_in_another_memory_order_give_the_same_bits(shape, dtype, count, monkeypatch):
+    """Large ones are turned around in vectors, where their sizes are whole vectors."""
+    monkeypatch.setattr(threads.count, "value", count)
+    x, g = drawn(shape, dtype), drawn(shape, dtype, 1)
+    planes, last = ORDERS["planes"], ORDERS["channels last"]
+    for mine, other in ((planes, last), (last, planes)):
+        _, mean, var = kernel_of("batch_norm")(mine(x), eps=0.01)
+        same, turned = (kernel_of("batch_norm_vjp")(order(g), None, mean, var, mine(x), eps=0.01,
+                                                    needs=(True,)) for order in (mine, other))
+        for a, b in zip(same, turned, strict=True):
+            np.testing.assert_array_equal(a, b)

@@ -4,6 +4,8 @@ Arrays come as in `channels.py`, planes or columns, of one sample. The gradient'
 the activation, g where the norm's result z is positive and slope * g elsewhere. z is computed again
 from x, with the same numbers and in the same order as in front of the activation: two operations on
 what is read anyway, where keeping and reading a third array would cost more than all of them.
+
+As in `channels.py`, a thread's second pass goes backwards over the parts of its first.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ def _keep(kept, line, left, right):
 def _plane_scale(x, line, slope, y, lo, hi):
     """The activation's result of planes lo to hi."""
     c, none = x.shape[1], x.dtype.type(0)
-    for k in range(lo, hi):
+    for k in range(hi - 1, lo - 1, -1):
         n, j = k // c, k % c
         row, out, m, a, b = x[n, j], y[n, j], line[0, j], line[1, j], line[2, j]
         for i in range(row.size):
@@ -121,7 +123,7 @@ def _plane_sums(g, x, line, slope, total, inner, lo, hi):
 def _plane_gradient(g, x, line, slope, factors, gx, lo, hi):
     """g * scale + x * slope + shift of planes lo to hi, g having come through."""
     c = x.shape[1]
-    for k in range(lo, hi):
+    for k in range(hi - 1, lo - 1, -1):
         n, j = k // c, k % c
         row, grow, out, m, a, b = x[n, j], g[n, j], gx[n, j], line[0, j], line[1, j], line[2, j]
         of_g, of_x, rest = factors[0, j], factors[1, j], factors[2, j]
@@ -136,7 +138,7 @@ def _plane_gradient(g, x, line, slope, factors, gx, lo, hi):
 @jit
 def _column_scale(x, line, slope, y, rows, lo, hi):
     """The activation's result of parts lo to hi."""
-    for k in range(lo, hi):
+    for k in range(hi - 1, lo - 1, -1):
         s, _, top, end, left, right = place(k, x, rows)
         m, a, b = line[0][left:right], line[1][left:right], line[2][left:right]
         for i in range(top, end):
@@ -171,7 +173,7 @@ def _column_gradient(g, x, line, slope, factors, gx, rows, lo, hi):
     That scale is the one of the norm itself.
     """
     kept = np.empty(5 * TILE, x.dtype)
-    for k in range(lo, hi):
+    for k in range(hi - 1, lo - 1, -1):
         s, _, top, end, left, right = place(k, x, rows)
         width = right - left
         _keep(kept, line, left, right)

@@ -7,7 +7,8 @@ columns; `fold` of its rows are taken as one where channels are few. Short plane
 
 Every part of an array has its own sums, in its own place, and the parts are added up in order and
 in float64: the result does not depend on the number of threads. A part is small enough to stay in
-the cache while its mean is found first, then its variance around that mean.
+the cache while its mean is found first, then its variance around that mean. The pass that makes
+the result begins with the parts that were read last: of 4 MB on two threads half are still in L2.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _plane_means(x, mean, square, lo, hi):
 def _plane_scale(x, scale, shift, mean, y, lo, hi):
     """(x - mean) * scale + shift of planes lo to hi."""
     c = x.shape[1]
-    for k in range(lo, hi):
+    for k in range(hi - 1, lo - 1, -1):
         n, j = k // c, k % c
         s = n if mean.shape[0] > 1 else 0
         row, out, a, b, m = x[n, j], y[n, j], scale[s, j], shift[s, j], mean[s, j]
@@ -78,7 +79,7 @@ def _plane_sums(g, x, mean, total, inner, lo, hi):
 def _plane_gradient(g, x, scale, slope, shift, gx, lo, hi):
     """g * scale + x * slope + shift of planes lo to hi."""
     c = x.shape[1]
-    for k in range(lo, hi):
+    for k in range(hi - 1, lo - 1, -1):
         n, j = k // c, k % c
         s = n if scale.shape[0] > 1 else 0
         row, grow, out, a, b, d = x[n, j], g[n, j], gx[n, j], scale[s, j], slope[s, j], shift[s, j]

@@ -99,7 +99,7 @@ def column_means(x, mean, square, rows, lo, hi):
 @jit
 def column_scale(x, scale, shift, mean, y, rows, lo, hi):
     """(x - mean) * scale + shift of parts lo to hi."""
-    for k in range(lo, hi):
+    for k in range(hi - 1, lo - 1, -1):
         s, _, top, end, left, right = place(k, x, rows)
         a, d, m = scale[s][left:right], shift[s][left:right], mean[s][left:right]
         for i in range(top, end):
@@ -129,7 +129,7 @@ def column_sums(g, x, mean, total, inner, rows, lo, hi):
 @jit
 def column_gradient(g, x, scale, slope, shift, gx, rows, lo, hi):
     """g * scale + x * slope + shift of parts lo to hi."""
-    for k in range(lo, hi):
+    for k in range(hi - 1, lo - 1, -1):
         s, _, top, end, left, right = place(k, x, rows)
         a, f, d = scale[s][left:right], slope[s][left:right], shift[s][left:right]
         for i in range(top, end):
