@@ -164,7 +164,11 @@ sgemm, or the bytes that it reads and writes at that of copying 16 MiB, whicheve
 - Products: all operations at sgemm's speed. Copies: all bytes at the copy's. The floor is the sum
   over rows of the greater of the two; rows are their measured times; the step is a whole replay.
 - The copy goes through memory. Arrays that stay in a cache are read faster, so single rows, and
-  small models with them, can be below their floor by bytes."""
+  small models with them, can be below their floor by bytes.
+- A row's time is its fastest run, the step's is the fastest whole step: where a machine's speed
+  varies, no step has the luck of each of its rows, and the difference looks like time between them.
+  Timed in place, within one step, that was 0.3 to 0.4 ms for the LSTM text VAE: 52 calls and 102
+  arrays, whose memory caused no page fault."""
 
 
 def markdown(floors: list[Floor], command: str) -> str:
