@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .mode import stays
+
 __all__ = [
     "DTYPES", "FLOATS", "Generator", "array_module", "as_array", "bfloat16", "canonical_device",
     "canonical_dtype", "device_of", "is_array", "is_half", "module_of_type", "notice_halves",
@@ -322,11 +324,16 @@ class Generator:
     """
 
     def __init__(self, seed: int | None = None, device: Any = "cpu"):
+        stays("Generator", "what is drawn")
         self.device = canonical_device(device)
-        self.manual_seed(seed if seed is not None else int.from_bytes(os.urandom(7), "little"))
+        self._start(seed if seed is not None else int.from_bytes(os.urandom(7), "little"))
 
     def manual_seed(self, seed: int) -> Generator:
         """Restart the stream from `seed`, a non-negative integer."""
+        stays("manual_seed", "the stream of a generator")
+        return self._start(seed)
+
+    def _start(self, seed: int) -> Generator:
         if not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"seed must be a non-negative integer, got {seed!r}")
         self.seed = int(seed)
@@ -350,6 +357,7 @@ class Generator:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from a `state()`, which must come from a generator of the same kind."""
+        stays("set_state", "the stream of a generator")
         try:
             if self.device != "cpu":
                 self.seed = int(state["seed"])

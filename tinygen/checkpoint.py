@@ -25,7 +25,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     Source: T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
     """
-    if not is_grad_enabled():
+    if not is_grad_enabled() or local.mode & TAPE:      # a program decides itself what it keeps
         return function(*args, **kwargs)
     started = _next()
     draws = snapshot()

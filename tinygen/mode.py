@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 __all__ = ["RAW", "RECORD", "TAPE", "CaptureError", "copies", "decide", "edits", "fetches",
-           "local", "reads"]
+           "local", "reads", "stays"]
 
 # What a call does, per thread: bits of `local.mode`.
 RECORD = 1   # link results to their inputs, so that gradients can be taken
@@ -58,6 +58,17 @@ def reads(what: str, *values: Any, instead: str = "Do that outside the recorded 
                     f"[{what}] looks at the values of a {x.dtype} {x.shape} tensor while a program "
                     f"is recorded; a replay would go on using what it saw. {instead}"
                     + (f"\n  called from {line}" if line else ""))
+
+
+def stays(name: str, what: str) -> None:
+    """Say that `name` is going to change `what`, which no replay would do again.
+
+    Raises:
+        CaptureError: a tape records.
+    """
+    if local.mode & TAPE:
+        raise CaptureError(f"[{name}] changes {what} while a program is recorded; a replay would "
+                           "not. Do that outside the recorded function")
 
 
 def fetches(what: str) -> None:

@@ -155,7 +155,7 @@ def test_relaxations_approach_the_discrete_law():
 
 def test_a_captured_step_draws_anew_and_keeps_its_gradients():
     """A variational step, sample and divergence, as a program: new numbers at each replay."""
-    from tinygen.jit.tape import capture
+    from tinygen.jit import capture
 
     def step(loc, scale):
         q = D.Normal(loc, scale)

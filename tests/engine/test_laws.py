@@ -6,7 +6,7 @@ from scipy import stats
 
 import tinygen as tg
 from tinygen import random
-from tinygen.jit.tape import capture
+from tinygen.jit import capture
 
 N = 20_000
 

@@ -25,7 +25,7 @@ from tests.checking import (
     tensors,
 )
 from tinygen.backend import FLOATS, canonical_dtype
-from tinygen.jit.tape import capture
+from tinygen.jit import capture
 from tinygen.primitive import PRIMITIVES, primitive
 from tinygen.tensor import Tensor
 

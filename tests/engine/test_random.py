@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import tinygen as tg
-from tinygen.jit.tape import capture
+from tinygen.jit import capture
 
 N = 20_000
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tinygen as tg
 from tinygen import nn
-from tinygen.jit.tape import capture
+from tinygen.jit import capture
 from tinygen.nn import functional as F
 
 torch = pytest.importorskip("torch")

@@ -8,7 +8,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import nn
-from tinygen.jit.tape import capture
+from tinygen.jit import capture
 from tinygen.nn.refused import REFUSED
 
 torch = pytest.importorskip("torch")

@@ -7,7 +7,7 @@ from scipy import stats
 import tinygen as tg
 from tinygen import nn
 from tinygen.autograd import grad_of
-from tinygen.jit.tape import capture
+from tinygen.jit import capture
 from tinygen.random.drop import bits
 
 

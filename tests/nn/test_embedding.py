@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import tinygen as tg
 from tinygen import nn
-from tinygen.jit.tape import capture
+from tinygen.jit import capture
 from tinygen.nn import functional as F
 from tinygen.ops.table import limit_rows
 

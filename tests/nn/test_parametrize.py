@@ -8,7 +8,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import nn
-from tinygen.jit.tape import capture
+from tinygen.jit import capture
 from tinygen.nn.utils import parametrizations, parametrize
 from tinygen.nn.utils.normed import power_iteration
 

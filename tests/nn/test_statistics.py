@@ -5,7 +5,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import nn
-from tinygen.jit.tape import capture
+from tinygen.jit import capture
 from tinygen.nn import functional as F
 from tinygen.ops.batchnorm import update_statistics
 

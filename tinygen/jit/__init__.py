@@ -10,7 +10,7 @@ from typing import Any as _Any
 from ..mode import CaptureError
 from .function import Jitted, jit
 from .program import Program
-from .tape import capture
+from .recording import capture
 
 __all__ = ["CaptureError", "Jitted", "Program", "capture", "jit"]
 

@@ -9,12 +9,13 @@ about to change them.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import random
 import sys
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ import numpy as np
 from ..backend import Generator
 from ..tensor import Tensor
 from .kept import PLAIN, Array, Fields, Items, Position, Stream, Values, base
+from .variables import Variable, names_in, variables
 
 __all__ = ["Around"]
 
 CONTAINERS = (dict, list, set, deque)
-DEPTH = 3                   # how many objects deep what is no layer or optimizer is looked into
+NAMESPACES = (SimpleNamespace, argparse.Namespace)
+DEPTH = 4                   # how many objects deep what is no layer or optimizer is looked into
 LONGEST = 10_000            # entries of a container that are looked at
 LARGEST = 1 << 20           # bytes of a bare array that are copied
 # What layers and optimizers keep in dicts of their own, which is looked at by other means
@@ -43,16 +46,59 @@ class Around:
     change by themselves.
     """
 
-    def __init__(self, found: Iterable[tuple[str, Any]] = (), variables: Iterable[Any] = ()):
+    def __init__(self, found: Iterable[tuple[str, Any]] = ()):
         self._kept: dict[int, Any] = {}
         self._values: dict[int, list[Values]] = defaultdict(list)   # by the array with the memory
         self._gradients: list[tuple[Tensor, Tensor | None]] = []    # as they were
         self.functions: list[Any] = []          # whose variables and arguments were looked at
-        self._variables = list(variables)
+        self.variables: list[Variable] = []
+        self._places: set[Any] = set()
+        self._home = ""                     # the package of the function
+        self.names = {"forward", "__call__"}     # that occur in the code of functions looked at
         for name, x in found:
             self.add(x, name)
-        for v in self._variables:
-            self.add(v.then, v.name)
+
+    def follow(self, function: Any) -> None:
+        """Look at the variables of a function, of those that it calls as far as they are the
+        user's, and of methods whose names occur in them."""
+        main, seen = plain_function(function), set()
+        self._home = (getattr(main, "__module__", None) or "").partition(".")[0]
+        self._home = "" if self._home == "tinygen" else self._home
+        todo = [main] if isinstance(main, FunctionType) else [
+            f for f in vars(type(main)).values() if isinstance(f, FunctionType)]
+        while todo:
+            for f in todo:
+                seen.add(id(f))
+                self._look_at(f, f is main)
+            self.add(function, "the function")
+            kinds = {k for x in (*self.objects(), *self.layers())
+                     for k in (x if isinstance(x, type) else type(x)).__mro__ if self._is_users(k)}
+            methods = [m for k in kinds for name, m in vars(k).items() if name in self.names]
+            found = {id(f): f for f in map(plain_function, (*self.functions, *methods))
+                     if isinstance(f, FunctionType) and self._is_users(f)}
+            todo = [f for key, f in found.items() if key not in seen]
+
+    def _is_users(self, x: Any) -> bool:
+        """A function or class of the user's: of the package of the function, or of no library."""
+        home = (getattr(x, "__module__", None) or "builtins").partition(".")[0]
+        return isinstance(x, (type, FunctionType)) and (home == self._home
+                                                        or not _is_library(home))
+
+    def _may_change(self, x: Any) -> bool:
+        """May a variable with this value get another? Modules and what libraries define stay."""
+        return not isinstance(x, (type, FunctionType, ModuleType)) or self._is_users(x)
+
+    def _look_at(self, f: FunctionType, every: bool) -> None:
+        """Look at the variables of one function, at its defaults and attributes."""
+        self.names |= names_in(f)
+        for v in variables(f):
+            if v.place not in self._places and (every or self._may_change(v.then)):
+                self._places.add(v.place)
+                self.variables.append(v)
+                self.add(v.then, v.name)
+        for value in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
+            self.add(value, f"a default of {f.__name__}")
+        self.add(vars(f), f"attributes of {f.__name__}")
 
     def add(self, x: Any, name: str, depth: int = DEPTH, owned: bool = False,
             checked: bool = True) -> None:
@@ -60,9 +106,10 @@ class Around:
         if id(x) in self._kept or (isinstance(x, PLAIN) and not isinstance(x, tuple)):
             return
         if isinstance(x, Tensor):
-            if owned:
-                self._kept[id(x)] = values = Values(x, name, checked)
-                self._values[id(base(x.data))].append(values)
+            self._kept[id(x)] = values = Values(x, name, checked, owned)
+            self._values[id(base(x.data))].append(values)
+            for hook in values.hooks:
+                self.add(hook, f"a hook of {name}", depth)
         elif isinstance(x, np.ndarray):
             if x.nbytes <= LARGEST and not x.dtype.hasobject:
                 self._kept[id(x)] = Array(x, name)
@@ -82,19 +129,27 @@ class Around:
             self.functions.append(x)
             for held, value in _held(x) if depth else ():
                 self.add(value, held, depth - 1)
+        elif isinstance(x, type):
+            if self._is_users(x):
+                self._kept[id(x)] = fields = Fields(x)
+                for key, value in fields.then.items():
+                    if isinstance(value, (Tensor, np.ndarray, *CONTAINERS)):
+                        self.add(value, f"{x.__name__}.{key}", depth - 1)
         elif checked and _is_open(x) and (depth or _is_ours(x)):
             self._kept[id(x)] = fields = Fields(x)
             ours = _is_ours(x)
-            for key, value in list(vars(x).items()):
+            for key, value in fields.then.items():
                 self.add(value, f"{type(x).__name__}.{key}", DEPTH if ours else depth - 1,
                          ours, key not in fields.loose)
+            for kind in type(x).__mro__:
+                self.add(kind, kind.__name__, depth)
 
     def change(self, written: set[int]) -> str | None:
         """The first thing that is not as it was and should be, in words.
 
         `written` are ids of arrays that recorded operations change: a replay changes them too.
         """
-        found = (kept.change(written) for kept in (*self._variables, *self._kept.values()))
+        found = (kept.change(written) for kept in (*self.variables, *self._kept.values()))
         return next((text for text in found if text is not None), None)
 
     def keep(self, array: Any) -> None:
@@ -126,7 +181,7 @@ class Around:
                 if isinstance(k, Fields) and hasattr(type(k.owner), "named_modules")]
 
     def objects(self) -> list[Any]:
-        """The objects that are no layers, optimizers or averages."""
+        """The objects and classes that are no layers, optimizers or averages."""
         return [k.owner for k in self._kept.values()
                 if isinstance(k, Fields) and not _is_ours(k.owner)]
 
@@ -136,10 +191,14 @@ class Around:
                 if isinstance(k, Items) and k.checked and not isinstance(k.owner, deque)
                 and k.name.rpartition(".")[2] not in _INNER]
 
+    def arrays(self) -> list[Any]:
+        """The bare arrays among them."""
+        return [k.owner for k in self._kept.values() if isinstance(k, Array)]
+
     def back(self) -> None:
         """Put everything back."""
         self._gradients_back()
-        for kept in (*self._variables, *self._kept.values()):
+        for kept in (*self.variables, *self._kept.values()):
             kept.back()
 
 
@@ -153,12 +212,29 @@ def _is_open(x: Any) -> bool:
     """An object with attributes that only its owner changes."""
     kind = type(x)
     home = kind.__module__.partition(".")[0]
-    if isinstance(x, (type, ModuleType)) or not hasattr(x, "__dict__"):
+    if isinstance(x, (type, ModuleType)) or not (hasattr(x, "__dict__")
+                                                 or hasattr(kind, "__slots__")):
         return False
     may_move = hasattr(kind, "__iter__") or hasattr(kind, "__next__")
-    return ((_is_ours(x) or not may_move) and home not in ("builtins", "numpy")
-            and home not in sys.stdlib_module_names
-            and not kind.__module__.startswith(("tinygen.jit", "tinygen.primitive")))
+    return kind in NAMESPACES or (
+        (_is_ours(x) or not may_move) and home not in ("builtins", "numpy")
+        and home not in sys.stdlib_module_names
+        and not kind.__module__.startswith(("tinygen.jit", "tinygen.primitive")))
+
+
+@functools.cache
+def _is_library(home: str) -> bool:
+    """Is this a package of Python's, NumPy, tinygen, or one that was installed?"""
+    place = getattr(sys.modules.get(home), "__file__", None) or ""
+    return (home in sys.stdlib_module_names or home in ("builtins", "numpy", "scipy", "tinygen")
+            or "site-packages" in place or "dist-packages" in place)
+
+
+def plain_function(f: Any) -> Any:
+    """The function behind a method, a property or a `partial`."""
+    for name in ("__func__", "func", "fget"):
+        f = getattr(f, name, f)
+    return f
 
 
 def _held(function: Any) -> Iterator[tuple[str, Any]]:

@@ -134,6 +134,8 @@ class _Writer:
         self.demand(f"local.mode == {local.mode} and local.autocast is None "
                     "and not anomaly.active and guards.quick()")
         given = ", ".join(f"d{i}" for i in range(len(self.tensors)))
+        if given and (guards.apart or guards.writes_arguments):
+            self.demand(f"guards.lie_alike(({given},))")
         made = [f"v{i}" for i, y in enumerate(program.outputs) if isinstance(y, int)]
         run = [f"[{', '.join(made)}] = bound({given})"]
         if any(row.op.name != "fused" for row in program.rows):        # NumPy would warn

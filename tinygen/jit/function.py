@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import anomaly
+from .. import anomaly, ops
 from ..autograd import is_grad_enabled
 from ..mode import TAPE, CaptureError, local
 from ..tensor import Tensor
@@ -19,7 +19,7 @@ from .entry import MISS, entry
 from .graph import wanted as graphs_wanted
 from .guards import Guards
 from .program import Program
-from .tape import capture, surroundings
+from .recording import capture, surroundings
 from .undo import Undo
 
 __all__ = ["Jitted", "jit"]
@@ -111,21 +111,22 @@ class Jitted:
             return self.function(*args, **kwargs)
         leaves = [Tensor.wrap(x) if isinstance(x, np.ndarray) else x for x in flatten(given)]
         region = local.autocast
+        tensors = [x for x in leaves if isinstance(x, Tensor)]
         key = (is_grad_enabled(), region and region.key, *map(_kind, leaves), *_structure(given))
         for found in self._recorded:
-            if found.key == key and found.guards.hold():
-                return found.first(args, kwargs, [x for x in leaves if isinstance(x, Tensor)])
+            if found.fits(key, tensors):
+                return found.first(args, kwargs, tensors)
         if self.after and self._is_new(key):
             return self._plain(given, leaves)
         with _recording:                        # another thread may have recorded it meanwhile
             for found in self._recorded:
-                if found.key == key and found.guards.hold():
+                if found.fits(key, tensors):
                     break
             else:
                 if len(self._recorded) < self.limit:
                     return self._record(key, given, leaves)
                 return self._full(key, given, leaves)
-        return found.run([x for x in leaves if isinstance(x, Tensor)])
+        return found.run(tensors)
 
     def _full(self, key: Any, given: Any, leaves: list[Any]) -> Any:
         """What is done with a kind of arguments for which there is no room."""
@@ -165,11 +166,12 @@ class Jitted:
         program = capture(run, *tensors, around=around)
         if not self.again:
             del around              # with its copies of what the step has changed
-            made = self._made(key, guards, program)
+            results[0] = _owned(program, results[0])
+            made = self._made(key, guards, program, tensors)
         else:
             around.values_back()
             try:
-                made = self._made(key, guards, program)
+                made = self._made(key, guards, program, tensors)
                 results[0] = made.run(tensors)
             except BaseException:
                 around.back()
@@ -178,9 +180,10 @@ class Jitted:
         self._recorded.append(made)
         return results[0]
 
-    def _made(self, key: Any, guards: Guards, program: Program) -> _Recorded:
+    def _made(self, key: Any, guards: Guards, program: Program,
+              tensors: list[Tensor]) -> _Recorded:
         """What is kept of a recording: the program after all passes, and what it rests on."""
-        guards.after(program)
+        guards.after(program, tensors)
         program = program.optimized(self.fuse)
         program.graph = self.graph
         return _Recorded(key, guards, program)
@@ -223,6 +226,11 @@ class _Recorded:
         self.enter: Any = None              # the short way, once there is one
         self.tried = False
 
+    def fits(self, key: Any, tensors: list[Tensor]) -> bool:
+        """Is it for such arguments, and all that it rests on as it was?"""
+        return (self.key == key and self.guards.hold()
+                and self.guards.lie_alike([x.data for x in tensors]))
+
     def first(self, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
         """The long way, after which there is a short one."""
         results = self.run(tensors)
@@ -242,6 +250,15 @@ class _Recorded:
         if self.guards.modes:
             self.guards.settle()
         return results
+
+
+def _owned(program: Program, results: Any) -> Any:
+    """What a recording gives: copies of what is the same in every replay, as replays give."""
+    leaves = flatten(results)
+    for i in program.own:
+        if i < len(leaves):
+            leaves[i] = ops.positive(leaves[i])
+    return unflatten(results, iter(leaves))
 
 
 def _kind(x: Any) -> Any:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import CodeType, FunctionType
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..mode import edits
 from ..tensor import Tensor
 from .around import Around
-from .kept import same, shown
+from .kept import attributes, base, same, shown
 from .program import Known, Program, Told
-from .variables import variables
 
 __all__ = ["Guards"]
 
+SMALL = 1 << 12     # bytes of a bare array whose values are compared before every call
 LONGEST = 64        # entries of a list or dict whose values are compared before every call
 
 
@@ -28,29 +27,40 @@ class Guards:
     """
 
     def __init__(self, function: Any, around: Around):
-        self.variables = list(variables(function))
+        self.variables = around.variables
         self.told: list[Told] = []
         self.layers = [(x, held(x)) for x in around.layers()]
         self.bare: list[Tensor] = []                # without a gradient when the function looked
         self.modes: list[tuple[Any, bool]] = []     # layers whose mode the function sets
         self.arrays: list[tuple[Tensor, Any, bool]] = []
+        self.apart: list[Tensor] = []
+        self.writes_arguments = False
+        self.hooks: dict[int, list[Any]] = {}       # of those that have some, by id
         self.seen = [-1]                            # how often layers were edited, when looked at
         self.changed: set[int] = set()              # ids of tensors that the program changes
-        names = _named(function, around)
-        self.objects = [(x, {k: v for k, v in vars(x).items() if k in names})
+        self.objects = [(x, {k: v for k, v in attributes(x).items() if k in around.names})
                         for x in around.objects()]
+        self.bare_arrays = [(a, a.tobytes()) for a in around.arrays() if a.nbytes <= SMALL]
         self.containers = [(x, _frozen(x), name) for x, name in around.containers()
                            if len(x) <= LONGEST]
 
-    def after(self, program: Program) -> None:
-        """Take down what the function used while it was recorded."""
+    def after(self, program: Program, arguments: Sequence[Tensor]) -> None:
+        """Take down what the function used while it was recorded for some arguments."""
         self.told, self.arrays = list(program.told), _outside(program)
+        self.hooks = {id(x): list(x.hooks) for x, *_ in self.arrays if x.hooks}
+        read = {id(base(x.data)) for x, *_ in self.arrays}
+        self.bare_arrays = [(a, v) for a, v in self.bare_arrays if id(base(a)) not in read]
         self.bare = list(program.bare)
-        self.changed = {id(x) for x in program._written[1]}
+        numbers, outside = program._written
+        self.changed = {id(x) for x in outside}
+        # What arguments must not share memory with, unless they did when it was recorded
+        self.writes_arguments = bool(numbers)
+        self.apart = [x for x, *_ in self.arrays] if numbers else outside
         known = {id(layer) for layer, _ in self.layers}
         self.layers += [(x, held(x)) for x, _ in program.layers if id(x) not in known]
         self.modes = [(x, x.training) for x, then in self.layers if then["training"] != x.training]
         self._compile()
+        self.memory = self._memory([x.data for x in arguments])
 
     def settle(self) -> None:
         """What a replay leaves behind beside the values of tensors: the mode of layers."""
@@ -69,6 +79,15 @@ class Guards:
             self._compile()
         return True
 
+    def lie_alike(self, arrays: Sequence[Any]) -> bool:
+        """Do arguments share memory, with each other or with what the program changes, as they did
+        when it was recorded?"""
+        return not (self.apart or self.writes_arguments) or self._memory(arrays) == self.memory
+
+    def _memory(self, arrays: Sequence[Any]) -> list[Any]:
+        ids = [id(base(a)) for a in arrays]
+        return [(self.owners.get(i), ids.index(i) if self.writes_arguments else None) for i in ids]
+
     def broken(self) -> str | None:
         """The first thing that is not as it was, in words."""
         for v in self.variables:
@@ -84,15 +103,21 @@ class Guards:
                 if not _alike(now.get(name, self), then.get(name, self)):
                     return f"{type(x).__name__}.{name} changes"
         for x, then in self.objects:
+            now = attributes(x)
             for name, value in then.items():
-                if not same(vars(x).get(name, self), value):
+                if not same(now.get(name, self), value):
                     return f"{type(x).__name__}.{name} changes"
         for x, entries, name in self.containers:
             if not _alike(_frozen(x), entries):
                 return f"what {name} holds changes"
+        for array, values in self.bare_arrays:
+            if array.tobytes() != values:
+                return "what an array that it may have looked at holds changes"
         for x, array, learns in self.arrays:
             if x.requires_grad is not learns:
                 return "whether a tensor that it uses learns changes"
+            if (x.hooks or None) != self.hooks.get(id(x)):
+                return "the hooks of a tensor that it uses change"
             if (x.data.shape, x.data.dtype, type(x.data)) != (
                     array.shape, array.dtype, type(array)):
                 return "a tensor that it uses changes its shape or dtype"
@@ -102,6 +127,7 @@ class Guards:
 
     def _compile(self) -> None:
         """`quick`: the same as one Python expression, which may say no too often."""
+        self.owners = {id(base(x.data)): i for i, x in enumerate(self.apart)}
         self.arrays = [(x, x.data, learns) for x, _, learns in self.arrays]
         scope: dict[str, Any] = {"same": same, "alike": _alike, "frozen": _frozen, "edits": edits,
                                  "seen": self.seen}
@@ -117,7 +143,11 @@ class Guards:
         for x, array, learns in self.arrays:
             test("t#.data is a#", t=x, a=array)
             if learns or id(x) not in self.changed:     # states of optimizers never learn
-                test(f"{'' if learns else 'not '}t#.requires_grad", t=x)
+                hooks = self.hooks.get(id(x))
+                test(f"{'' if learns else 'not '}t#.requires_grad and "
+                     + ("t#.hooks == h#" if hooks else "not t#.hooks"), t=x, h=hooks)
+        for array, values in self.bare_arrays:
+            test("a#.tobytes() == v#", a=array, v=values)
         for x in self.bare:
             test("t#._grad is None", t=x)
         for read, value, _ in self.told:
@@ -128,9 +158,12 @@ class Guards:
                 test("r#() == w#", r=read, w=value)
         for x, then in self.objects:
             for name, value in then.items():
-                test(f"same(o#[{name!r}], x#)", o=vars(x), x=value)
+                if name in getattr(x, "__dict__", ()):
+                    test(f"same(o#[{name!r}], x#)", o=vars(x), x=value)
+                else:
+                    test(f"same(o#.{name}, x#)", o=x, x=value)
         for x, entries, _ in self.containers:
-            test("alike(frozen(c#), e#)", c=x, e=entries)
+            test("alike(frozen(c#), e#)" if entries else "not c#", c=x, e=entries)
         text = ("def quick():\n    try:\n        return (" + "\n            and ".join(tests)
                 + ")\n    except Exception:      # a comparison that makes no sense: look closely\n"
                 "        return False")
@@ -140,7 +173,8 @@ class Guards:
 
 def _test_options(test: Any, optimizer: Any) -> None:
     """The same as comparing what the optimizer takes for granted, without making lists."""
-    test("p#._plans == k#", p=optimizer, k=list(optimizer._plans))
+    test("p#._plans == k# and [*p#.state.values()] == q#", p=optimizer, k=list(optimizer._plans),
+         q=list(optimizer.state.values()))
     test("p#._step_pre == k# and p#._step_post == q#", p=optimizer,
          k=dict(optimizer._step_pre), q=dict(optimizer._step_post))
     test("len(p#.param_groups) == n#", p=optimizer, n=len(optimizer.param_groups))
@@ -177,33 +211,6 @@ def _where(then: Any, now: Any) -> str:
         return next((f": {k}={shown(v)}, then {shown(now.get(k))}" for k, v in then.items()
                      if not _alike(now.get(k), v)), "")
     return f": {shown(then)}, then {shown(now)}"
-
-
-def _named(function: Any, around: Around) -> set[str]:
-    """The names in the code of a function, and of the methods and functions that it may call."""
-    function = getattr(function, "__func__", getattr(function, "func", function))
-    code = getattr(function, "__code__", None)
-    todo = [code] if isinstance(code, CodeType) else [
-        f.__code__ for f in vars(type(function)).values() if isinstance(f, FunctionType)]
-    todo += [f.__code__ for x in around.functions if not str(x.__module__).startswith("tinygen.")
-             for f in [getattr(x, "__func__", x)] if isinstance(f, FunctionType)]
-    kinds = {type(x) for x in around.objects()}
-    spaces = getattr(function, "__globals__", {})
-    cells = {v.name: v.then for v in variables(function)}
-    seen: set[CodeType] = set()
-    names: set[str] = set()
-    while todo:
-        code = todo.pop()
-        if code in seen:
-            continue
-        seen.add(code)
-        names.update(code.co_names)
-        todo += [c for c in code.co_consts if isinstance(c, CodeType)]
-        todo += [f.__code__ for name in (*code.co_names, *code.co_freevars)
-                 for f in (cells.get(name), spaces.get(name), *(getattr(k, name, None)
-                                                                for k in kinds))
-                 if isinstance(f, FunctionType) and not f.__module__.startswith("tinygen.")]
-    return names
 
 
 def _outside(program: Program) -> list[tuple[Tensor, Any, bool]]:

@@ -21,8 +21,8 @@ from ..backend import Generator
 from ..mode import CaptureError
 from ..tensor import Tensor
 
-__all__ = ["PLAIN", "Array", "Fields", "Items", "Position", "Stream", "Values", "base",
-           "checksum", "same", "set_state", "shown", "state_of"]
+__all__ = ["PLAIN", "Array", "Fields", "Items", "Position", "Stream", "Values", "attributes",
+           "base", "checksum", "same", "set_state", "shown", "state_of"]
 
 PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))
 SMALL = 1 << 13         # bytes of a tensor that are copied in any case
@@ -43,15 +43,27 @@ def shown(value: Any) -> str:
     return f"{value!r:.40}"
 
 
+def attributes(x: Any) -> dict[str, Any]:
+    """The attributes of an object or class, those in slots too."""
+    found = dict(getattr(x, "__dict__", {}))
+    for kind in () if isinstance(x, type) else type(x).__mro__:
+        names = kind.__dict__.get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in ("__dict__", "__weakref__") and hasattr(x, name):
+                found[name] = getattr(x, name)
+    return found
+
+
 class Fields:
-    """The attributes of an object."""
+    """The attributes of an object or a class."""
 
     def __init__(self, owner: Any):
-        self.owner, self.then = owner, dict(vars(owner))
+        self.owner, self.then = owner, attributes(owner)
         self.loose = _OWN if hasattr(type(owner), "add_param_group") else _MODE
 
     def change(self, written: set[int]) -> str | None:
-        now, kind = vars(self.owner), type(self.owner)
+        now = attributes(self.owner)
+        kind = self.owner if isinstance(self.owner, type) else type(self.owner)
         for name in {**self.then, **now}:
             if name in self.loose or (name in now and name in self.then and same(
                     now[name], self.then[name])):
@@ -67,12 +79,14 @@ class Fields:
         return None
 
     def back(self) -> None:
-        now = vars(self.owner)
+        now = attributes(self.owner)
+        put, take = ((type.__setattr__, type.__delattr__) if isinstance(self.owner, type)
+                     else (object.__setattr__, object.__delattr__))
         for name in [n for n in now if n not in self.then]:
-            del now[name]
+            take(self.owner, name)
         for name, value in self.then.items():
             if name not in now or now[name] is not value:
-                now[name] = value
+                put(self.owner, name, value)
 
 
 class Items:
@@ -126,14 +140,16 @@ class Values:
     forward and backward pass are gone. Until then a checksum says whether they are as they were.
     """
 
-    def __init__(self, owner: Tensor, name: str, checked: bool):
+    def __init__(self, owner: Tensor, name: str, checked: bool, owned: bool = True):
         self.owner, self.name, self.checked = owner, name, checked
+        self.hooks, self.changes = list(owner.hooks or ()), False
         self.array, self.grad = owner.data, owner._grad
         self.learns, self.seq = owner.requires_grad, owner.seq
         self.copy = self.total = None
-        if isinstance(self.array, np.ndarray) and self.array.nbytes > SMALL:
+        on_cpu = isinstance(self.array, np.ndarray)
+        if on_cpu and self.array.nbytes > SMALL:
             self.total = checksum(self.array)
-        else:
+        elif on_cpu or owned:
             self.copy = self.array.copy()
 
     def keep(self) -> None:
@@ -142,11 +158,12 @@ class Values:
         Raises:
             CaptureError: they have changed, by other means than operations.
         """
+        if not self.changes and self.checked and not self._is_as_before():
+            raise CaptureError(f"[jit] the function changes {self._past_operations()}; a "
+                               "replay would not. Use x.assign_(value)")
+        self.changes = True
         if self.copy is None:
-            if self.checked and not self._is_as_before():
-                raise CaptureError(f"[jit] the function changes {self._past_operations()}; a "
-                                   "replay would not. Use x.assign_(value)")
-            self.copy = _copy(self.array)
+            self.copy = _copy(self.array) if self.total is not None else self.array.copy()
 
     def change(self, written: set[int]) -> str | None:
         if not self.checked:
@@ -155,14 +172,17 @@ class Values:
             return f"the array of {self.name}, {shown(self.owner)}"
         if self.owner.requires_grad is not self.learns:
             return f"whether {self.name} learns"
-        if id(self.array) not in written and not self._is_as_before():
+        if list(self.owner.hooks or ()) != self.hooks:
+            return f"the hooks of {self.name}"
+        if (id(self.array) not in written
+                and id(base(self.array)) not in written and not self._is_as_before()):
             return self._past_operations()
         return None
 
     def _is_as_before(self) -> bool:
-        if self.copy is None:
-            return checksum(self.array) == self.total
-        return _equal(self.array, self.copy)
+        if self.copy is not None:
+            return _equal(self.array, self.copy)
+        return self.total is None or checksum(self.array) == self.total
 
     def _past_operations(self) -> str:
         return f"values of {self.name}, {shown(self.owner)}, by other means than operations"
@@ -170,6 +190,8 @@ class Values:
     def back(self) -> None:
         self.owner.data, self.owner._grad = self.array, self.grad
         self.owner.requires_grad = self.learns
+        if list(self.owner.hooks or ()) != self.hooks:
+            self.owner.hooks = list(self.hooks)
         if self.copy is None:                   # no operation has changed it
             return
         if self.owner.seq != self.seq or not _equal(self.array, self.copy):

@@ -1,4 +1,4 @@
-"""The tape: record the primitive calls of a function once, and run them again on new inputs.
+"""The tape: what is written down of a function while it is recorded.
 
 While a tape records, derivative rules are given tensors (their third reading), so that a
 captured function may hold a whole backward pass.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import random
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -19,16 +18,14 @@ import numpy as np
 from .. import backend, ops
 from ..autograd import no_grad
 from ..errors import user_line
-from ..mode import TAPE, CaptureError, local
+from ..mode import CaptureError
 from ..primitive import Primitive, primitive
 from ..tensor import Tensor
-from ..transforms import flatten, unflatten
 from .around import Around
 from .kept import base, checksum, shown
-from .program import Known, Program, Row, Told, changed_inputs, kind, plain, written
-from .variables import variables
+from .program import Known, Row, Told, changed_inputs, plain, written
 
-__all__ = ["Program", "Row", "capture"]
+__all__ = ["Tape", "assign_p", "check_total"]
 
 
 class _Ref(weakref.ref[Any]):
@@ -67,11 +64,12 @@ class Tape:
         self.kinds: dict[int, tuple[Any, tuple[int, ...], int]] = {}    # dtype, shape, memory
         self.seen: dict[int, tuple[Any, int, int]] = {}     # tensors, their seq and array then
         self.refs: dict[int, Any] = {}      # of arrays that are known by their id while they live
+        self.fresh: list[Any] = []          # optimizers that the function has made
         self.alive: list[Any] = []          # what must not be freed: its id would repeat
         self._gone = functools.partial(_forget, weakref.ref(self))
         self._gone_tensor = functools.partial(_forget_tensor, weakref.ref(self))
         self.written: set[int] = set()      # arrays that a recorded primitive changes in place
-        self.totals: dict[int, tuple[Tensor, Any, int]] = {}    # checksums of what is changed
+        self.totals: dict[int, tuple[Tensor, Any, int | None]] = {}     # checksums of what changes
         self.start = Tensor.wrap(None).seq
         self.outside: set[int] = set()      # arrays of tensors from before it, seen by `detach()`
         self.told: list[Told] = []          # what layers and optimizers take for granted
@@ -121,14 +119,17 @@ class Tape:
         for x in written(op, inputs, attrs):
             self.written.add(id(x.data))
             owner = base(x.data)
-            if isinstance(owner, np.ndarray):
-                self.totals[id(owner)] = x, owner, checksum(owner)
+            self.totals[id(owner)] = x, owner, (checksum(owner) if isinstance(owner, np.ndarray)
+                                                else None)
 
     def changes(self, op: Primitive, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> None:
         """Say that a call is going to change some of its inputs (`Update` does this)."""
         for x in changed_inputs(op, inputs, attrs):
             if x is not None:
-                self.around.keep(base(x.data if isinstance(x, Tensor) else x))
+                owner = base(x.data if isinstance(x, Tensor) else x)
+                self.around.keep(owner)
+                if id(owner) in self.totals:
+                    check_total(*self.totals[id(owner)])
 
     def is_constant(self, x: Tensor) -> bool:
         """Was x made from nothing since the recording began? It is the same in every replay."""
@@ -166,8 +167,15 @@ class Tape:
         """Say that an optimizer is going to change parameters or their gradients."""
         self.around.add(optimizer, type(optimizer).__name__)
 
-    def starts(self, state: Tensor) -> None:
-        """Say that an optimizer has made a state with these first values."""
+    def starts(self, optimizer: Any, state: Tensor) -> None:
+        """Say that an optimizer has made a state with these first values.
+
+        Raises:
+            CaptureError: the recorded function has made the optimizer: it would begin anew.
+        """
+        if any(x is optimizer for x in self.fresh):
+            raise CaptureError(f"[{optimizer.name}] is made while a program is recorded; replays "
+                               "would go on with its state. Make it outside the recorded function")
         self.around.add(state, "a state", owned=True, checked=False)
 
     def assign(self, x: Tensor, value: Any) -> None:
@@ -269,99 +277,6 @@ class Tape:
         return self.source_of(x)
 
 
-def capture(function: Callable[..., Any], *args: Any, around: Around | None = None) -> Program:
-    """Run `function(*args)` once and record its primitive calls, backward passes included.
-
-    If it fails, everything that it changed is put back: values and gradients of tensors, states
-    of optimizers and generators, attributes and lists, as far as they are in `around` (by default:
-    what the function and its arguments hold). If `around` is given, what else changed in it, which
-    a replay would not change, is an error too.
-
-    Raises:
-        CaptureError: the function looked at values (`item()`, `bool()`, `print`, `nonzero`, ...):
-            see `tinygen.mode.reads`. Or a tensor that it read was changed in place meanwhile by
-            other means than a primitive that names what it `writes`: replaying would miss that.
-        RuntimeError: a capture is running in this thread already.
-    """
-    if local.mode & TAPE:
-        raise RuntimeError("[capture] a capture is running in this thread already")
-    checked = around is not None
-    around = around or surroundings(function, args)
-    try:
-        return _captured(function, args, around, checked)
-    except BaseException:
-        around.back()
-        raise
-
-
-def surroundings(function: Callable[..., Any], args: Any) -> Around:
-    """What is around a call of a function, as it is now."""
-    from ..random import default_generator
-
-    return Around([("the generator of tinygen.random", default_generator()),
-                   *(("an argument", x) for x in flatten(args) if not isinstance(x, Tensor)),
-                   ("the function", function)], variables(function))
-
-
-def _captured(function: Callable[..., Any], args: Any, around: Around,
-              checked: bool) -> Program:
-    tape, before = Tape(around, strict=checked), (local.mode, local.tape)
-    tensors = _tensors(args)
-    inputs = [_argument(x) for x in tensors]
-    slots = [tape.slot(x.data) for x in inputs]
-    tape.watch(*inputs)
-    given = iter(inputs)
-    args = unflatten(args, (next(given) if isinstance(x, Tensor) else x for x in flatten(args)))
-    chance, versions = _chance(), [x.seq for x in inputs]
-    for x in tensors:
-        around.add(x, "an argument", owned=True, checked=False)
-    local.mode, local.tape = local.mode | TAPE, tape
-    try:
-        result = function(*args)
-    finally:
-        local.mode, local.tape = before
-        for x, mine, version in zip(tensors, inputs, versions, strict=True):
-            if mine.seq != version:
-                x.touch()
-    if any(x.grad is not None for x in inputs):
-        raise CaptureError("[capture] an argument was given a gradient in its `.grad`, which a "
-                           "replay could not do for other arguments: return gradients instead, "
-                           "as tg.grad does")
-    for (name, state), now in zip(chance, _chance(), strict=True):
-        if now[1] != state:
-            raise CaptureError(f"[capture] the function drew from {name}; a replay would get the "
-                               "same numbers each time. Draw with tinygen.random, or outside the "
-                               "function")
-    for ref, *_ in list(tape.seen.values()):
-        x = ref()
-        if x is not None:
-            tape.check(x)
-    for x, array, total in tape.totals.values():
-        if checksum(array) != total:
-            raise CaptureError(f"[capture] values of {shown(x)} were changed by other means than "
-                               "operations after an operation had changed them; use "
-                               "x.assign_(value)")
-    _check_views(tape)
-    changed = around.change(tape.written) if checked else None
-    if changed is not None:
-        raise CaptureError(f"[jit] the function changes {changed}; a replay would not. Keep it in "
-                           "a tensor (a module's register_buffer), give it as an argument and "
-                           "return it, or do it outside of the function")
-    for row in tape.rows:
-        for source in row.inputs:        # the state of an optimizer is made here, and changes
-            if isinstance(source, Known) and id(source.array) in tape.written:
-                source.fixed = False
-    outputs = [tape.source_of(y) if isinstance(y, Tensor) else Known(y, True, None)
-               for y in flatten(result)]
-    graded = [x for x in tape.graded.values() if x.grad is not None]
-    outputs += [tape.source_of(x.grad) for x in graded]
-    outputs += [tape.source_of(g) for _, g in tape.sums.values()]
-    cleared = [x for x in tape.graded.values() if x.grad is None]
-    return Program(tape.rows, slots, [kind(x) for x in tensors], outputs, result, tape.kinds,
-                   graded, cleared, [x for x, _ in tape.sums.values()],
-                   list(tape.bare.values()), tape.told, list(tape.layers.values()))
-
-
 @primitive(name="assign")
 def assign_p(xp, x, value):
     """x[...] = value: an update in place as a recorded operation."""
@@ -370,17 +285,11 @@ def assign_p(xp, x, value):
 assign_p.writes = (0,)
 
 
-def _check_views(tape: Tape) -> None:
-    """Raise if values were assigned to a part of something that was made from nothing."""
-    made = {x.memory for row in tape.rows for x in row.inputs if isinstance(x, Known) and x.fixed}
-    for row in tape.rows:
-        if row.op is assign_p:
-            x = row.inputs[0]
-            memory = tape.kinds[x][2] if isinstance(x, int) else x.memory
-            if memory is not None and memory in made:
-                raise CaptureError("[assign_] values were assigned to a view of a tensor that was "
-                                   "made from nothing in the recorded function; write x[...] = "
-                                   f"value into that tensor itself\n  at {row.line}")
+def check_total(x: Tensor, array: Any, total: int | None) -> None:
+    """Raise if an array has not the values that an operation gave it last."""
+    if total is not None and checksum(array) != total:
+        raise CaptureError(f"[capture] values of {shown(x)} were changed by other means than "
+                           "operations after an operation had changed them; use x.assign_(value)")
 
 
 def _line() -> str | None:
@@ -391,24 +300,3 @@ def _line() -> str | None:
     place, source = found.split(", in ", 1)
     file, number = place.removeprefix('File "').split('", line ')
     return f"{file.replace(os.sep, '/').rsplit('/', 1)[-1]}:{number}: {source.split(': ', 1)[-1]}"
-
-
-def _chance() -> list[tuple[str, Any]]:
-    """The states of the generators that everyone shares, beside tinygen's own."""
-    kind, keys, *rest = np.random.get_state()
-    return [("numpy.random", (kind, np.asarray(keys).tobytes(), *rest)),
-            ("Python's random", random.getstate())]
-
-
-def _argument(x: Tensor) -> Tensor:
-    """A tensor of the recording's own in the memory of an argument.
-
-    The same array may be two arguments, or be known to the function as a parameter too; the next
-    arguments will be others.
-    """
-    mine = Tensor.wrap(x.data[...])
-    return mine.requires_grad_() if x.requires_grad else mine
-
-
-def _tensors(args: Any) -> list[Tensor]:
-    return [x for x in flatten(args) if isinstance(x, Tensor)]

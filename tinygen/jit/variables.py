@@ -10,14 +10,16 @@ from typing import Any
 
 from .kept import same, shown
 
-__all__ = ["Variable", "variables"]
+__all__ = ["Variable", "names_in", "variables"]
 
 
 class Variable:
     """A variable that a function reads from around it, or sets: how it is found, and its value."""
 
-    def __init__(self, name: str, read: Callable[[], Any], write: Callable[[Any], None]):
+    def __init__(self, name: str, place: Any, read: Callable[[], Any],
+                 write: Callable[[Any], None]):
         self.name, self.read, self.write, self.then = name, read, write, read()
+        self.place = place                  # the same for the same variable
 
     @property
     def owner(self) -> Any:
@@ -37,20 +39,31 @@ class Variable:
 def variables(function: Any) -> Iterator[Variable]:
     """The variables that a function has from around it, and the globals of its own code.
 
-    What functions that it calls read is theirs.
+    What functions that it calls read is theirs: see `Around.follow`.
     """
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        yield Variable(name, functools.partial(_content, cell),
+        yield Variable(name, id(cell), functools.partial(_content, cell),
                        functools.partial(setattr, cell, "cell_contents"))
     spaces = function.__globals__
     for name in sorted(_global_names(code, ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"))):
         if name in spaces:
-            yield Variable(name, functools.partial(spaces.get, name),
+            yield Variable(name, (id(spaces), name), functools.partial(spaces.get, name),
                            functools.partial(spaces.__setitem__, name))
+
+
+def names_in(function: Any) -> set[str]:
+    """The names of variables and attributes in the code of a function, and its short texts, which
+    may be names for `getattr`."""
+    def of(code: CodeType) -> set[str]:
+        texts = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
+        return {*code.co_names, *texts}.union(*(of(c) for c in code.co_consts
+                                                if isinstance(c, CodeType)))
+    code = getattr(function, "__code__", None)
+    return of(code) if isinstance(code, CodeType) else set()
 
 
 def _content(cell: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from .. import backend
+from ..mode import stays
 from ..tensor import Tensor
 from .module import LoadResult, Module
 
@@ -28,6 +29,7 @@ def load_state_dict(module: Module, values: Mapping[str, Any], strict: bool = Tr
     if not isinstance(values, Mapping):
         raise TypeError(f"[load_state_dict] expected a mapping of names to tensors, got "
                         f"{type(values).__name__}")
+    stays("load_state_dict", "parameters and buffers")
     found = match(module, values)
     problems: list[str] = []
     if strict and found.missing:

@@ -26,6 +26,22 @@ mix_update.writes = (0,)
 
 
 @primitive
+def mean_update(xp, mean, x, n, *, single):
+    """mean += (x - mean) / (n + 1), in place: the mean of n + 1 values.
+
+    Means of integers are cut off; `single` makes the share a float32 number.
+    """
+    share = 1 / (number(xp, n) + 1)
+    if single:
+        share = float(np.float32(share)) if isinstance(share, float) else share.astype(np.float32)
+    if mean.dtype.kind in "fV":
+        return _mix(xp, mean, x, cast(mean, share))
+    mean[...] = mean * (1 - share) + x * share
+    return mean
+mean_update.writes = (0,)
+
+
+@primitive
 def count_up(xp, n):
     """n += 1, in place."""
     n += 1

@@ -15,6 +15,7 @@ import numpy as np
 from ..autograd import enable_grad, no_grad
 from ..backend import array_module, home
 from ..leaves import forget
+from ..mode import stays
 from ..primitive import TAPE, Primitive, local
 from ..tensor import Tensor
 from . import state as saved
@@ -72,6 +73,8 @@ class Optimizer(Hooked):
     together: Any = None                  # the rule for several parameters
 
     def __init__(self, params: Params, defaults: dict[str, Any]):
+        if local.mode & TAPE:
+            local.tape.fresh.append(self)
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
@@ -185,8 +188,12 @@ class Optimizer(Hooked):
 
     def _taken_for_granted(self) -> list[Any]:
         """What a recorded step cannot read anew: all options but the learning rate."""
-        return [*self._plans, {**self._step_pre}, {**self._step_post},
+        return [*self._plans, self.entries(), {**self._step_pre}, {**self._step_post},
                 *({**group, "lr": None} for group in self.param_groups)]
+
+    def entries(self) -> tuple[int, ...]:
+        """Which entries the state has, by their ids."""
+        return (*map(id, self.state.values()),)
 
     def _plans_fit(self) -> bool:
         entry_of = self.state.get
@@ -223,7 +230,7 @@ class Optimizer(Hooked):
                 with home(p.data):
                     entry[name] = Tensor.wrap(self.initial(name, p, group))
                 if local.mode & TAPE:
-                    local.tape.starts(entry[name])
+                    local.tape.starts(self, entry[name])
 
     def _check_grad(self, what: str, p: Tensor) -> None:
         g: Any = p.grad
@@ -281,6 +288,7 @@ class Optimizer(Hooked):
         Raises:
             KeyError, TypeError, ValueError: it does not fit; the optimizer is as before then.
         """
+        stays("load_state_dict", "the state of an optimizer")
         if self._load_pre:
             state_dict = dict(state_dict)
             for hook in self._load_pre.values():

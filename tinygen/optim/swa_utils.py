@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
+from ..mode import decide
 from ..nn.module import Module
 from ..nn.norm import _BatchNorm
 from ..tensor import Tensor
-from .ema import EMA, mix_update
+from .ema import EMA, count_up, mean_update, mix_update
 from .lr_scheduler import LRScheduler
 from .lr_scheduler.base import per_group, rate
 from .optimizer import Optimizer
@@ -57,18 +58,26 @@ def get_swa_avg_fn() -> AvgFn:
     """A function of (average, value, n) that returns the mean of n + 1 values."""
     def swa_update(average: Tensor, value: Tensor, num_averaged: Any) -> Any:
         with no_grad():
-            return average + (value - average) / (int(num_averaged) + 1)
+            n = num_averaged
+            more = n.astype(average.dtype) + 1 if isinstance(n, Tensor) else n + 1
+            return average + (value - average) / more
     return swa_update
 
 
 def get_swa_multi_avg_fn() -> MultiAvgFn:
     """The same in place, for lists of averages and values."""
     def swa_update(averages: Sequence[Tensor], values: Sequence[Tensor], num_averaged: Any) -> None:
-        weight = 1 / (int(num_averaged) + 1)
-        if isinstance(num_averaged, Tensor):         # PyTorch divides such a count in float32
-            weight = float(np.float32(weight))
-        _mix_all(averages, values, weight)
+        if not isinstance(num_averaged, Tensor):
+            return _mix_all(averages, values, 1 / (num_averaged + 1))
+        return _take_in(averages, values, num_averaged, single=True)   # as PyTorch divides it
     return swa_update
+
+
+def _take_in(averages: Sequence[Tensor], values: Sequence[Tensor], n: Tensor, single: bool) -> None:
+    with no_grad():
+        for average, value in zip(averages, values, strict=True):
+            mean_update(average, value, n, single=single)
+            average.touch()
 
 
 def _mix_all(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:
@@ -78,7 +87,7 @@ def _mix_all(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float
                 mix_update(average, value, weight=weight)
                 average.touch()
             else:                            # as PyTorch: computed as a float, then cut off
-                mixed = average.data * (1 - weight) + value.data * weight
+                mixed = average.astype("float64") * (1 - weight) + value * weight
                 average.assign_(mixed.astype(average.dtype))
 
 
@@ -124,8 +133,8 @@ class AveragedModel(Module):
         """Take the model's weights into the average; the first call copies them."""
         averages, values = self._tensors(self.module), self._tensors(model)
         values = [v.detach().to(device=a.device) for a, v in zip(averages, values)]
-        n = int(self.n_averaged.data)
-        if n == 0:
+        begins = decide(lambda: int(self.n_averaged.data) == 0, "whether an average begins")
+        if begins:
             for average, value in zip(averages, values):
                 average.assign_(value)
         elif self.avg_fn is not None:
@@ -134,7 +143,7 @@ class AveragedModel(Module):
         else:
             within = [a.detach() for a in averages]
             if self.multi_avg_fn is None:
-                get_swa_multi_avg_fn()(within, values, n)
+                _take_in(within, values, self.n_averaged, single=False)
             else:
                 self.multi_avg_fn(within, values, self.n_averaged)
             for average in averages:
@@ -142,7 +151,9 @@ class AveragedModel(Module):
         if not self.use_buffers:
             for mine, theirs in zip(self.module.buffers(), model.buffers()):
                 mine.assign_(theirs)
-        self.n_averaged.assign_(n + 1)
+        with no_grad():
+            count_up(self.n_averaged)
+        self.n_averaged.touch()
 
     def _tensors(self, model: Module) -> list[Tensor]:
         return [*model.parameters(), *(model.buffers() if self.use_buffers else ())]

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import backend
 from ..backend import Generator
+from ..mode import RECORD, local
 from ..ops.shape import as_shape
 from ..primitive import primitive
 from ..tensor import Tensor
@@ -27,7 +28,11 @@ def default_generator(device: Any = "cpu") -> Generator:
     """The generator that draws use when none is given: one per device."""
     name = backend.canonical_device(device)
     if name not in _defaults:
-        _defaults[name] = Generator(0 if name == "cpu" else _seed[0], name)
+        mode, local.mode = local.mode, RECORD       # it stays: no tape has to know of it
+        try:
+            _defaults[name] = Generator(0 if name == "cpu" else _seed[0], name)
+        finally:
+            local.mode = mode
     return _defaults[name]
 
 
