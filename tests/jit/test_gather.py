@@ -249,3 +249,25 @@ def test_products_and_sums_of_all_shapes(data):
     shapes = ((*few, k, n) if turned[0] else (*few, n, k), (*few, m, k) if turned[1] else (
         *few, k, m), (m,))
     check(f, *(tg.Tensor(rng.standard_normal(s).astype(dtype)) for s in shapes))
+
+
+@needs_kernel
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_is_infinite_stays_so(name):
+    """Without weight decay a parameter that has grown to infinity is not made NaN by it."""
+    found = []
+    for jitted in (False, True):
+        w = tg.Tensor([-np.inf, 2.0, 1.0], requires_grad=True)
+        optimizer = OPTIMIZERS[name]([w])
+
+        def step(x, w=w, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = (w * x).sum()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+        call = tg.jit(step) if jitted else step
+        for i in range(3):
+            call(tg.Tensor([3.0, 2.0, i + 1.0]))
+        found.append(w.tolist())
+    np.testing.assert_allclose(*found, rtol=1e-6)

@@ -234,14 +234,17 @@ def _run_adam(row, numbers, base, how, like):
     for i in range(row[1]):
         at = i * size
         old = get(p + at, like)
-        d = sign * get(g + at, like) + coupled * old
+        d = sign * get(g + at, like)
+        if coupled != 0:            # 0 * inf is NaN
+            d += coupled * old
         mean = get(m + at, like)
         mean += near1 * (d - mean)
         square = get(v + at, like) * far2 + (d * d) * near2
         put(m + at, like, mean)
         put(v + at, like, square)
         if row[12] >= 0:
-            square = max(square, get(most + at, like))
+            before = get(most + at, like)
+            square = square if square > before or square != square else before
             put(most + at, like, square)
         put(p + at, like, keep_ * old - step * (mean / (np.sqrt(square) + floor)))
 
@@ -260,7 +263,9 @@ def _run_sgd(row, numbers, given, base, like):
     for i in range(row[1]):
         at = i * size
         old = get(p + at, like)
-        d = sign * get(g + at, like) + decay * old
+        d = sign * get(g + at, like)
+        if decay != 0:
+            d += decay * old
         if row[9] >= 0:
             mean = get(buf + at, like) * momentum + d * near
             put(buf + at, like, mean)
