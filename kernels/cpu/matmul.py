@@ -152,7 +152,7 @@ def _(x, weight, bias=None, *, activation, slope):
     return y
 
 
-@kernel("linear_vjp", np.ndarray, smallest=16)    # of g: as for matmul
+@kernel("linear_vjp", np.ndarray, smallest=32)    # of g: as for matmul
 def _linear_vjp(g, y, x, weight, bias=None, *, needs):
     n, k = weight.shape
     if g.size * k < TURNED or k < COLUMNS:

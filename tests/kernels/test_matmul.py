@@ -121,7 +121,11 @@ def test_layers_with_few_outputs_or_rows(some_threads, dtype, m, k, n):
         assert y.flags.c_contiguous and y.base is None
     close(call("linear_activation", x, w, b, activation="relu", slope=0.0), np.maximum(y, 0), 1,
           dtype)
+    options = {"needs": (True, True, True), "activation": "relu", "slope": 0.0}
+    found = call("linear_activation_vjp", g, np.ones_like(g), x, w, b, **options)
     gx, gw, gb = call("linear_vjp", g, y, x, w, b, needs=(True, True, True))
+    for one, other in zip(found, (gx, gw, gb), strict=True):
+        np.testing.assert_array_equal(one, other)
     close(gx, g.astype(np.float64) @ w, n, dtype)
     close(gw, g.T.astype(np.float64) @ x, m, dtype)
     close(gb, g.astype(np.float64).sum(0), m, dtype)
