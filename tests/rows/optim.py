@@ -13,6 +13,6 @@ EXEMPT = {name: "changes its inputs in place; tests/optim/test_trajectories.py" 
 EXEMPT |= {f"{name}s": "the same for several parameters; tests/optim/test_updates.py"
            for name in ELEMENTWISE}
 EXEMPT |= {name: "changes its inputs in place; tests/optim/test_averaging.py" for name in (
-    "mix_update", "ema_update", "count_up")}
+    "mix_update", "mean_update", "ema_update", "count_up")}
 EXEMPT["ema_updates"] = "the same for several tensors; tests/gpu/test_updates.py"
 EXEMPT["assign"] = "changes its input in place; tests/jit/test_tape.py"
