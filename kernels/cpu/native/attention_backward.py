@@ -55,8 +55,8 @@ from .panel import (
     panel_inner,
     panel_times,
     panel_zero,
-    row_dot,
 )
+from .panel_rows import row_dot
 from .tile import ROWS, address
 
 __all__ = ["backward"]

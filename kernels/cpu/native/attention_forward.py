@@ -31,12 +31,12 @@ from .attention_parts import (
     Q,
     V,
     Y,
-    copy_rows,
     fill,
     index_of,
     matrix,
     multiply,
     numbers,
+    rows_at_hand,
     scores,
     visible,
 )
@@ -48,10 +48,9 @@ from .panel import (
     panel_max,
     panel_scale,
     panel_times,
-    row_dot,
-    rows_scale,
 )
-from .tile import ROWS, address
+from .panel_rows import row_dot, rows_scale
+from .tile import ROWS, VECTOR_BYTES, address
 from .vecmath import log
 
 __all__ = ["few", "forward"]
@@ -100,7 +99,7 @@ def forward(kind, place, part, parts):
     scale = kind(numbers(np.float64, place + 8 * SCALE, 1)[0])
     length, keys, e, ev = p[LENGTH], p[KEYS], p[E], p[EV]
     groups, members = p[OWN] * p[OWN + 1] * p[OWN + 2], p[GROUP] * p[GROUP + 1] * p[GROUP + 2]
-    span = PANELS * width
+    span, lanes = PANELS * width, VECTOR_BYTES // size
     blocks, evp = (length + span - 1) // span, (ev + width - 1) // width * width
     owner = np.empty(LINE + wide * (2 * BLOCK + PANELS * (e + 2) + 4)
                      + size * (span * ev + BLOCK * (e + evp)), np.uint8)
@@ -138,14 +137,16 @@ def forward(kind, place, part, parts):
             count = visible(p, start, stop - start, first, keys * (cut + 1) // cuts - first)
             if count <= 0:
                 break
-            copy_rows(kind, k + first * p[K + STEP], p[K + STEP], count, e, kb, e)
-            copy_rows(kind, v + first * p[V + STEP], p[V + STEP], count, ev, vb, evp)
+            kc, k_step = rows_at_hand(kind, k + first * p[K + STEP], p[K + STEP], count, e, 1,
+                                      kb, e)
+            vc, v_step = rows_at_hand(kind, v + first * p[V + STEP], p[V + STEP], count, ev, lanes,
+                                      vb, evp)
             for i in range(panels):
                 query = start + i * width
                 queries = min(width, length - query)
                 n = visible(p, query, queries, first, count)
                 top, total, at_out = tops + i * wide, totals + i * wide, out + i * width * step
-                if n <= 0 or not scores(kind, p, kb, e * size, n, qt + i * e * wide, s, wide,
+                if n <= 0 or not scores(kind, p, kc, k_step, n, qt + i * e * wide, s, wide,
                                         query, queries, first, mask, m, address(table)):
                     continue
                 _raise_top(kind, s, n, top, shift, old, total, sink, at_out, step, queries, ev,
@@ -159,8 +160,8 @@ def forward(kind, place, part, parts):
                                         p[KEPT + STEP], queries, n, m, WIDTH, width))
                     panel_times(kind, s, wide, n, m, s)
                 seen = query + p[OFFSET] - first if p[CAUSAL] else n
-                call(p[CODES + 1], (s, wide, queries, n, vb, evp * size, at_out, step, ev,
-                                    begun[i], seen))
+                call(p[CODES + 1], (s, wide, queries, n, vc, v_step, at_out, step, ev, begun[i],
+                                    seen))
                 begun[i] = 1
         for i in range(panels):
             query = start + i * width
