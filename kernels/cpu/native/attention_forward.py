@@ -191,6 +191,17 @@ def _few_scores(kind, p, q, k, mask, keys, s, scale):
 
 
 @jit
+def _few_columns(kind, s, n, v, step, y, columns):
+    """y = s V for fewer columns than a vector has lanes."""
+    out = numbers(kind, y, columns)
+    out[:] = 0
+    for r in range(n):
+        row = numbers(kind, v + r * step, columns)
+        for j in range(columns):
+            out[j] += s[r] * row[j]
+
+
+@jit
 def few(kind, place, part, parts):
     """Single queries, one after the other, part `part` of `parts` of them: decoding.
 
@@ -220,16 +231,16 @@ def few(kind, place, part, parts):
             s[j] = -np.inf
         fill(kind, shift, width, kind(-np.inf))
         panel_max(kind, address(s), wide, rows, shift)
-        part, top = numbers(kind, shift, width), kind(-np.inf)
+        lanes, top = numbers(kind, shift, width), kind(-np.inf)
         for j in range(width):
-            top = max(top, part[j])
+            top = max(top, lanes[j])
         top = top if top > -np.inf else kind(0)
         fill(kind, shift, width, top)
         fill(kind, total, width, kind(0))
         panel_exp(kind, address(s), wide, rows, shift, total)
-        part, whole = numbers(kind, total, width), kind(0)
+        lanes, whole = numbers(kind, total, width), kind(0)
         for j in range(width):
-            whole += part[j]
+            whole += lanes[j]
         numbers(kind, matrix(p, LSE, at) + i * size, 1)[0] = (
             log(whole) + top if whole != 0 else kind(0))
         factor = kind(1) / whole if whole != 0 else kind(0)
@@ -239,5 +250,8 @@ def few(kind, place, part, parts):
             kept = numbers(kind, matrix(p, KEPT, at) + i * p[KEPT + STEP], n)
             for j in range(n):
                 s[j] *= kept[j]
-        call(p[CODES], (address(s), 0, 1, n, v, p[V + STEP], y, 0, ev, 0, ALL, address(table)))
+        even = ev * size // VECTOR_BYTES * VECTOR_BYTES // size     # tiles read whole vectors
+        call(p[CODES], (address(s), 0, 1, n, v, p[V + STEP], y, 0, even, 0, ALL, address(table)))
+        if even < ev:
+            _few_columns(kind, s, n, v + even * size, p[V + STEP], y + even * size, ev - even)
     owner[0] = table[0] = 0        # they live until here
