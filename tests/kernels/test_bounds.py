@@ -1,4 +1,4 @@
-"""No kernel touches what lies past the end of an array: behind each is a page that nobody may touch.
+"""No kernel touches what lies past the end of an array: the page behind it is protected.
 
 A mistake here ends the process with a segmentation fault.
 """
