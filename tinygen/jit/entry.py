@@ -18,6 +18,7 @@ from ..tensor import Tensor, _next
 from ..transforms import flatten, unflatten
 from .bind import array_type
 from .kept import PLAIN
+from .program import put_back
 
 __all__ = ["MISS", "entry"]
 
@@ -54,7 +55,8 @@ class _Writer:
         self.scope: dict[str, Any] = {"MISS": MISS, "local": local, "anomaly": anomaly,
                                       "Tensor": Tensor, "array": kind, "wrap": Tensor.wrap,
                                       "positive": ops.positive, "errstate": np.errstate,
-                                      "seq": _next, "unflatten": unflatten, "add": leaves.add}
+                                      "seq": _next, "unflatten": unflatten, "add": leaves.add,
+                                      "put_back": put_back}
         self.lines: list[str] = []
         self.tensors: list[str] = []        # the arguments that are arrays, in order
         self.wrapped: list[bool] = []       # is it a tensor, or a bare array?
@@ -140,12 +142,20 @@ class _Writer:
         run = [f"[{', '.join(made)}] = bound({given})"]
         if any(row.op.name != "fused" for row in program.rows):        # NumPy would warn
             run = ["with errstate(all='ignore'):", *(f"    {line}" for line in run)]
+        names = [f"{self.name(x)}._grad" for x in program.replaced]
+        before = [f"{name} = None" for name in names]
+        failed: list[str] = []
         if undo.needed:
             kept = ", ".join(self.tensors) if undo.places else ""
-            run = [f"back = keep([{kept}])", "try:", *(f"    {line}" for line in run),
-                   "except BaseException:", "    back()", "    raise"]
-        forget = [f"    {self.name(x)}._grad = None" for x in (*program.graded, *program.cleared)]
-        lines = [*self.lines, *forget, *(f"    {line}" for line in run)]
+            before.append(f"back = keep([{kept}])")
+            failed.append("    back()")
+        if names and program.keeps_gradients:
+            before.insert(0, f"old = {', '.join(names)},")
+            failed.append(f"    put_back({self.name(program.replaced)}, old)")
+        if failed:
+            run = ["try:", *(f"    {line}" for line in run), "except BaseException:", *failed,
+                   "    raise"]
+        lines = [*self.lines, *(f"    {line}" for line in (*before, *run))]
         numbers, outside = program._written
         changed = [self.tensors[i] for i in numbers if self.wrapped[i]]
         changed += [self.name(x) for x in outside]

@@ -17,6 +17,8 @@ from ..transforms import flatten, unflatten
 
 __all__ = ["Known", "Program", "Row"]
 
+FEW = 1 << 18           # bytes of gradients that are kept until a replay has succeeded
+
 
 class Known:
     """An input that no row computes.
@@ -153,7 +155,8 @@ class Program:
     def replay(self, *args: Any) -> Any:
         """The function's results for new inputs of the same shapes, dtypes and devices.
 
-        Gradients of the call before are let go first: a recorded function does not read them.
+        Gradients that will be replaced are let go first: a recorded function does not read them.
+        If it fails, they are put back where they are few (`keeps_gradients`).
         """
         tensors = [x for x in flatten(args) if isinstance(x, Tensor)]
         signature = [kind(x) for x in tensors]
@@ -163,8 +166,23 @@ class Program:
             if x._grad is not None:
                 raise ValueError(f"[replay] a {x.dtype} {x.shape} tensor has a gradient, which "
                                  "the captured function would add to: call zero_grad() in it")
-        for x in (*self.graded, *self.cleared):     # make room for the new ones
+        old = [x._grad for x in self.replaced] if self.keeps_gradients else []
+        for x in self.replaced:                     # make room for the new ones
             x._grad = None
+        try:
+            results = self._results(tensors)
+        except BaseException:
+            put_back(self.replaced, old)
+            raise
+        end = len(results) - len(self.summed)
+        for x, g in zip(self.graded, results[end - len(self.graded):end], strict=True):
+            x._grad = g
+        for x, g in zip(self.summed, results[end:], strict=True):
+            leaves.add(x, g)
+        return unflatten(self.structure, iter(results))
+
+    def _results(self, tensors: list[Tensor]) -> list[Any]:
+        """What the rows make for these arguments: results, then gradients."""
         with np.errstate(all="ignore"):
             if self._bound is None:
                 results = self._interpret(tensors)
@@ -176,12 +194,17 @@ class Program:
                     x.touch()
         for i in self.own:
             results[i] = ops.positive(results[i])
-        end = len(results) - len(self.summed)
-        for x, g in zip(self.graded, results[end - len(self.graded):end], strict=True):
-            x._grad = g
-        for x, g in zip(self.summed, results[end:], strict=True):
-            leaves.add(x, g)
-        return unflatten(self.structure, iter(results))
+        return results
+
+    @functools.cached_property
+    def replaced(self) -> list[Tensor]:
+        """The tensors whose gradients are let go when a replay begins."""
+        return [*self.graded, *self.cleared]
+
+    @functools.cached_property
+    def keeps_gradients(self) -> bool:
+        """Are these gradients so few that a replay keeps them until it has succeeded?"""
+        return sum(x.nbytes for x in self.replaced) <= FEW
 
     def changed(self, tensors: list[Tensor]) -> list[Tensor]:
         """The tensors that a replay has changed in place, of arguments and from outside."""
@@ -307,6 +330,12 @@ class Program:
         """Dtype and shape of what is in a slot."""
         dtype, shape, _ = self.kinds[slot]
         return f"{dtype} {'x'.join(map(str, shape)) or 'scalar'}"
+
+
+def put_back(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Give tensors the gradients that they had, as far as these were kept."""
+    for x, g in zip(tensors, gradients):
+        x._grad = g
 
 
 def plain(layer: Any) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""A replay that fails half-way leaves everything as it was, but gradients.
+"""A replay that fails half-way leaves everything as it was, but gradients of large models.
 
 Updates stand at the end of a program (`passes.last`), so most failures come before anything has
 changed. What is changed earlier is copied before each replay, and so is where generators stand;
 the last update needs no copy, because a kernel runs as a whole or not at all. Gradients are
-handed out when all rows have run; those that they replace are gone by then, as after `zero_grad`.
+handed out when all rows have run; those that they replace are put back, or, where they are more
+than 256 KB, gone by then, as after `zero_grad`: memory for both would be a step's peak.
 
 One thing is not copied: an update of more than `SMALL` bytes in the middle of a program after
 which no row can fail because of its values. Such is the discriminator's in a GAN; its copies would
