@@ -112,3 +112,24 @@ def test_recurrences(kind, batch):
     for p in layer.parameters():
         p.data = at_the_end(p.data)
     run(lambda x: layer(x)[0], drawn(7, batch, 19))
+
+
+@both
+@pytest.mark.parametrize("shape", [(7, 33), (301, 333), (1000, 97), (5, 20011)])
+def test_programs(dtype, shape):
+    """Generated loops, and the steps of small programs."""
+    last = shape[-1:]
+    scale, shift, w = drawn(*last, dtype=dtype), drawn(shape[0], 1, dtype=dtype), drawn(
+        9, *last, dtype=dtype)
+    w = w[:, :100]
+    x = drawn(*shape, dtype=dtype).detach()
+
+    @tg.jit
+    def step(x):
+        y = F.relu(x * scale + shift) * tg.tanh(x) - x / (1 + x * x)
+        loss = (y * y).mean() + y.sum(-1).square().mean() + F.layer_norm(x + y, last).mean()
+        loss = loss + F.linear(y[:, :w.shape[1]], w.detach()).sum()
+        return loss.detach(), *tg.autograd.grad([loss], [scale, shift]), y.detach()
+    for _ in range(2):
+        for y in step(x):
+            assert np.isfinite(y.data).all()

@@ -9,13 +9,12 @@ about to change them.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import random
 import sys
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from types import FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from .variables import Variable, names_in, variables
 __all__ = ["Around"]
 
 CONTAINERS = (dict, list, set, deque)
-NAMESPACES = (SimpleNamespace, argparse.Namespace)
+NAMESPACES = ("types.SimpleNamespace", "argparse.Namespace")     # of Python, but open
 DEPTH = 4                   # how many objects deep what is no layer or optimizer is looked into
 LONGEST = 10_000            # entries of a container that are looked at
 LARGEST = 1 << 20           # bytes of a bare array that are copied
@@ -216,7 +215,7 @@ def _is_open(x: Any) -> bool:
                                                  or hasattr(kind, "__slots__")):
         return False
     may_move = hasattr(kind, "__iter__") or hasattr(kind, "__next__")
-    return kind in NAMESPACES or (
+    return f"{kind.__module__}.{kind.__qualname__}" in NAMESPACES or (
         (_is_ours(x) or not may_move) and home not in ("builtins", "numpy")
         and home not in sys.stdlib_module_names
         and not kind.__module__.startswith(("tinygen.jit", "tinygen.primitive")))
