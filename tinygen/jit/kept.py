@@ -26,6 +26,7 @@ __all__ = ["PLAIN", "Array", "Fields", "Items", "Position", "Stream", "Values", 
 
 PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))
 SMALL = 1 << 13         # bytes of a tensor that are copied in any case
+HUGE = 1 << 26          # bytes of one, a data set say, whose checksum takes 17 ms
 # What an optimizer and a layer change as they go, and replays change too, or guards look at
 _OWN = frozenset({"state", "_plans", "_opt_called"})
 _MODE = frozenset({"training"})
@@ -138,6 +139,7 @@ class Values:
     Up to `SMALL` bytes are copied at once, and so is what lies on a GPU. Larger arrays are copied
     by `keep`, just before an operation changes them for the first time: by then the arrays of the
     forward and backward pass are gone. Until then a checksum says whether they are as they were.
+    Of what no layer or optimizer owns, a GPU copies nothing, and `HUGE` arrays have no sum.
     """
 
     def __init__(self, owner: Tensor, name: str, checked: bool, owned: bool = True):
@@ -148,7 +150,8 @@ class Values:
         self.copy = self.total = None
         on_cpu = isinstance(self.array, np.ndarray)
         if on_cpu and self.array.nbytes > SMALL:
-            self.total = checksum(self.array)
+            if owned or self.array.nbytes <= HUGE:
+                self.total = checksum(self.array)
         elif on_cpu or owned:
             self.copy = self.array.copy()
 
@@ -163,7 +166,8 @@ class Values:
                                "replay would not. Use x.assign_(value)")
         self.changes = True
         if self.copy is None:
-            self.copy = _copy(self.array) if self.total is not None else self.array.copy()
+            self.copy = (_copy(self.array) if isinstance(self.array, np.ndarray)
+                         else self.array.copy())
 
     def change(self, written: set[int]) -> str | None:
         if not self.checked:
