@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from . import vecmath
-from .base import FAST, jit
+from .base import jit
 from .bits import fabs
 from .cache import KernelCache
 from .pool import fork
@@ -64,6 +65,19 @@ def put(typingctx, array, place, value, output):
     return types.void(array, types.int64, value, output), generate
 
 
+@intrinsic
+def added(typingctx, total, value):
+    """total + value, in any order: this addition may run on vectors.
+
+    Nothing else in a chain may be rewritten: with `arcp` 1 / sqrt(x) becomes an estimate, which is
+    NaN for 0 and infinity, and x / x of tiny numbers infinite.
+    """
+    def generate(context, builder, signature, args):
+        number = context.cast(builder, args[1], value, total)
+        return builder.fadd(args[0], number, flags=("reassoc", "nsz", "contract"))
+    return total(total, value), generate
+
+
 OUTPUTS = 32        # a chain has fewer
 
 
@@ -75,7 +89,7 @@ def _scopes(module: Any) -> list[Any]:
 
 _SIGNATURE = types.void(types.CPointer(types.int64), types.int64, types.int64, types.int64)
 _scope: dict[str, Any] = {"__name__": __name__, "sqrt": np.sqrt, "inf": math.inf, "nan": math.nan,
-                          "fabs": fabs, "carray": carray, "get": get,
+                          "added": added, "fabs": fabs, "carray": carray, "get": get,
                           "pointer": pointer, "put": put,
                           **{name: getattr(vecmath, name) for name in _names}}
 _made: dict[tuple[str, str], CFunc] = {}
@@ -88,10 +102,11 @@ def compiled(text: str, kind: Any) -> int:
         name = f"chain_{hashlib.sha256((kind.name + text).encode()).hexdigest()[:16]}"
         scope = {**_scope, "kind": kind.type, "zero": kind.type(0), "one": kind.type(1),
                  "like": np.zeros(1, kind)}
-        exec(compile(text.replace("def chain(", f"def {name}(", 1), __file__, "exec"), scope)
+        code = re.sub(r"(\w+) \+= (.+)", r"\1 = added(\1, \2)", text)
+        exec(compile(code.replace("def chain(", f"def {name}(", 1), __file__, "exec"), scope)
         made = CFunc(scope[name], (_SIGNATURE.args, _SIGNATURE.return_type), {},
                      {"nopython": True, "boundscheck": False, "error_model": "numpy",
-                      "fastmath": FAST})
+                      "fastmath": {"contract"}})
         made._cache = KernelCache(scope[name])
         made.compile()
         _made[text, kind.name] = made
