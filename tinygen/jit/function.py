@@ -162,7 +162,7 @@ class Jitted:
                         "call the function inside no_grad()")
             return results[0]
         around = surroundings(self.function, given)
-        guards = Guards(self.function, around)
+        guards = Guards(around)
         program = capture(run, *tensors, around=around)
         if not self.again:
             del around              # with its copies of what the step has changed

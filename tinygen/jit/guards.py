@@ -21,12 +21,13 @@ class Guards:
     """What a program rests on, and one function that looks whether it is still so.
 
     A program fits as long as the variables of its function are the same objects (numbers and
-    texts: equal), tensors keep their shape and dtype and whether they learn, layers their
-    attributes and mode, other objects the attributes that the function's code names, lists and
-    dicts around it their entries, and optimizers their options.
+    texts: equal), tensors keep their shape and dtype, their hooks and whether they learn, layers
+    their attributes and mode, other objects the attributes that the function's code names, lists
+    and dicts around it their entries, small arrays their values, and optimizers their options and
+    state; and as long as arguments share memory with what it changes as they did before.
     """
 
-    def __init__(self, function: Any, around: Around):
+    def __init__(self, around: Around):
         self.variables = around.variables
         self.told: list[Told] = []
         self.layers = [(x, held(x)) for x in around.layers()]
