@@ -1,6 +1,13 @@
 """What tests of recorded programs share: a training step, and a program in short."""
 
-__all__ = ["names", "square_step"]
+import tinygen as tg
+
+__all__ = ["batch", "names", "square_step"]
+
+
+def batch(i):
+    """Two numbers, others for each i."""
+    return tg.Tensor([i + 1.0, 2.5 * (-1) ** i])
 
 
 def names(program):

@@ -188,12 +188,8 @@ class Optimizer(Hooked):
 
     def _taken_for_granted(self) -> list[Any]:
         """What a recorded step cannot read anew: all options but the learning rate."""
-        return [*self._plans, self.entries(), {**self._step_pre}, {**self._step_post},
+        return [*self._plans, [*self.state.values()], {**self._step_pre}, {**self._step_post},
                 *({**group, "lr": None} for group in self.param_groups)]
-
-    def entries(self) -> tuple[int, ...]:
-        """Which entries the state has, by their ids."""
-        return (*map(id, self.state.values()),)
 
     def _plans_fit(self) -> bool:
         entry_of = self.state.get

@@ -20,13 +20,12 @@ in place of two. Where nobody reads the logits afterwards, the gradient is writt
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...mode import RAW, local
 from ...ops.loss import cross_entropy_p
-from ...primitive import KERNELS, primitive
+from ...primitive import primitive
 from ..program import Program, Row
-from .together import has_kernel, same_inputs
+from .rewriting import changed, has_kernels
+from .together import same_inputs
 
 __all__ = ["cross_entropy_and_gradient", "loss_gradients"]
 
@@ -46,10 +45,7 @@ def cross_entropy_and_gradient(xp, logits, g, target, weight=None, **attrs):
 
 def loss_gradients(program: Program) -> Program:
     """The program with cross entropies and their gradients as one row, on the CPU's kernels."""
-    from ..bind import array_type
-
-    if array_type(program) is not np.ndarray or has_kernel() is None or (
-            (cross_entropy_and_gradient.name, np.ndarray) not in KERNELS):
+    if not has_kernels(program, cross_entropy_and_gradient):
         return program
     rows: list[Row | None] = list(program.rows)
     makers = {o: i for i, row in enumerate(program.rows) for o in row.outputs if o is not None}
@@ -81,7 +77,4 @@ def _before(program: Program, i: int, row: Row, makers: dict[int, int]) -> int |
             or not same_inputs(given, loss.inputs)
             or (isinstance(g, int) and makers.get(g, -1) >= k)):
         return None
-    read = {program.memory(x) for x in row.inputs} - {None}
-    if any(read & program.written(other) for other in program.rows[k + 1:i] if other.op.writes):
-        return None
-    return k
+    return None if changed(program, row.inputs, program.rows[k + 1:i]) else k

@@ -24,7 +24,7 @@ inputs %0 float32 3x4, %1 float32 3x4, %2 float32 4
 outputs %16
 >>> joined = join_residuals(program)               # without kernels, it stays as it is
 >>> expected = ["add_layer_norm", "multiply", "multiply", "add_layer_norm_vjp"]
->>> [row.op.name for row in joined.rows] == expected or has_kernel() is None
+>>> [row.op.name for row in joined.rows] == expected or not has_kernels(program)
 True
 """
 
@@ -33,9 +33,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...ops.norm import add_layer_norm, add_rms_norm
-from ...primitive import KERNELS
 from ..program import Known, Program, Row
-from .together import has_kernel, kind
+from .rewriting import Rewriting, has_kernels
+from .together import kind
 
 __all__ = ["join_residuals"]
 
@@ -46,44 +46,13 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 def join_residuals(program: Program) -> Program:
     """The program with sums and their norms as one row, on the CPU's kernels; gradients too."""
-    from ..bind import array_type
-
-    if array_type(program) is not np.ndarray or has_kernel() is None or any(
-            (op.name, np.ndarray) not in KERNELS for op in NORMS.values()):
+    if not has_kernels(program, *NORMS.values()):
         return program
-    return _Residuals(program).run()
+    residuals = _Residuals(program)
+    return residuals.run(residuals.forward, residuals.backward)
 
 
-class _Residuals:
-    """The rows of a program, some of them replaced."""
-
-    def __init__(self, program: Program):
-        self.program, self.rows = program, list(program.rows)
-        self.makers: dict[int, int] = {}
-        self.readers: dict[int, list[int]] = {}
-        self.gone: set[int] = set()
-        for i, row in enumerate(self.rows):
-            self._put(i, row)
-            for x in row.slots():
-                self.readers.setdefault(x, []).append(i)
-        for y in program.outputs:
-            if isinstance(y, int):
-                self.readers.setdefault(y, []).append(len(self.rows))
-
-    def run(self) -> Program:
-        """First what goes forward, then the gradients."""
-        for change in (self._forward, self._backward):
-            for i in range(len(self.rows)):
-                if i not in self.gone:
-                    change(i, self.rows[i])
-        return self.program.with_rows([row for i, row in enumerate(self.rows)
-                                       if i not in self.gone])
-
-    def _put(self, i: int, row: Row) -> None:
-        """Let this be row number i."""
-        self.rows[i] = row
-        self.makers.update((o, i) for o in row.outputs if o is not None)
-
+class _Residuals(Rewriting):
     def _adds(self, row: Row) -> bool:
         """Is it the sum of two arrays of one shape and type, which kernels take?"""
         if row.op.name != "add" or row.outputs[0] is None:
@@ -91,48 +60,42 @@ class _Residuals:
         made = self.program.kinds[row.outputs[0]][:2]
         return made[0] in FLOATS and all(kind(self.program, x) == made for x in row.inputs)
 
-    def _kept(self, sources: list[int | Known], first: int, last: int) -> bool:
-        """Is the memory of these the same all the way between two rows?"""
-        read = {self.program.memory(x) for x in sources} - {None}
-        return not any(read & self.program.written(row) for row in self.rows[first + 1:last]
-                       if row.op.writes)
-
     def _may_wait(self, k: int, i: int) -> bool:
         """Could row k be done where row i stands? Nothing between needs it, or changes its inputs.
         """
         made = {o for o in self.rows[k].outputs if o is not None}
-        return self._kept(self.rows[k].inputs, k, i) and not any(
+        return not self.changed(self.rows[k].inputs, k, i) and not any(
             made.intersection(self.rows[j].slots())
             for j in range(k + 1, i) if j not in self.gone)
 
-    def _forward(self, i: int, norm: Row) -> None:
+    def forward(self, i: int, norm: Row) -> None:
         """norm(x + other) becomes one row, where the norm stands; it makes the sum as well."""
         total = norm.inputs[0] if norm.op.name in NORMS else None
         k = self.makers.get(total) if isinstance(total, int) else None
         if k is None or not self._adds(self.rows[k]) or not self._may_wait(k, i):
             return
         added = self.rows[k]
-        self._put(i, Row(NORMS[norm.op.name], [*added.inputs, *norm.inputs[1:]], norm.attrs,
+        self.put(i, Row(NORMS[norm.op.name], [*added.inputs, *norm.inputs[1:]], norm.attrs,
                          [*added.outputs, *norm.outputs], norm.line, parts=(added, norm)))
         self.gone.add(k)
 
-    def _backward(self, i: int, added: Row) -> None:
+    def backward(self, i: int, added: Row) -> None:
         """A norm's gradient plus what goes past the norm becomes one row, where the norm's stands,
         or where the sum does if what is added is made in between."""
         if not self._adds(added):
             return
         for gx, past in (added.inputs, added.inputs[::-1]):
-            k = self.makers.get(gx) if isinstance(gx, int) and self.readers[gx] == [i] else None
+            k = self.only_read_by(i, gx)
             if k is None or self.rows[k].op.name not in RULES or self.rows[k].outputs[0] != gx:
                 continue
             ready = self.makers.get(past, -1) < k if isinstance(past, int) else True
-            if ready and self._kept([past], k, i):
+            if ready and not self.changed([past], k, i):
                 place, other = k, i
             elif self._may_wait(k, i):
                 place, other = i, k
             else:
                 continue
-            self._put(place, _with_sum(self.rows[k], added, past))
+            self.put(place, _with_sum(self.rows[k], added, past))
             self.gone.add(other)
             return
 
